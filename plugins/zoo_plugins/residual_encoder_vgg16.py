@@ -1,0 +1,156 @@
+"""The residual encoder on VGG-16 (Dahl, "Automatic Colorization", 2016).
+
+Features of the trunk's first four stages (strides 1, 2, 4, 8) and the input itself are joined
+from the deepest up: batch-norm, 1×1 convolution to the next stage's width, upsample, add to
+that stage's batch-normed features, 3×3 convolution. The end is UV. The loss compares UV as
+Euclidean distances, unblurred and after two Gaussian blurs, so that a colour a little out of
+place costs less than a wrong one. It tends to sepia: the mean of what is possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import WeightsError
+from zoo.feed import Feed
+from zoo.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
+
+_IMAGENET_MEAN, _IMAGENET_STD = 0.449, 0.226  # of grey: the means over R, G and B
+_BLURS = (3, 5)
+
+
+@dataclass(frozen=True)
+class ResidualEncoderOptions(TrainingOptions):
+    """Options of the residual encoder.
+
+    Attributes:
+        trunk: timm's name of the trunk; one whose first four stages have strides 1, 2, 4, 8.
+        trunk_weights: `none` trains the trunk from scratch like every other model;
+            `imagenet` downloads timm's ImageNet weights (the paper's setting).
+    """
+
+    trunk: Literal["vgg16", "vgg11", "vgg16_bn", "vgg11_bn"] = "vgg16"
+    trunk_weights: Literal["none", "imagenet"] = "none"
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+
+    @classmethod
+    def small(cls) -> ResidualEncoderOptions:
+        """The eleven-layer trunk."""
+        return cls(trunk="vgg11", batch_size=16)
+
+
+class ResidualEncoderNet(nn.Module):
+    """Grey in, UV out, at the input's resolution (a multiple of 8)."""
+
+    def __init__(self, trunk: str) -> None:
+        super().__init__()
+        self.trunk = _trunk(trunk, pretrained=False)
+        # From the input (three equal channels) down to the deepest stage.
+        widths = [3, *self.trunk.feature_info.channels()]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.narrow = nn.ModuleList(nn.Conv2d(deep, up, 1) for up, deep in pairwise(widths))
+        self.mix = nn.ModuleList(nn.Conv2d(up, up, 3, padding=1) for up, _ in pairwise(widths))
+        self.uv = nn.Conv2d(widths[0], 2, 3, padding=1)
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """N×1×H×W grey in [0, 1] to N×2×H×W UV."""
+        image = (grey.expand(-1, 3, -1, -1) - _IMAGENET_MEAN) / _IMAGENET_STD
+        stages = [image, *self.trunk(image)]
+        joined = self.norms[-1](stages[-1])
+        for level in reversed(range(len(stages) - 1)):
+            deeper = F.relu(self.narrow[level](joined))
+            if deeper.shape[2:] != stages[level].shape[2:]:
+                deeper = F.interpolate(deeper, scale_factor=2, mode="bilinear", align_corners=False)
+            joined = F.relu(self.mix[level](self.norms[level](stages[level]) + deeper))
+        scale = torch.tensor([U_MAX, V_MAX], device=grey.device).view(1, 2, 1, 1)
+        return torch.tanh(self.uv(joined).float()) * scale
+
+
+class ResidualEncoderVGG16(Colorizer):
+    """Regression of UV with a perceptually trained, or here by default fresh, trunk."""
+
+    info = Info(
+        name="residual_encoder_vgg16",
+        title="Residual encoder on VGG-16",
+        paper='R. Dahl, "Automatic Colorization", 2016',
+        licence="Apache-2.0",
+        differs=(
+            "the trunk is trained from scratch unless trunk_weights=imagenet",
+            "UV is bounded by a scaled tanh instead of a sigmoid",
+            "AdamW with warm-up and decay",
+        ),
+        minimum_size=8,
+        multiple=8,
+    )
+    Options = ResidualEncoderOptions
+
+    def build(self) -> nn.Module:
+        """The trunk from timm and the joining layers, all with fresh weights."""
+        return ResidualEncoderNet(self.options.trunk)
+
+    def prepare(self, feed: Feed) -> None:
+        """Fills in the trunk's ImageNet weights where they were asked for.
+
+        Raises:
+            WeightsError: they could not be had.
+        """
+        if self.options.trunk_weights == "none":
+            return
+        # Getting a file is not training: a slow network must not eat the budget.
+        with feed.paused():
+            try:
+                trunk = _trunk(self.options.trunk, pretrained=True)
+            except (OSError, RuntimeError) as error:
+                raise WeightsError(
+                    f"could not get timm's ImageNet weights of {self.options.trunk} "
+                    f"({str(error).splitlines()[0]}); connect to the network once, "
+                    "or train from scratch with trunk_weights=none"
+                ) from error
+            self.net.get_submodule("trunk").load_state_dict(trunk.state_dict())
+
+    def loss(self, L: Tensor, ab: Tensor) -> Tensor:
+        """The mean of three Euclidean UV distances: unblurred, and blurred by 3 and 5 px."""
+        target = rgb_to_yuv(lab_to_rgb(L, ab))[:, 1:]
+        difference = self.net(L_to_grey(L)) - target
+        distances = [_distance(difference)]
+        # Blurring is linear: the blurred difference is the difference of the blurred.
+        distances += [_distance(_gaussian_blur(difference, width)) for width in _BLURS]
+        return torch.stack(distances).mean()
+
+    def _predict(self, L: Tensor) -> Tensor:
+        return uv_to_ab(L, self.net(L_to_grey(L)))
+
+
+def _trunk(name: str, pretrained: bool) -> Any:
+    return timm.create_model(
+        name, features_only=True, out_indices=(0, 1, 2, 3), pretrained=pretrained
+    )
+
+
+def _distance(difference: Tensor) -> Tensor:
+    # The small constant keeps the root's gradient finite where prediction and truth agree.
+    return (difference.square().sum(dim=1) + 1e-8).sqrt().mean()
+
+
+def _gaussian_blur(planes: Tensor, width: int) -> Tensor:
+    sigma = 0.3 * ((width - 1) / 2 - 1) + 0.8
+    offsets = torch.arange(width, device=planes.device, dtype=planes.dtype) - width // 2
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    channels = planes.shape[1]
+    with torch.autocast(planes.device.type, enabled=False):
+        pad = width // 2
+        planes = F.pad(planes, (pad, pad, pad, pad), mode="reflect")
+        for shape in ((1, 1, 1, width), (1, 1, width, 1)):
+            weight = kernel.view(shape).expand(channels, 1, -1, -1)
+            planes = F.conv2d(planes, weight, groups=channels)
+    return planes

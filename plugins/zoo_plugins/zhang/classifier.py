@@ -1,0 +1,139 @@
+"""The two plugins of Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016.
+
+One network, one encoding, one decoder. `zhang_classifier` minimises the plain cross-entropy,
+which favours the common, greyish bins; `zhang_rebalanced` weighs every pixel by the rarity of
+its colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.bins import BIN_COUNT
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.feed import Feed
+from zoo_plugins.zhang.encoding import SoftEncoding, SoftTarget, annealed_mean
+from zoo_plugins.zhang.network import INPUT_MULTIPLE, OUTPUT_STRIDE, Initialisation, ZhangNet
+from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
+
+_PAPER = "R. Zhang, P. Isola, A. A. Efros, Colorful Image Colorization, ECCV 2016"
+_DIFFERS = ("AdamW with warm-up and decay instead of Adam at 3e-5 with two drops",)
+
+
+@dataclass(frozen=True)
+class ZhangOptions(TrainingOptions):
+    """Options of the plain classifier.
+
+    Attributes:
+        width: factor on every channel count of the network.
+        temperature: T of the annealed mean, eq. 5; 0 is the mode, 1 the mean.
+        neighbours: bins with weight in a soft target (5; the released Caffe layer has 10).
+        sigma: standard deviation of the soft encoding's Gaussian, in units of ab.
+        initialisation: `xavier`, or PyTorch's `default`.
+    """
+
+    width: float = 1.0
+    temperature: float = 0.38
+    neighbours: int = 5
+    sigma: float = 5.0
+    initialisation: Initialisation = "xavier"
+    batch_size: int = 128
+    learning_rate: float = 5e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.width <= 8:
+            raise ValueError(f"width must lie in (0, 8], got {self.width}")
+        if not 0 <= self.temperature <= 1:
+            raise ValueError(f"temperature must lie in [0, 1], got {self.temperature}")
+        if not 1 <= self.neighbours <= BIN_COUNT:
+            raise ValueError(f"neighbours must lie in 1 … {BIN_COUNT}, got {self.neighbours}")
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+    @classmethod
+    def small(cls) -> ZhangOptions:
+        """A quarter of the width."""
+        return cls(width=0.25, batch_size=32)
+
+
+@dataclass(frozen=True)
+class ZhangRebalancedOptions(ZhangOptions):
+    """Options of the rebalanced classifier.
+
+    Attributes:
+        rebalancing: λ of eq. 4: the share of the uniform distribution in the prior; 1 is plain.
+    """
+
+    rebalancing: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.rebalancing <= 1:
+            raise ValueError(f"rebalancing must lie in (0, 1], got {self.rebalancing}")
+
+
+class ZhangClassifier(Colorizer):
+    """Plain cross-entropy over 313 soft-encoded ab bins."""
+
+    info = Info(
+        name="zhang_classifier",
+        title="Zhang classification over 313 ab bins",
+        paper=_PAPER,
+        licence="Apache-2.0",
+        differs=_DIFFERS,
+        minimum_size=INPUT_MULTIPLE,
+        multiple=INPUT_MULTIPLE,
+    )
+    Options = ZhangOptions
+
+    def build(self) -> nn.Module:
+        """Eight blocks up to the logits, and the encoding's table."""
+        self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
+        self._class_weights = torch.ones(BIN_COUNT, device=self.device)
+        return ZhangNet(self.options.width, self.options.initialisation)
+
+    def loss(self, L: Tensor, ab: Tensor) -> Tensor:
+        """Cross-entropy against the soft target, each pixel times its colour's weight; eq. 2."""
+        target = self._target(ab)
+        log_probability = F.log_softmax(self.net(L).float(), dim=1)
+        entropy = -(target.weight * log_probability.gather(1, target.index)).sum(1)
+        # The nearest bin has the largest weight. Divided by pixels, not by the weights' sum.
+        return (self._class_weights[target.index[:, 0]] * entropy).mean()
+
+    def _target(self, ab: Tensor) -> SoftTarget:
+        return self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
+
+    def _predict(self, L: Tensor) -> Tensor:
+        ab = annealed_mean(self.net(L), self.options.temperature)
+        return F.interpolate(ab, scale_factor=OUTPUT_STRIDE, mode="bilinear", align_corners=False)
+
+
+class ZhangRebalanced(ZhangClassifier):
+    """The same with class rebalancing, from the training set's own prior."""
+
+    info = Info(
+        name="zhang_rebalanced",
+        title="Zhang classification with class rebalancing",
+        paper=_PAPER,
+        licence="Apache-2.0",
+        differs=(*_DIFFERS, "the prior is the training set's own, over up to 4,096 images"),
+        minimum_size=INPUT_MULTIPLE,
+        multiple=INPUT_MULTIPLE,
+    )
+    Options = ZhangRebalancedOptions
+
+    def prepare(self, feed: Feed) -> None:
+        """Builds the prior, on the grid that the loss sees, and the weights from it."""
+
+        def targets() -> Iterator[SoftTarget]:
+            for _, ab in feed.survey():
+                yield self._target(ab)
+
+        weights = class_weights(smoothed_prior(targets()), self.options.rebalancing)
+        self._class_weights = weights.float().to(self.device)

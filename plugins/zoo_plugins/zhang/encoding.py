@@ -1,0 +1,112 @@
+"""Soft encoding of ab over the 313 bins, and decoding by the annealed mean.
+
+A pixel's target has weight on its few nearest bins alone (Zhang 2016, section 2.1), so it is
+held as (index, weight) pairs: the 313-channel target is never built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.bins import BIN_COUNT, bin_centres
+from zoo.lab import AB_RANGE
+
+_CELLS = int(AB_RANGE[1] - AB_RANGE[0])
+
+
+@dataclass(frozen=True)
+class SoftTarget:
+    """Bins and their weights, nearest first.
+
+    Attributes:
+        index: N×K×H×W int64.
+        weight: N×K×H×W, summing to 1 over K.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+
+@lru_cache(maxsize=4)
+def candidate_table(neighbours: int) -> Tensor:
+    """For every 1×1 cell of the ab plane, all bins that can be among its `neighbours` nearest.
+
+    The difference of two squared distances is linear in the point, so a bin is farther than
+    another on the whole cell if it is at the cell's four corners. A bin is a candidate unless
+    `neighbours` others beat it that way: a superset of what can occur, found exhaustively.
+
+    Returns:
+        Cells×K int64, cells in rows of a, then b, from −110 on; bins ascending, padded with
+        `BIN_COUNT`.
+    """
+    centres = bin_centres().double()
+    corner = torch.arange(_CELLS + 1, dtype=torch.float64) + AB_RANGE[0]
+    rows = []
+    for row in range(_CELLS):
+        a = corner[row : row + 2].repeat_interleave(2)  # the corners' a: low, low, high, high
+        b = torch.stack((corner[:-1], corner[1:], corner[:-1], corner[1:]), dim=1)
+        distance = (a[None, :, None] - centres[:, 0]) ** 2 + (b[:, :, None] - centres[:, 1]) ** 2
+        # Only bins near the cell can matter; the bound is the triangle inequality's.
+        nearest, farthest = distance.amin(1).sqrt(), distance.amax(1).sqrt()
+        bound = farthest.kthvalue(neighbours, dim=1, keepdim=True).values + 2**0.5
+        near = nearest <= bound
+        width = int(near.sum(1).max())
+        index = torch.where(near, torch.arange(BIN_COUNT), BIN_COUNT).sort(1).values[:, :width]
+        padded = torch.cat((distance, torch.full((_CELLS, 4, 1), torch.inf)), dim=2)
+        local = padded.gather(2, index[:, None].expand(-1, 4, -1))
+        beaten_by = (local[:, :, :, None] > local[:, :, None, :]).all(1).sum(2)
+        rows.append(torch.where(beaten_by < neighbours, index, BIN_COUNT).sort(1).values)
+    most = max(int((row < BIN_COUNT).sum(1).max()) for row in rows)
+    padded_rows = [F.pad(row, (0, max(0, most - row.shape[1])), value=BIN_COUNT) for row in rows]
+    return torch.cat([row[:, :most] for row in padded_rows])
+
+
+class SoftEncoding:
+    """Weights of the `neighbours` nearest bins under a Gaussian, normalised to 1.
+
+    Args:
+        neighbours: bins per pixel; 5 in the paper, 10 in its released Caffe layer.
+        sigma: the Gaussian's standard deviation in units of ab.
+        device: where ab will be.
+    """
+
+    def __init__(self, neighbours: int, sigma: float, device: torch.device) -> None:
+        self._neighbours, self._sigma = neighbours, sigma
+        self._candidates = candidate_table(neighbours).to(device)
+        # The padding bin lies out of everyone's reach.
+        far = torch.full((1, 2), 1e6)
+        self._centres = torch.cat((bin_centres(), far)).to(device)
+
+    def __call__(self, ab: Tensor) -> SoftTarget:
+        """N×2×H×W ab, not rounded, to its soft target. Ties go to the lowest bin."""
+        points = ab.movedim(1, -1)
+        low, high = AB_RANGE
+        cell = (points.clamp(low, high - 1e-3) - low).floor().long()
+        bins = self._candidates[cell[..., 0] * _CELLS + cell[..., 1]]
+        centres = self._centres.to(ab.dtype)[bins]
+        distance = (points.unsqueeze(-2) - centres).square().sum(-1)
+        # Stable, on ascending bins: of equally near ones the lowest comes first.
+        distance, order = distance.sort(stable=True, dim=-1)
+        nearest = distance[..., : self._neighbours]
+        weight = torch.softmax(nearest / (-2 * self._sigma**2), dim=-1)
+        index = bins.gather(-1, order[..., : self._neighbours])
+        return SoftTarget(index.movedim(-1, 1), weight.movedim(-1, 1))
+
+
+def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
+    """N×313×H×W logits to N×2×H×W ab: the mean of z^(1/T)/Σz^(1/T) (Zhang 2016, eq. 5).
+
+    Temperature 1 is the mean, 0 the mode.
+    """
+    centres = bin_centres().to(logits.device)
+    if temperature == 0:
+        return centres[logits.argmax(1)].movedim(-1, 1)
+    # In float32 whatever the surroundings: bf16 would round ab to whole units.
+    with torch.autocast(logits.device.type, enabled=False):
+        probability = torch.softmax(logits.float() / temperature, dim=1)
+        return torch.einsum("nqhw,qc->nchw", probability, centres)

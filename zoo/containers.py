@@ -1,0 +1,161 @@
+"""From the containers users have (arrays, PIL images, lists, datasets) to arrays, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zoo.dataset import Dataset, ImageSet, UInt8Array
+from zoo.errors import InputError
+from zoo.photos import square_tile, to_grey, to_rgb
+
+# Training crops that the user gives no size for are at most this large.
+_LARGEST_DEFAULT_CROP = 256
+
+
+def training_images(data: Any, size: int | None, multiple: int) -> tuple[UInt8Array, int]:
+    """The training set as N×S×S×3 uint8, and the side of the crops taken from it.
+
+    Args:
+        data: as `Colorizer.fit` takes it.
+        size: the wanted crop; where None the images' short side, at most 256, rounded down
+            to `multiple`.
+        multiple: what the network wants sides to be a multiple of.
+
+    Raises:
+        InputError: no images, a wrong dtype or shape, or a size that the network cannot take.
+    """
+    if size is not None and (size < 1 or size % multiple):
+        raise InputError(
+            f"training crops of {size} px do not suit the network; "
+            f"give a multiple of {multiple}, such as {max(multiple, size // multiple * multiple)}"
+        )
+    if isinstance(data, Dataset):
+        data = data.load("train", size or data.info.native_size)
+    if isinstance(data, ImageSet):
+        data = data.images
+    if isinstance(data, np.ndarray) and data.ndim == 4:
+        _check_colour(data, "data", ndim=4)
+        images: UInt8Array | list[UInt8Array] = data
+    elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        images = [_colour_array(image, f"data[{i}]") for i, image in enumerate(data)]
+    else:
+        raise InputError(
+            "fit takes N×H×W×3 uint8, a list of H×W×3 uint8 arrays or PIL images, or a dataset; "
+            f"got {_describe(data)}"
+        )
+    if len(images) == 0:
+        raise InputError("fit was given no images; give at least one")
+
+    shortest = min(min(image.shape[:2]) for image in images)
+    if size is None:
+        size = max(multiple, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
+    if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= size:
+        return images, size
+    # An eighth of margin gives room for random crops, where every image has that much.
+    side = size + size // 8 if shortest >= size + size // 8 else size
+    return np.stack([square_tile(image, side) for image in images]), size
+
+
+def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array]], Any]]:
+    """Grey H×W uint8 arrays out of what `predict` was given, and how to pack the results.
+
+    Raises:
+        InputError: a wrong kind, dtype or shape.
+    """
+    if isinstance(images, Image.Image):
+        return [to_grey(images)], lambda colours: Image.fromarray(colours[0])
+    if isinstance(images, np.ndarray):
+        if images.ndim == 3:
+            _check_grey_stack(images)
+            if len(images) == 0:
+                return [], lambda _: np.zeros((*images.shape, 3), np.uint8)
+            return list(images), np.stack
+        return [_grey_array(images, "images")], lambda colours: colours[0]
+    if isinstance(images, list | tuple):
+        greys = [
+            to_grey(image) if isinstance(image, Image.Image) else _grey_array(image, f"images[{i}]")
+            for i, image in enumerate(images)
+        ]
+        is_pil = [isinstance(image, Image.Image) for image in images]
+
+        def pack(colours: list[UInt8Array]) -> list[UInt8Array | Image.Image]:
+            return [
+                Image.fromarray(colour) if pil else colour
+                for colour, pil in zip(colours, is_pil, strict=True)
+            ]
+
+        return greys, pack
+    raise InputError(
+        "predict takes a PIL image, an H×W or N×H×W uint8 array, or a list of those; "
+        f"got {_describe(images)}"
+    )
+
+
+def batches(
+    greys: Sequence[UInt8Array], batch_size: int | None, pixels: int
+) -> Iterator[list[int]]:
+    """Indices of images of one size, at most `batch_size` or about `pixels` of them at once."""
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, grey in enumerate(greys):
+        by_shape.setdefault(grey.shape, []).append(index)
+    for (height, width), indices in by_shape.items():
+        count = batch_size or max(1, pixels // (height * width))
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
+
+
+def _colour_array(image: Any, where: str) -> UInt8Array:
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{where} must be a PIL image or an array, got {_describe(image)}")
+    return _check_colour(image, where, ndim=3)
+
+
+def _check_colour(array: UInt8Array, where: str, ndim: int) -> UInt8Array:
+    layout = "N×H×W×3" if ndim == 4 else "H×W×3"
+    if array.ndim != ndim or array.shape[-1] != 3:
+        raise InputError(f"{where} must be {layout} uint8 in colour, got {_describe(array)}")
+    return _check_uint8(array, where)
+
+
+def _grey_array(array: Any, where: str) -> UInt8Array:
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{where} must be a PIL image or an array, got {_describe(array)}")
+    if array.ndim != 2:
+        raise InputError(f"{where} must be grey H×W uint8, got {_describe(array)}")
+    return _check_uint8(array, where)
+
+
+def _check_grey_stack(array: UInt8Array) -> None:
+    if array.shape[2] == 3:
+        raise InputError(
+            f"predict takes grey images; {_describe(array)} looks like one in colour. "
+            "Give H×W, or Image.fromarray(array), which is taken as its lightness"
+        )
+    if array.shape[1] * array.shape[2] == 0:
+        raise InputError(f"images must not be empty, got {_describe(array)}")
+    _check_uint8(array, "images")
+
+
+def _check_uint8(array: UInt8Array, where: str) -> UInt8Array:
+    if array.dtype != np.uint8:
+        raise InputError(
+            f"{where} must be uint8 in 0 … 255, got {_describe(array)}; "
+            "convert with skimage.util.img_as_ubyte"
+        )
+    if 0 in array.shape[-3 if array.shape[-1] == 3 else -2 :]:
+        raise InputError(f"{where} must not be empty, got {_describe(array)}")
+    return array
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{type(value).__name__}"

@@ -1,0 +1,331 @@
+"""The feed: batches on the device until the budget is spent.
+
+The harness owns the budget, plugins own the step. `for L, ab in feed:` yields the same
+images in the same order with the same crops and flips for every model that is given the same
+seed, whatever its batch size: the stream depends on the position in it alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.budget import Budget, Cost
+from zoo.dataset import UInt8Array
+from zoo.errors import BudgetError, InputError, TrainingError
+from zoo.lab import rgb_to_lab
+
+# Curve points are logged this far apart, so that a long run keeps about a thousand of them.
+_CURVE_SPACING = 1.01
+# A resident image set may take this share of the free device memory.
+_RESIDENT_SHARE = 0.4
+
+
+class Clock:
+    """Seconds of training; stands still while paused (evaluation does not count)."""
+
+    def __init__(self) -> None:
+        self._elapsed = 0.0
+        self._running_since: float | None = None
+
+    def start(self) -> None:
+        """Starts or resumes; does nothing if it runs."""
+        if self._running_since is None:
+            self._running_since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stops; does nothing if it stands."""
+        if self._running_since is not None:
+            self._elapsed += time.perf_counter() - self._running_since
+            self._running_since = None
+
+    @property
+    def seconds(self) -> float:
+        """Time run so far."""
+        running = time.perf_counter() - self._running_since if self._running_since else 0.0
+        return self._elapsed + running
+
+
+class _Stream:
+    """Which image, crop and flip stand at each position of an endless, shuffled stream."""
+
+    def __init__(self, count: int, slack: int, seed: int) -> None:
+        self._count, self._slack, self._seed = count, slack, seed
+        self._epoch = -1
+        self._plan: UInt8Array | np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+    def take(self, start: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        """Rows (image, y, x, flip) of the positions `start` … `start + count`: count×4."""
+        rows = []
+        while count:
+            epoch, within = divmod(start, self._count)
+            if epoch != self._epoch:
+                generator = np.random.default_rng([self._seed % 2**63, epoch])
+                self._plan = np.stack(
+                    [
+                        generator.permutation(self._count),
+                        generator.integers(0, self._slack + 1, self._count),
+                        generator.integers(0, self._slack + 1, self._count),
+                        generator.integers(0, 2, self._count),
+                    ],
+                    axis=1,
+                )
+                self._epoch = epoch
+            rows.append(self._plan[within : within + count])
+            start, count = start + len(rows[-1]), count - len(rows[-1])
+        return np.concatenate(rows).astype(np.int64)
+
+
+@dataclass
+class Curve:
+    """The loss along the way, one point every 1 % of progress or so, with all four costs."""
+
+    points: list[dict[str, float]] = field(default_factory=list)
+    _sum: float = 0.0
+    _count: int = 0
+    _next: float = 1
+
+    def add(self, cost: Cost, loss: float) -> None:
+        """Adds one step's loss; a point is kept when enough steps have passed."""
+        self._sum += loss
+        self._count += 1
+        if cost.steps >= self._next:
+            self.flush(cost)
+            self._next = max(cost.steps + 1, cost.steps * _CURVE_SPACING)
+
+    def flush(self, cost: Cost) -> None:
+        """Keeps the mean of the losses since the last point."""
+        if self._count:
+            self.points.append({**asdict(cost), "loss": self._sum / self._count})
+            self._sum, self._count = 0.0, 0
+
+
+class Feed:
+    """Batches of (L, ab) on the device until the budget is spent.
+
+    The clock starts with the first use and runs through everything a plugin does (looking at
+    the training set, warm-up, compilation); it stands still inside `paused()`. On a GPU it
+    waits for the previous step to finish before it is read. At most one step is overshot.
+
+    Attributes:
+        stop_reason: why the loop ended: `budget`, `plugin` where the plugin left by itself, or
+            `no steps` where it needed none.
+        curve: the logged losses.
+    """
+
+    def __init__(
+        self,
+        images: UInt8Array,
+        budget: Budget,
+        *,
+        batch_size: int,
+        size: int,
+        device: torch.device,
+        seed: int = 0,
+        on_step: Callable[[Feed], None] | None = None,
+    ) -> None:
+        if len(images) == 0:
+            raise InputError("the training set is empty; give at least one image")
+        if size > images.shape[1]:
+            raise InputError(f"crops of {size} px do not fit into images of {images.shape[1]} px")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        self.budget, self.batch_size, self.size = budget, batch_size, size
+        self.device = device
+        self.stop_reason = "no steps"
+        self.curve = Curve()
+        self._images = _Store(images, device)
+        self._stream = _Stream(len(images), images.shape[1] - size, seed)
+        self._seed = seed
+        self._on_step = on_step
+        self._clock = Clock()
+        self._steps = 0
+        self._flops_per_step = 0.0
+        self._loop: Iterator[tuple[Tensor, Tensor]] | None = None
+        self._unchecked_loss: Tensor | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """What has been spent so far."""
+        return Cost(
+            self._clock.seconds,
+            self._steps,
+            self._steps * self.batch_size,
+            self._steps * self._flops_per_step,
+        )
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget spent, in [0, 1]; drives schedules."""
+        return self.budget.progress(self.cost)
+
+    @property
+    def image_count(self) -> int:
+        """How many different images there are."""
+        return len(self._images)
+
+    @property
+    def images_seen(self) -> int:
+        """How many different images have been in a batch so far."""
+        return min(self._steps * self.batch_size, self.image_count)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._loop is not None:
+            raise TrainingError("a feed can be iterated once; its budget is one budget")
+        self._loop = self._batches()
+        return self._loop
+
+    def survey(self, limit: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
+        """Up to `limit` training images once, centre-cropped, for statistics such as a prior.
+
+        Which ones depends on the seed. The clock runs; steps and images are not charged.
+        """
+        self._clock.start()
+        chosen = np.random.default_rng(self._seed % 2**63).permutation(len(self._images))[:limit]
+        offset = (self._images.side - self.size) // 2
+        for start in range(0, len(chosen), 256):
+            index = np.sort(chosen[start : start + 256])
+            fixed = np.array([offset, offset, 0]).repeat(len(index)).reshape(3, -1)
+            rows = np.concatenate((index[None], fixed)).T
+            yield rgb_to_lab(self._images.crop(rows, self.size))
+
+    def log(self, loss: Tensor) -> None:
+        """Records a step's loss, a scalar.
+
+        Raises:
+            TrainingError: the loss is NaN or infinite. On a GPU that is noticed one step
+                later, so that reading it does not stall the queue.
+        """
+        if self.device.type == "cpu":
+            self._check(loss.detach())
+        else:
+            previous, self._unchecked_loss = self._unchecked_loss, loss.detach().clone()
+            if previous is not None:
+                self._check(previous)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock inside the block, for evaluation."""
+        _synchronise(self.device)
+        self._clock.stop()
+        try:
+            yield
+        finally:
+            _synchronise(self.device)
+            self._clock.start()
+
+    def close(self) -> None:
+        """Ends the loop, stops the clock and checks that at least one step was made.
+
+        Raises:
+            TrainingError: the last loss was NaN or infinite.
+            BudgetError: the budget was spent before the first step.
+        """
+        self.abandon()
+        if self._unchecked_loss is not None:
+            last, self._unchecked_loss = self._unchecked_loss, None
+            self._check(last)
+        self.curve.flush(self.cost)
+        if self.stop_reason == "budget" and self._steps == 0:
+            raise BudgetError(
+                f"the budget {self.budget} was spent before the first step "
+                f"({self.cost.seconds:.2f} s went into looking at the training set); "
+                "give a larger one"
+            )
+
+    def abandon(self) -> None:
+        """Ends the loop and stops the clock, whatever state training is in."""
+        if isinstance(self._loop, Generator):
+            # A suspended generator would leave its FLOP counter switched on.
+            self._loop.close()
+        _synchronise(self.device)
+        self._clock.stop()
+
+    def _batches(self) -> Generator[tuple[Tensor, Tensor]]:
+        self._clock.start()
+        previous_step: torch.cuda.Event | None = None
+        try:
+            while True:
+                batch = rgb_to_lab(
+                    self._images.crop(
+                        self._stream.take(self._steps * self.batch_size, self.batch_size),
+                        self.size,
+                    )
+                )
+                # The next batch is queued before the wait, so that the GPU stays busy.
+                if previous_step is not None:
+                    previous_step.synchronize()
+                if self.budget.is_spent(self.cost):
+                    self.stop_reason = "budget"
+                    return
+                counter = FlopCounterMode(display=False) if self._steps == 0 else None
+                with counter or nullcontext():
+                    yield batch
+                if counter is not None:
+                    self._flops_per_step = float(counter.get_total_flops())
+                if self.device.type == "cuda":
+                    previous_step = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                    previous_step.record()
+                self._steps += 1
+                if self._on_step is not None:
+                    self._on_step(self)
+        except GeneratorExit:
+            self.stop_reason = "plugin"
+            raise
+
+    def _check(self, loss: Tensor) -> None:
+        value = float(loss)
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} after {self._steps} steps; lower the learning rate "
+                "(--set MODEL.learning_rate=…) or use --precision fp32"
+            )
+        self.curve.add(self.cost, value)
+
+
+class _Store:
+    """uint8 images, resident on the device where they fit, else gathered from the host."""
+
+    def __init__(self, images: UInt8Array, device: torch.device) -> None:
+        self.side = int(images.shape[1])
+        self._host, self._device = images, device
+        self._resident: Tensor | None = None
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if images.nbytes < _RESIDENT_SHARE * free:
+                self._resident = torch.from_numpy(np.array(images)).to(device)
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def crop(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int) -> Tensor:
+        """The crops of rows (image, y, x, flip): N×3×size×size RGB in [0, 1] on the device."""
+        span = np.arange(size)
+        image = rows[:, 0, None, None]
+        y = (rows[:, 1, None] + span)[:, :, None]
+        x = rows[:, 2, None] + np.where(rows[:, 3, None] == 1, span[::-1], span)
+        x = x[:, None, :]
+        if self._resident is not None:
+            index = tuple(torch.from_numpy(i).to(self._device) for i in (image, y, x))
+            crops = self._resident[index]
+        else:
+            crops = torch.from_numpy(np.asarray(self._host[image, y, x]))
+            if self._device.type == "cuda":
+                crops = crops.pin_memory().to(self._device, non_blocking=True)
+            else:
+                crops = crops.to(self._device)
+        return crops.permute(0, 3, 1, 2).float().div_(255)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,331 @@
+"""Discovery of plugins through entry points: colorizers, datasets and metrics.
+
+Names are read with `importlib.metadata`, without importing any plugin (or torch). Loading
+goes through stevedore, one manager per name, so that a plugin that raises, asserts or calls
+`sys.exit` on import is one broken name and stops no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import util as importlib_util
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoo.errors import PluginError, UnknownNameError, ZooError
+from zoo.files import cache_folder, write_text
+
+if TYPE_CHECKING:
+    from zoo.colorizer import Colorizer
+    from zoo.dataset import Dataset
+    from zoo.metric import Metric
+
+COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
+_KINDS = {COLORIZERS: "colorizer", DATASETS: "dataset", METRICS: "metric"}
+NOT_CHECKED = "not checked"
+OK = "ok"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed entry point, and what is known of it.
+
+    Attributes:
+        name: the entry point's name.
+        group: the entry point's group.
+        target: `module:attribute`.
+        distribution: the distribution that brings it.
+        version: the distribution's version.
+        status: `ok`, `not checked`, or the reason why it cannot be used.
+        title: the title in its info; empty while not checked.
+    """
+
+    name: str
+    group: str
+    target: str
+    distribution: str
+    version: str
+    status: str = NOT_CHECKED
+    title: str = ""
+
+
+def installed(group: str) -> list[Plugin]:
+    """Every plugin of a group with its last known status, sorted by name; imports none."""
+    known = _read_statuses()
+    plugins = []
+    for entry in _entries(group):
+        plugin = _describe(entry)
+        if len(_entries(group, plugin.name)) > 1:
+            status, title = _duplicate_message(group, plugin.name), ""
+        else:
+            status, title = known.get(_status_key(plugin), (NOT_CHECKED, ""))
+        plugins.append(
+            Plugin(
+                plugin.name,
+                plugin.group,
+                plugin.target,
+                plugin.distribution,
+                plugin.version,
+                status,
+                title,
+            )
+        )
+    return sorted(plugins, key=lambda p: (p.name, p.distribution))
+
+
+def names(group: str) -> list[str]:
+    """The names of a group, sorted, each once."""
+    return sorted({entry.name for entry in _entries(group)})
+
+
+def list_colorizers() -> list[str]:
+    """The names of all installed colorizers, broken ones included; imports none."""
+    return names(COLORIZERS)
+
+
+def load(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: object,
+) -> Colorizer:
+    """A colorizer: untrained with the paper's options, or ready to predict with weights.
+
+    Args:
+        name: as in `list_colorizers()`.
+        weights: a safetensors file written by `Colorizer.save`; its options are taken over.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: `auto`, `fp32` or `bf16`.
+        **options: of the colorizer, as `zoo info NAME` lists them.
+
+    Raises:
+        UnknownNameError: no such colorizer or option; near names are offered.
+        PluginError: it is installed but broken.
+        WeightsError: the file is missing, unreadable or of another model.
+    """
+    cls = colorizer_class(name)
+    if weights is None:
+        return cls(device=device, precision=precision, **options)
+    from zoo.weights import read_weights
+
+    stored: dict[str, object] = read_weights(Path(weights), model=name)[1]["options"]
+    conflicts = [key for key in options if key in stored and stored[key] != options[key]]
+    colorizer = cls(device=device, precision=precision, **{**stored, **options})
+    try:
+        return colorizer.restore(weights)
+    except ZooError as error:
+        if conflicts:
+            trained = ", ".join(f"{key}={stored[key]!r}" for key in conflicts)
+            raise type(error)(f"{error}; the weights were trained with {trained}") from error
+        raise
+
+
+def colorizer_class(name: str) -> type[Colorizer]:
+    """The class behind a colorizer's name, checked against the interface.
+
+    Raises:
+        UnknownNameError: nothing of that name is installed.
+        PluginError: it cannot be imported or does not keep the interface.
+    """
+    from zoo.colorizer import Colorizer
+
+    return _load_class(COLORIZERS, name, Colorizer)
+
+
+def metric_class(name: str) -> type[Metric]:
+    """The class behind a metric's name; raises like `colorizer_class`."""
+    from zoo.metric import Metric
+
+    return _load_class(METRICS, name, Metric)
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """The class behind a dataset's name; raises like `colorizer_class`."""
+    from zoo.dataset import Dataset
+
+    return _load_class(DATASETS, name, Dataset)
+
+
+def open_dataset(spec: str) -> Dataset:
+    """A dataset from `NAME` or `NAME:ARGUMENT`, such as `folder:holiday/`.
+
+    Raises:
+        UnknownNameError: no such dataset; near names are offered.
+        DataError: the data is not there, or the argument is missing.
+    """
+    name, _, argument = spec.partition(":")
+    known = names(DATASETS)
+    if name not in known:
+        hint = f"For a folder of images type folder:{spec}" if Path(spec).exists() else ""
+        raise UnknownNameError("dataset", name, known, hint)
+    return dataset_class(name)(argument)
+
+
+def check(group: str, name: str) -> Plugin:
+    """Imports a plugin in this process and reports how that went; never raises for it."""
+    with contextlib.suppress(ZooError):
+        _load_class(group, name, _base_class(group))
+    return next(plugin for plugin in installed(group) if plugin.name == name)
+
+
+def _base_class(group: str) -> Any:
+    from zoo.colorizer import Colorizer
+    from zoo.dataset import Dataset
+    from zoo.metric import Metric
+
+    return {COLORIZERS: Colorizer, DATASETS: Dataset, METRICS: Metric}[group]
+
+
+@cache
+def _load_class(group: str, name: str, base: type[_T]) -> type[_T]:
+    entries = _entries(group, name)
+    if not entries:
+        raise UnknownNameError(_KINDS[group], name, names(group))
+    if len(entries) > 1:
+        raise PluginError(_duplicate_message(group, name))
+    plugin = _describe(entries[0])
+    try:
+        loaded = _import(group, name)
+        _check_interface(loaded, plugin, base)
+    except PluginError as error:
+        _write_status(plugin, str(error), "")
+        raise PluginError(
+            f"{_KINDS[group]} {name!r} of {plugin.distribution} {plugin.version} is broken: {error}"
+        ) from error
+    _write_status(plugin, OK, loaded.info.title)
+    return loaded  # type: ignore[no-any-return]
+
+
+def _import(group: str, name: str) -> Any:
+    from stevedore.named import NamedExtensionManager
+
+    # stevedore logs the traceback of a failing import; the reason is reported by the caller.
+    logging.getLogger("stevedore").setLevel(logging.CRITICAL)
+    failures: list[BaseException] = []
+    try:
+        manager: Any = NamedExtensionManager(
+            group,
+            names=[name],
+            on_load_failure_callback=lambda _manager, _entry, error: failures.append(error),
+            warn_on_missing_entrypoint=False,
+        )
+        if not failures:
+            return manager[name].plugin
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # AssertionError and SystemExit get past stevedore
+        failures.append(error)
+    reason = str(failures[0]).strip().splitlines()
+    raise PluginError(
+        f"importing it raised {type(failures[0]).__name__}{': ' + reason[0] if reason else ''}"
+    ) from failures[0]
+
+
+def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise PluginError(f"{plugin.target} is not a subclass of {base.__module__}.{base.__name__}")
+    info = getattr(loaded, "info", None)
+    if info is None:
+        raise PluginError(f"{plugin.target} has no class attribute info")
+    if info.name != plugin.name:
+        raise PluginError(
+            f"its entry point is named {plugin.name!r} but its info says {info.name!r}; "
+            "make them the same"
+        )
+    abstract = sorted(getattr(loaded, "__abstractmethods__", ()))
+    if abstract:
+        raise PluginError(f"{plugin.target} does not implement {', '.join(abstract)}")
+    if plugin.group == COLORIZERS:
+        from zoo.colorizer import INTERFACE
+
+        if info.interface != INTERFACE:
+            raise PluginError(
+                f"it was written for interface {info.interface}, this zoo has {INTERFACE}"
+            )
+
+
+def _entries(group: str, name: str | None = None) -> list[EntryPoint]:
+    found = entry_points(group=group) if name is None else entry_points(group=group, name=name)
+    # An editable install can show the same distribution twice along sys.path.
+    unique = {(e.name, e.value, e.dist.name if e.dist else ""): e for e in found}
+    return list(unique.values())
+
+
+def _describe(entry: EntryPoint) -> Plugin:
+    distribution = entry.dist
+    return Plugin(
+        entry.name,
+        entry.group,
+        entry.value,
+        distribution.name if distribution else "unknown",
+        distribution.version if distribution else "?",
+    )
+
+
+def _duplicate_message(group: str, name: str) -> str:
+    owners = sorted(_describe(entry).distribution for entry in _entries(group, name))
+    return f"the name {name!r} is taken by {' and '.join(owners)}; uninstall all but one"
+
+
+# ---- what is remembered between runs ----------------------------------------------------
+
+
+def _status_file() -> Path:
+    return cache_folder() / "plugin-status.json"
+
+
+def _read_statuses() -> dict[str, tuple[str, str]]:
+    try:
+        stored = json.loads(_status_file().read_text(encoding="utf-8"))
+        return {str(key): (str(status), str(title)) for key, (status, title) in stored.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # nothing known yet, or a damaged cache: everything is "not checked"
+
+
+def _write_status(plugin: Plugin, status: str, title: str) -> None:
+    statuses: Mapping[str, tuple[str, str]] = _read_statuses()
+    key = _status_key(plugin)
+    if statuses.get(key) == (status, title):
+        return
+    # Older versions of the same plugin are forgotten.
+    kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
+    try:
+        write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
+    except OSError:
+        return  # a read-only or full cache folder must not stop anyone from using a plugin
+
+
+def _status_prefix(plugin: Plugin) -> str:
+    return f"{plugin.group}|{plugin.name}|{plugin.distribution}|{plugin.target}|"
+
+
+def _status_key(plugin: Plugin) -> str:
+    return f"{_status_prefix(plugin)}{plugin.version}|{_newest_source(plugin.target)}"
+
+
+@cache
+def _newest_source(target: str) -> int:
+    """When the plugin's package was last changed (ns), without importing it."""
+    package = target.partition(":")[0].partition(".")[0]
+    try:
+        spec = importlib_util.find_spec(package)
+    except (ImportError, ValueError):
+        return 0
+    if spec is None:
+        return 0
+    if spec.submodule_search_locations:
+        folders = map(Path, spec.submodule_search_locations)
+        files = [file for folder in folders for file in folder.rglob("*.py")]
+    else:
+        files = [Path(spec.origin)] if spec.origin else []
+    return max((f.stat().st_mtime_ns for f in files), default=0)
