@@ -34,7 +34,7 @@ GREY_CHROMA = 5.0
 """An image is grey if |a| and |b| of all its pixels are at most this, in CIE Lab units."""
 
 # Formats named one by one: Pillow would also hand a file to Ghostscript, if it asks for it.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
 _KERNELS = {"lanczos": Image.Resampling.LANCZOS}
 _CHUNK_PIXELS = 1 << 20
 _opening = threading.Lock()

@@ -1,0 +1,1 @@
+"""The fair benchmark: equal budgets, one process per trial, metrics, throughput, tables."""

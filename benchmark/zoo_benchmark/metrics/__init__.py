@@ -1,0 +1,28 @@
+"""The metrics of the leaderboard, each registered as an entry point in `zoo.metrics`.
+
+`lpips_weights` finds the backbone of LPIPS. Importing it, or this package, does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.metric import MetricInfo, Pictures
+
+
+def check_pair(info: MetricInfo, predicted: Pictures, truth: Pictures) -> None:
+    """Says so if a prediction and its truth differ in shape or are too small for the metric.
+
+    Raises:
+        InputError: with both shapes, or with the smallest side that can be scored.
+    """
+    ours, theirs = tuple(predicted.rgb8.shape), tuple(truth.rgb8.shape)
+    if ours != theirs:
+        raise InputError(f"{info.name} needs equal shapes: predicted {ours}, truth {theirs}")
+    if min(ours[2:]) < info.minimum_size:
+        raise InputError(
+            f"{info.name} needs at least {info.minimum_size} pixels a side, got {ours[2]}×{ours[3]}"
+        )

@@ -1,0 +1,81 @@
+"""`samples.png`: grey, every model, truth, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from zoo.dataset import ImageSet
+from zoo.files import atomic_path
+from zoo.photos import to_grey
+
+_TILE = 160
+_GAP = 6
+_MARGIN = 16
+_BACKGROUND, _INK, _FAINT = (250, 250, 248), (32, 32, 34), (120, 120, 124)
+
+
+def write_samples(
+    path: Path, pictures: ImageSet, columns: Sequence[tuple[str, str, Path | None]]
+) -> None:
+    """Writes the grid.
+
+    Args:
+        path: the PNG to write.
+        pictures: the truth of every row.
+        columns: heading, smaller second line, and folder of coloured pictures of each model;
+            None for the folder leaves the column's tiles empty.
+    """
+    headings = [("grey", "the input"), *[(a, b) for a, b, _ in columns], ("truth", "")]
+    title_font, small_font = ImageFont.load_default(15), ImageFont.load_default(13)
+    wrapped = [_wrap(title, title_font) for title, _ in headings]
+    header = max(len(lines) for lines in wrapped) * 18 + 20 + _GAP
+    step = _TILE + _GAP
+    width = 2 * _MARGIN + len(headings) * step - _GAP
+    height = 2 * _MARGIN + header + len(pictures) * step - _GAP
+    sheet = Image.new("RGB", (width, height), _BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for number, (lines, (_, second)) in enumerate(zip(wrapped, headings, strict=True)):
+        x = _MARGIN + number * step
+        y = _MARGIN + header - _GAP - 20 - 18 * len(lines)
+        for offset, line in enumerate(lines):
+            pen.text((x, y + 18 * offset), line, _INK, title_font)
+        pen.text((x, _MARGIN + header - _GAP - 19), second, _FAINT, small_font)
+    for row, truth in enumerate(pictures.images):
+        original = Image.fromarray(np.asarray(truth))
+        tiles: list[Image.Image | None] = [Image.fromarray(to_grey(original)).convert("RGB")]
+        for _, _, folder in columns:
+            file = folder / f"{row:02d}.png" if folder else None
+            tiles.append(_open(file) if file is not None and file.is_file() else None)
+        tiles.append(original)
+        y = _MARGIN + header + row * step
+        for number, tile in enumerate(tiles):
+            x = _MARGIN + number * step
+            if tile is None:
+                pen.rectangle((x, y, x + _TILE - 1, y + _TILE - 1), outline=_FAINT)
+                pen.text((x + 8, y + 8), "failed", _FAINT, small_font)
+            else:
+                sheet.paste(tile.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (x, y))
+    with atomic_path(path) as partial:
+        sheet.save(partial, optimize=True)
+
+
+def _open(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Breaks a heading after underscores, colons and commas where it is too wide."""
+    lines, line = [], ""
+    parts = "".join(c + ("\0" if c in "_:," else "") for c in text).split("\0")
+    for part in parts:
+        if line and font.getlength(line + part) > _TILE:
+            lines.append(line)
+            line = part
+        else:
+            line += part
+    return [*lines, line]

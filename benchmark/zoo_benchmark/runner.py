@@ -1,0 +1,115 @@
+"""Runs trials one after the other, each in its own process that dies with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zoo.budget import Budget
+from zoo.files import write_text
+from zoo_benchmark.trial_spec import TrialSpec
+
+SPEC, LOG = "spec.json", "log.txt"
+_RESULT, _PROGRESS = "result.json", "progress.json"
+# Loading, scoring and timing may take this long beside the training budget.
+_ALLOWANCE_SECONDS = 1800.0
+_LONGEST_SECONDS = 24 * 3600.0
+_POLL_SECONDS = 0.1
+
+ProgressState = dict[str, Any]
+
+
+def default_timeout(budget: Budget) -> float:
+    """Seconds after which a trial counts as hanging."""
+    if budget.unit == "seconds":
+        return 1.5 * budget.amount + _ALLOWANCE_SECONDS
+    return _LONGEST_SECONDS
+
+
+def run_trial(
+    spec: TrialSpec,
+    folder: Path,
+    timeout: float,
+    on_progress: Callable[[ProgressState], None] | None = None,
+) -> dict[str, Any]:
+    """Runs one trial in `folder` and returns its result, a failed one included.
+
+    The child holds the read end of a pipe as standard input and exits when it closes, so it
+    never outlives this process, `kill -9` included. What it prints goes to `log.txt`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.write(folder / SPEC)
+    with (folder / LOG).open("wb") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [
+                sys.executable,
+                "-m",
+                "zoo_benchmark.trial",
+                str(folder / SPEC),
+                str(folder),
+                "--lifeline",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches this process alone, which then ends the child.
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + timeout
+        try:
+            while child.poll() is None:
+                if time.monotonic() > deadline:
+                    child.kill()
+                    child.wait()
+                    return _failure(spec, folder, f"timeout: no result after {timeout:.0f} s")
+                if on_progress is not None:
+                    state = _read_json(folder / _PROGRESS)
+                    if state is not None:
+                        on_progress(state)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            with contextlib.suppress(OSError):
+                child.stdin.close()  # type: ignore[union-attr]
+    result = _read_json(folder / _RESULT)
+    if result is None:
+        return _failure(spec, folder, _crash_reason(child.returncode, folder))
+    return result
+
+
+def _failure(spec: TrialSpec, folder: Path, reason: str) -> dict[str, Any]:
+    result = {"spec": dataclasses.asdict(spec), "status": "failed", "error": reason}
+    with contextlib.suppress(OSError):
+        write_text(folder / _RESULT, json.dumps(result, indent=1))
+    return result
+
+
+def _crash_reason(code: int, folder: Path) -> str:
+    if code == -signal.SIGKILL:
+        return "the process was killed (SIGKILL), most likely for lack of memory"
+    if code < 0:
+        return f"the process died of {signal.Signals(-code).name}"
+    with contextlib.suppress(OSError):
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        if last:
+            return f"the process exited with code {code} before a result: {last[0][:300]}"
+    return f"the process exited with code {code} before a result"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return loaded

@@ -1,0 +1,85 @@
+"""Scores of a fitted colorizer on test images: one value per image and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from zoo import registry
+from zoo.colorizer import Colorizer
+from zoo.dataset import ImageSet
+from zoo.errors import WeightsError, ZooError
+from zoo.lab import lab_to_rgb, rgb_to_lab
+from zoo.metric import Metric, MetricContext, Pictures
+
+# Pixels scored at once: bounds the memory of LPIPS' features and the colour conversions.
+_BATCH_PIXELS = 1 << 18
+# For models that paint RGB these are also scored with the input's lightness put back.
+_L_COPIED = ("psnr", "lpips")
+
+
+def open_metrics(
+    names: Sequence[str], context: MetricContext, size: int
+) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that can work here, and for the others the reason why not."""
+    metrics: list[Metric] = []
+    unavailable: dict[str, str] = {}
+    for name in names:
+        try:
+            cls = registry.metric_class(name)
+            if size < cls.info.minimum_size:
+                raise WeightsError(
+                    f"{name} needs images of at least {cls.info.minimum_size} px, these have {size}"
+                )
+            metrics.append(cls(context))
+        except ZooError as error:
+            unavailable[name] = str(error)
+    return metrics, unavailable
+
+
+def score(colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Every metric of every test image, in long form: columns image, metric, value.
+
+    The model sees CIE L of the truth; pictures are compared as 8-bit RGB. A metric whose
+    direction is `match` is also applied to the truth (`NAME_truth`) and the absolute
+    difference is kept (`NAME_difference`).
+    """
+    frames = []
+    for ids, predicted, l_copied, truth in _predictions(colorizer, test):
+        values: dict[str, Tensor] = {}
+        for metric in metrics:
+            name = metric.info.name
+            values[name] = metric(predicted, truth)
+            if metric.info.direction == "match":
+                values[f"{name}_truth"] = metric(truth, truth)
+                difference = (values[name] - values[f"{name}_truth"]).abs()
+                values[f"{name}_difference"] = difference
+            if l_copied is not None and name in _L_COPIED:
+                values[f"{name}_l_copied"] = metric(l_copied, truth)
+        wide = pd.DataFrame({k: v.double().cpu().numpy() for k, v in values.items()}, index=ids)
+        frames.append(wide)
+    table = pd.concat(frames).rename_axis("image").reset_index()
+    return table.melt(id_vars="image", var_name="metric", value_name="value")
+
+
+def _predictions(
+    colorizer: Colorizer, test: ImageSet
+) -> Iterator[tuple[list[str], Pictures, Pictures | None, Pictures]]:
+    count = max(1, _BATCH_PIXELS // test.size**2)
+    for start in range(0, len(test), count):
+        source = Pictures.from_array(test.images[start : start + count], colorizer.device)
+        L, ab = rgb_to_lab(source.rgb)
+        truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
+        predicted = Pictures.from_unit_rgb(colorizer.predict_rgb(_in_range(L)))
+        l_copied = None
+        if colorizer.paints_rgb:
+            l_copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
+        yield list(test.ids[start : start + count]), predicted, l_copied, truth
+
+
+def _in_range(L: Tensor) -> Tensor:
+    # White comes out of the matrices a hair above 100.
+    return torch.clamp(L, 0, 100)

@@ -1,0 +1,158 @@
+"""Any tree of image files as a dataset: `folder:PATH`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
+from zoo.errors import DataError, InputError
+from zoo.image_cache import file_tiles, scan_files
+from zoo.photos import IMAGE_SUFFIXES, find_images, read_size
+
+TEST_SHARE = 0.1
+"""Of an undivided folder's files that go to the test split."""
+
+SMALL_FOLDER = 100
+"""Undivided folders of fewer images get at least one colour image on each side."""
+
+
+class Folder(Dataset):
+    """The images below a folder, divided as its subfolders say or by their content.
+
+    With `train/` and `test/` (or `val/`) in the folder, these are the splits; files beside them
+    do not count, and `val/` does not either where there is a `test/`. Any other folder, one
+    with a `train/` alone included, is divided by the hash of each file's content: a tenth goes
+    to the test split, at least one image. The division stays when files are renamed or added,
+    and identical files land on the same side.
+
+    Files that cannot be read are skipped and named; images that are grey already are left out
+    of both splits and named. Images smaller than the tiles are enlarged.
+    """
+
+    info = DatasetInfo(
+        name="folder",
+        title="A folder of your own images",
+        licence="yours to know",
+        source="a folder on this machine",
+        native_size=64,
+        argument="PATH",
+    )
+
+    def __init__(self, argument: str = "") -> None:
+        super().__init__(argument)
+        self.root = root = Path(argument).expanduser()
+        if not root.exists():
+            raise DataError(f"folder {str(root)!r} does not exist")
+        if not root.is_dir():
+            raise DataError(f"{str(root)!r} is a file, not a folder; name the folder it lies in")
+        train = root / "train"
+        tests = [root / name for name in ("test", "val") if (root / name).is_dir()]
+        self.splits: dict[Split, list[Path]] | None = None
+        if tests and train.is_dir():
+            self.splits = {"train": _images(train), "test": _images(tests[0])}
+            self.files = self.splits["train"] + self.splits["test"]
+        elif tests:
+            raise DataError(
+                f"folder {str(root)!r} has a {tests[0].name}/ but no train/ beside it; add "
+                f"one, or type --dataset folder:{tests[0]} to divide that folder itself"
+            )
+        else:
+            self.files = _images(root)
+        for files in self.splits.values() if self.splits else [self.files]:
+            _require_readable(files)
+
+    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """Tiles of one split; ids are the paths relative to the folder.
+
+        Every tile is the centre square of its image, reduced. Test tiles have `size`; training
+        tiles are larger by an eighth, unless an image of the split is too small for that.
+        """
+        if size < 1:
+            raise DataError(f"dataset 'folder' has no tiles of {size} px; type --size 64")
+        files = (self.splits or self._divide(size, progress))[split]
+        images = tiles_of_files(self.root, files, split, size, progress)
+        if not len(images):
+            hint = "" if self.splits else "; to be divided, it needs at least two images in colour"
+            raise DataError(
+                f"folder {str(self.root)!r} has no colour images for the {split} split: of its "
+                f"{len(files)} files {len(images.grey)} are grey already and "
+                f"{len(images.skipped)} cannot be read{hint}"
+            )
+        return images
+
+    def _divide(self, size: int, progress: Progress | None) -> dict[Split, list[Path]]:
+        contents = dict(zip(self.files, scan_files(self.files, progress), strict=True))
+        known = sorted({fact.sha256 for fact in contents.values() if fact.short_side})
+
+        def files_of(chosen: set[str]) -> list[Path]:
+            return [file for file in self.files if contents[file].sha256 in chosen]
+
+        test = {sha256 for sha256 in known if _share(sha256) < TEST_SHARE}
+        usable = known
+        if len(known) < SMALL_FOLDER:
+            # Here chance may leave one side with nothing, or with grey images only.
+            kept = file_tiles(self.files, size, progress).kept
+            usable = sorted({contents[self.files[position]].sha256 for position in kept})
+        testable = [sha256 for sha256 in usable if sha256 in test]
+        if not testable:
+            test.update(usable[:1])
+        elif len(testable) == len(usable) > 1:
+            test.remove(usable[-1])
+        # What cannot be opened at all is named with the training split.
+        train = {fact.sha256 for fact in contents.values()} - test
+        return {"train": files_of(train), "test": files_of(test)}
+
+
+def tiles_of_files(
+    root: Path,
+    files: Sequence[Path],
+    split: Split,
+    size: int,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Files below `root` as an image set, from the cache of decoded images."""
+    side = size
+    if split == "train":
+        room = size + size // 8
+        short_sides = [fact.short_side for fact in scan_files(files, progress)]
+        if all(short >= room for short in short_sides if short):
+            side = room
+    names = [file.relative_to(root).as_posix() for file in files]
+    tiles = file_tiles(files, side, progress)
+    return ImageSet(
+        tiles.images,
+        [names[position] for position in tiles.kept],
+        skipped=[(names[position], reason) for position, reason in tiles.skipped],
+        grey=[names[position] for position in tiles.grey],
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    try:
+        files = find_images(folder)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    if not files:
+        raise DataError(
+            f"folder {str(folder)!r} holds no images ({' '.join(IMAGE_SUFFIXES)}); "
+            "hidden files and symbolic links in it are not followed"
+        )
+    return files
+
+
+def _require_readable(files: Sequence[Path]) -> None:
+    """One header that can be read is enough; anything else is left to `load`."""
+    first = None
+    for file in files:
+        try:
+            read_size(file)
+            return
+        except InputError as error:
+            first = first or error
+    raise DataError(f"none of {len(files)} image files can be read; the first: {first}")
+
+
+def _share(sha256: str) -> float:
+    """A number in [0, 1) that the content alone decides."""
+    return int(sha256[:8], 16) / 2**32

@@ -1,0 +1,278 @@
+"""The datasets that torchvision knows how to download, check and read.
+
+torchvision itself is imported by `load` only: listing the datasets imports none of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.errors import DataError
+from zoo.files import cache_folder
+from zoo.image_cache import cached_tiles
+from zoo.photos import square_tile
+from zoo_datasets.downloading import FAILURES, downloading
+from zoo_datasets.folder import TEST_SHARE, tiles_of_files
+
+_RESEARCH = "non-commercial research; the images belong to their authors"
+
+
+class TorchvisionSet(Dataset):
+    """Downloads once into the cache folder, under a lock; then works without a network.
+
+    Subclasses say how torchvision is asked for a split, and where it gets the archive.
+    """
+
+    _class: ClassVar[str]
+    """The name of torchvision's class."""
+
+    def __init__(self, argument: str = "") -> None:
+        super().__init__(argument)
+        self.root = cache_folder() / "datasets" / self.info.name
+
+    @property
+    def _loader(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self._class)
+
+    @abstractmethod
+    def _open(self, split: Split, *, download: bool) -> Any:
+        """The dataset object of torchvision."""
+
+    @abstractmethod
+    def _archives(self, split: Split) -> list[str]:
+        """The addresses that torchvision downloads for this split."""
+
+    @abstractmethod
+    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """The official split; training tiles may be an eighth larger than `size`."""
+
+    def _get(self, split: Split, progress: Progress | None) -> Any:
+        """The dataset object of torchvision, downloaded if it is not there yet.
+
+        Raises:
+            DataError: how to put the archive there by hand, where it cannot be downloaded.
+        """
+        if progress:
+            progress(f"opening {self.info.name}", 0, 0)
+        try:
+            with downloading(self.root):
+                return self._open(split, download=True)
+        except FAILURES as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            archive = self.root / Path(self._archives(split)[-1]).name
+            if isinstance(error, urllib.error.URLError) and archive.exists():
+                reason += f" ({archive.name} is there, but incomplete or not the original)"
+            raise DataError(
+                f"dataset {self.info.name!r} could not be downloaded: {reason}; "
+                f"put {' and '.join(self._archives(split))} into {self.root} by hand, "
+                "or type --dataset photos, which needs no network"
+            ) from error
+
+
+class _ArraySet(TorchvisionSet):
+    """Datasets that torchvision holds in memory as one array."""
+
+    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """The official split at exactly `size`, resized where that is not the native size."""
+
+        def tiles() -> Iterator[UInt8Array]:
+            for image in self._pixels(self._get(split, progress)):
+                yield square_tile(np.ascontiguousarray(image), size)
+
+        if size < 1:
+            raise DataError(f"dataset {self.info.name!r} has no tiles of {size} px")
+        # The archive's checksum is verified whenever it is opened; with the tiles cached under
+        # the addresses it need not be opened again.
+        key = ["torchvision", self.info.name, split, self._archives(split), self._checksums()]
+        found = cached_tiles(key, size, tiles, 0, progress)
+        return ImageSet(
+            found.images,
+            [f"{split}/{position:05d}" for position in found.kept],
+            grey=[f"{split}/{position:05d}" for position in found.grey],
+        )
+
+    @abstractmethod
+    def _checksums(self) -> object:
+        """What torchvision verifies the files against: a part of the cached tiles' name."""
+
+    def _pixels(self, opened: Any) -> UInt8Array:
+        """N×H×W×3."""
+        data: UInt8Array = opened.data
+        return data
+
+
+class CIFAR10(_ArraySet):
+    """60,000 small photographs in ten classes."""
+
+    info = DatasetInfo(
+        name="cifar10",
+        title="CIFAR-10: 50,000 + 10,000 photographs of 32 px",
+        licence=_RESEARCH,
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        native_size=32,
+        download="170 MB",
+    )
+    _class = "CIFAR10"
+
+    def _open(self, split: Split, *, download: bool) -> Any:
+        return self._loader(self.root, train=split == "train", download=download)
+
+    def _archives(self, split: Split) -> list[str]:
+        return [self._loader.url]
+
+    def _checksums(self) -> object:
+        return [self._loader.train_list, self._loader.test_list]
+
+
+class CIFAR100(CIFAR10):
+    """60,000 small photographs in a hundred classes."""
+
+    info = DatasetInfo(
+        name="cifar100",
+        title="CIFAR-100: 50,000 + 10,000 photographs of 32 px",
+        licence=_RESEARCH,
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        native_size=32,
+        download="169 MB",
+    )
+    _class = "CIFAR100"
+
+
+class STL10(_ArraySet):
+    """13,000 labelled photographs; the unlabelled ones are left alone."""
+
+    info = DatasetInfo(
+        name="stl10",
+        title="STL-10: 5,000 + 8,000 photographs of 96 px",
+        licence=_RESEARCH,
+        source="https://cs.stanford.edu/~acoates/stl10/",
+        native_size=64,
+        download="2.6 GB",
+    )
+    _class = "STL10"
+
+    def _open(self, split: Split, *, download: bool) -> Any:
+        return self._loader(self.root, split=split, download=download)
+
+    def _archives(self, split: Split) -> list[str]:
+        return [self._loader.url]
+
+    def _checksums(self) -> object:
+        return [self._loader.train_list, self._loader.test_list]
+
+    def _pixels(self, opened: Any) -> UInt8Array:
+        pixels: UInt8Array = opened.data.transpose(0, 2, 3, 1)
+        return pixels
+
+
+class _FileSet(TorchvisionSet):
+    """Datasets that torchvision unpacks into image files."""
+
+    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """Centre squares of the split's files, reduced; ids are paths below the download."""
+        if size < 1:
+            raise DataError(f"dataset {self.info.name!r} has no tiles of {size} px")
+        opened = self._get(split, progress)
+        files = [Path(file) for file in self._files(opened, split)]
+        if not files:
+            raise DataError(f"{self.root} holds no {split} images; remove it, and it is made anew")
+        images = tiles_of_files(self.root, files, split, size, progress)
+        if not len(images):
+            raise DataError(f"none of {len(files)} {split} images in {self.root} can be used")
+        return images
+
+    @abstractmethod
+    def _files(self, opened: Any, split: Split) -> list[str]:
+        """The image files of one split, in a fixed order."""
+
+
+class Imagenette(_FileSet):
+    """Ten easy classes of ImageNet, in the edition of 320 px on the short side."""
+
+    info = DatasetInfo(
+        name="imagenette",
+        title="Imagenette (320 px): 9,469 + 3,925 photographs",
+        licence="Apache-2.0 for the selection; the images under ImageNet's terms",
+        source="https://github.com/fastai/imagenette",
+        download="340 MB",
+    )
+    _class = "Imagenette"
+
+    def _open(self, split: Split, *, download: bool) -> Any:
+        return self._loader(
+            self.root, split="train" if split == "train" else "val", size="320px", download=download
+        )
+
+    def _archives(self, split: Split) -> list[str]:
+        return [self._loader._ARCHIVES["320px"][0]]
+
+    def _files(self, opened: Any, split: Split) -> list[str]:
+        return [file for file, _ in opened._samples]
+
+
+class SUN397(_FileSet):
+    """108,754 scenes. There is no official split for colour: a tenth by hash is the test set."""
+
+    info = DatasetInfo(
+        name="sun397",
+        title="SUN397: 108,754 photographs of scenes",
+        licence=_RESEARCH,
+        source="https://vision.princeton.edu/projects/2010/SUN/",
+        download="37 GB",
+    )
+    _class = "SUN397"
+
+    def _open(self, split: Split, *, download: bool) -> Any:
+        return self._loader(self.root, download=download)
+
+    def _archives(self, split: Split) -> list[str]:
+        return [self._loader._DATASET_URL]
+
+    def _files(self, opened: Any, split: Split) -> list[str]:
+        # By name rather than content: the files never change, and hashing 37 GB takes long.
+        names = sorted(file.relative_to(self.root).as_posix() for file in opened._image_files)
+        return [str(self.root / name) for name in names if _in_test(name) == (split == "test")]
+
+
+class Places365(_FileSet):
+    """Scenes: train-standard for training and the validation set for tests, both small."""
+
+    info = DatasetInfo(
+        name="places365",
+        title="Places365 (256 px): 1,803,460 + 36,500 photographs of scenes",
+        licence=_RESEARCH,
+        source="http://places2.csail.mit.edu/",
+        download="24 GB for training, 0.5 GB for tests; decoded tiles of 64 px take 28 GB more",
+    )
+    _class = "Places365"
+
+    @staticmethod
+    def _official(split: Split) -> str:
+        return "train-standard" if split == "train" else "val"
+
+    def _open(self, split: Split, *, download: bool) -> Any:
+        return self._loader(self.root, split=self._official(split), small=True, download=download)
+
+    def _archives(self, split: Split) -> list[str]:
+        names = [
+            self._loader._DEVKIT_META["standard"][0],
+            self._loader._IMAGES_META[self._official(split), True][0],
+        ]
+        return [self._loader._BASE_URL + name for name in names]
+
+    def _files(self, opened: Any, split: Split) -> list[str]:
+        return [file for file, _ in opened.imgs]
+
+
+def _in_test(name: str) -> bool:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 < TEST_SHARE

@@ -1,0 +1,132 @@
+"""`zoo list`, `zoo datasets` and `zoo info`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from zoo import registry
+from zoo.cli.main import make_console
+from zoo.registry import Plugin
+
+# A plugin that takes longer than this to import is reported as such.
+_CHECK_SECONDS = 60
+
+
+def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
+    """Prints the plugins of a group; with `verbose` each is checked in its own process first."""
+    if verbose:
+        reasons = _check_all(group)
+        plugins = [
+            dataclasses.replace(p, status=reasons[p.name]) if p.name in reasons else p
+            for p in registry.installed(group)
+        ]
+    else:
+        plugins = registry.installed(group)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(p) for p in plugins], indent=1))
+        return
+    console = make_console()
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("name", no_wrap=True, overflow="ignore")
+    table.add_column("distribution", no_wrap=True, overflow="ignore")
+    table.add_column("status", overflow="fold")
+    table.add_column("title", overflow="fold")
+    for plugin in plugins:
+        ok = plugin.status in (registry.OK, registry.NOT_CHECKED)
+        table.add_row(
+            plugin.name,
+            f"{plugin.distribution} {plugin.version}",
+            escape(plugin.status if ok else f"broken: {plugin.status}"),
+            escape(plugin.title),
+            style="" if ok else "red",
+        )
+    console.print(table)
+    if not verbose and any(p.status == registry.NOT_CHECKED for p in plugins):
+        console.print("see which of them work: --verbose", style="dim", highlight=False)
+
+
+def show_info(name: str, *, as_json: bool) -> None:
+    """Prints what a colorizer says of itself, and its options in both presets."""
+    from zoo.options import describe_options
+
+    cls = registry.colorizer_class(name)
+    options = describe_options(cls.Options)
+    small = cls.preset("small")
+    if as_json:
+        described = [
+            {"name": o, "type": kind, "paper": default, "small": getattr(small, o)}
+            for o, kind, default in options
+        ]
+        info = {**dataclasses.asdict(cls.info), "options": described}
+        typer.echo(json.dumps(info, indent=1))
+        return
+    console = make_console()
+    console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
+    rows = [
+        ("paper", cls.info.paper),
+        ("licence", cls.info.licence),
+        ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
+        ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
+        *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
+    ]
+    for label, text in rows:
+        console.print(f"  {label:<8} {text}", markup=False, highlight=False)
+    if options:
+        table = Table(show_edge=False, pad_edge=False)
+        for heading in ("option", "type", "paper", "small", "meaning"):
+            table.add_column(heading, overflow="fold")
+        meanings = _meanings(cls.Options)
+        for option, kind, default in options:
+            small_value = str(getattr(small, option))
+            table.add_row(option, escape(kind), str(default), small_value, meanings.get(option, ""))
+        console.print(table)
+
+
+def _meanings(options_class: type) -> dict[str, str]:
+    """Field descriptions out of the Attributes sections of the class and its bases."""
+    found: dict[str, str] = {}
+    for cls in reversed(options_class.__mro__):
+        name = ""
+        for line in (cls.__doc__ or "").partition("Attributes:")[2].splitlines():
+            head, colon, text = line.strip().partition(":")
+            if colon and head.isidentifier():
+                name = head
+                found[name] = text.strip()
+            elif name and line.strip():
+                found[name] += f" {line.strip()}"
+    return found
+
+
+def _check_all(group: str) -> dict[str, str]:
+    """Checks every name in its own process; reasons only for those that could not report."""
+    console = make_console(stderr=True)
+    names = registry.names(group)
+    with console.status("checking …"), ThreadPoolExecutor(2) as pool:
+        reasons = list(pool.map(lambda name: _check(group, name), names))
+    return {name: reason for name, reason in zip(names, reasons, strict=True) if reason}
+
+
+def _check(group: str, name: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "zoo.cli.check", group, name],
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"importing it takes longer than {_CHECK_SECONDS} s"
+    try:
+        plugin: Plugin = Plugin(**json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        return f"importing it ended the process with code {done.returncode}"
+    return plugin.status if plugin.status not in (registry.OK, registry.NOT_CHECKED) else ""

@@ -1,0 +1,206 @@
+"""The command `zoo`: `list`, `info`, `datasets` and `bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo._version import __version__
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="zoo",
+    help="Compare, train and use colorizers of black-and-white photographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"colorizer-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _zoo(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Compare, train and use colorizers of black-and-white photographs."""
+
+
+@app.command("list")
+def list_command(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Check each in a process of its own.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the installed colorizers, broken ones included."""
+    from zoo.cli.listing import list_plugins
+
+    list_plugins("zoo.colorizers", verbose=verbose, as_json=as_json)
+
+
+@app.command()
+def datasets(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Check each in a process of its own.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the installed datasets: what --dataset takes."""
+    from zoo.cli.listing import list_plugins
+
+    list_plugins("zoo.datasets", verbose=verbose, as_json=as_json)
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="A colorizer, as zoo list names it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a colorizer's paper, departures from it, presets and options."""
+    from zoo.cli.listing import show_info
+
+    show_info(name, as_json=as_json)
+
+
+@app.command()
+def bench(
+    models: Annotated[
+        str,
+        typer.Option(help="all, or NAME[:opt=value][,opt=value][,NAME…]."),
+    ] = "all",
+    dataset: Annotated[
+        str | None, typer.Option(help="photos, cifar10, folder:PATH, …; see zoo datasets.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Per model: 20s, 10min, 500steps, 50kimages, 2PFLOP. [default: 20s]"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels. [default: the dataset's]")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="small or paper. [default: small]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions. [default: 1]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. [default: runs/<time>]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.option=value; may be repeated.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="NAME[,NAME…]. [default: all usual ones]")
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="AlexNet's features for LPIPS (.pth or .safetensors), where there is no network.",
+            envvar="ZOO_LPIPS_WEIGHTS",
+            show_envvar=True,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a model counts as hanging."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The base of all seeds.")] = 0,
+    throughput: Annotated[
+        bool, typer.Option("--throughput/--no-throughput", help="Time prediction, too.")
+    ] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train colorizers under equal budgets and compare them."""
+    import json
+
+    from zoo.errors import OptionError
+
+    if preset not in (None, "small", "paper"):
+        raise OptionError(f"unknown preset {preset!r}; type --preset small or --preset paper")
+    from zoo_benchmark.bench import BenchSettings, run_bench, show
+
+    comparison = run_bench(
+        BenchSettings(
+            models=models,
+            dataset=dataset,
+            budget=budget,
+            size=size,
+            preset=preset,  # type: ignore[arg-type]
+            seeds=seeds,
+            device=device,
+            precision=precision,
+            out=out,
+            settings=settings or (),
+            metrics=metrics,
+            lpips_weights=lpips_weights,
+            timeout=timeout,
+            seed=seed,
+            throughput=throughput,
+        ),
+        make_console(stderr=True),
+    )
+    if as_json:
+        rows = json.loads(comparison.board.to_json(orient="records"))
+        typer.echo(json.dumps({"out": str(comparison.out), "rows": rows}, indent=1))
+    else:
+        show(comparison, make_console())
+    for label, reason in comparison.failures:
+        typer.echo(f"error: {label} failed: {reason}", err=True)
+    if comparison.interrupted:
+        typer.echo("interrupted: the table holds what was finished", err=True)
+        raise typer.Exit(130)
+    if comparison.failures:
+        raise typer.Exit(1)
+
+
+def make_console(**keywords: Any) -> Console:
+    """A console that wraps for people and never for pipes."""
+    from rich.console import Console
+
+    console = Console(**keywords)
+    if not console.is_terminal:
+        console.width = 10_000
+    return console
+
+
+def main() -> int:
+    """Runs the command line; every expected error is one line on stderr and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except ZooError as error:
+        return _fail(str(error))
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except Exception as error:
+        # Click's usage errors know how to show themselves.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            return _fail(f"{error.format_message()}; see zoo --help", int(error.exit_code))
+        raise
+    return 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    return code
