@@ -91,6 +91,14 @@ class TrainingRecord:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
+def _read_record(stored: Any) -> TrainingRecord | None:
+    """The record as `save` wrote it, without its curve; None where there is none to be read."""
+    try:
+        return TrainingRecord(**{**stored, "cost": Cost(**stored["cost"])})
+    except (TypeError, KeyError):
+        return None
+
+
 class Colorizer(ABC):
     """A method that turns lightness into colour.
 
@@ -354,11 +362,12 @@ class Colorizer(ABC):
             WeightsError: the file is missing or unreadable, or belongs to something else.
         """
         path = Path(path)
-        tensors, _ = read_weights(path, model=self.info.name)
+        tensors, metadata = read_weights(path, model=self.info.name)
         with self._own_random_state(0):
             net = self.build()
         load_state(net, tensors, path)
         self.net = self._place(net).eval()
+        self.record = _read_record(metadata.get("training"))
         self._fitted = True
         return self
 

@@ -172,7 +172,13 @@ def open_dataset(spec: str) -> Dataset:
 
 
 def check(group: str, name: str) -> Plugin:
-    """Imports a plugin in this process and reports how that went; never raises for it."""
+    """Imports a plugin in this process and reports how that went; never raises for it.
+
+    Raises:
+        UnknownNameError: nothing of that name is installed.
+    """
+    if not _entries(group, name):
+        raise UnknownNameError(_KINDS[group], name, names(group))
     with contextlib.suppress(ZooError):
         _load_class(group, name, _base_class(group))
     return next(plugin for plugin in installed(group) if plugin.name == name)
@@ -217,7 +223,7 @@ def _import(group: str, name: str) -> Any:
             group,
             names=[name],
             on_load_failure_callback=lambda _manager, _entry, error: failures.append(error),
-            warn_on_missing_entrypoint=False,
+            on_missing_entrypoints_callback=lambda _missing: None,
         )
         if not failures:
             return manager[name].plugin
@@ -235,8 +241,8 @@ def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise PluginError(f"{plugin.target} is not a subclass of {base.__module__}.{base.__name__}")
     info = getattr(loaded, "info", None)
-    if info is None:
-        raise PluginError(f"{plugin.target} has no class attribute info")
+    if not hasattr(info, "name") or not hasattr(info, "title"):
+        raise PluginError(f"{plugin.target} has no class attribute info with a name and a title")
     if info.name != plugin.name:
         raise PluginError(
             f"its entry point is named {plugin.name!r} but its info says {info.name!r}; "
@@ -248,9 +254,10 @@ def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
     if plugin.group == COLORIZERS:
         from zoo.colorizer import INTERFACE
 
-        if info.interface != INTERFACE:
+        written_for = getattr(info, "interface", None)
+        if written_for != INTERFACE:
             raise PluginError(
-                f"it was written for interface {info.interface}, this zoo has {INTERFACE}"
+                f"it was written for interface {written_for}, this zoo has {INTERFACE}"
             )
 
 

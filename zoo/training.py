@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,10 +36,15 @@ class TrainingOptions:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not (0 <= self.warm_up <= 1 and 0 <= self.decay <= 1):
             raise ValueError(
                 f"warm_up and decay are shares of the budget in [0, 1], "

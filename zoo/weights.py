@@ -9,6 +9,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
@@ -22,7 +23,11 @@ def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> Non
     """Writes the state of `net` and `metadata` (JSON) to a safetensors file, atomically."""
     if path.suffix != ".safetensors":
         raise WeightsError(f"weights are written as safetensors; type {path.name}.safetensors")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in net.state_dict().items()}
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, t in net.state_dict().items()
+    }
     header = {_KEY: json.dumps({"format": FORMAT, **metadata})}
     with atomic_path(path) as partial:
         safetensors.torch.save_file(tensors, partial, metadata=header)
@@ -48,7 +53,12 @@ def read_weights(path: Path, model: str) -> tuple[dict[str, Tensor], dict[str, A
             f"{path} was not written by the zoo (no {_KEY!r} in its metadata); "
             "use a file written by colorizer.save(…)"
         )
-    metadata = json.loads(header[_KEY])
+    try:
+        metadata = json.loads(header[_KEY])
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"{path} has weights format {metadata.get('format')}, this zoo reads {FORMAT}; "

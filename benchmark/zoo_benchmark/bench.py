@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import math
+import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +22,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from zoo import registry
 from zoo.budget import Budget
 from zoo.dataset import Dataset, ImageSet
-from zoo.errors import DataError, InputError, OptionError, PluginError, UnknownNameError
+from zoo.errors import (
+    DataError,
+    DeviceError,
+    InputError,
+    OptionError,
+    PluginError,
+    UnknownNameError,
+)
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
 from zoo_benchmark.protocol import QUICK, Protocol, seeds_of
 from zoo_benchmark.report.leaderboard import (
@@ -26,7 +38,7 @@ from zoo_benchmark.report.leaderboard import (
     scores_table,
     write_csv,
 )
-from zoo_benchmark.report.samples import write_samples
+from zoo_benchmark.report.samples import is_colourless, write_samples
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.requests import ModelRequest, parse_models
 from zoo_benchmark.runner import default_timeout, run_trial
@@ -35,6 +47,7 @@ from zoo_benchmark.trial_spec import TrialSpec
 
 SMALLEST_SIZE = 32
 SHOWCASE_COUNT = 8
+_LONGEST_SLUG = 100
 
 
 @dataclass(frozen=True)
@@ -95,10 +108,13 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     protocol = _protocol(settings, dataset)
     budget = Budget.parse(protocol.budget)
     metrics = _metric_names(settings.metrics)
+    timeout = _timeout(settings.timeout, budget)
+    out = _free_folder(settings.out)
     floors = _check_models(requests, protocol, settings)
-    out = _output_folder(settings.out)
     test, notes = _load_data(dataset, protocol, console)
     lpips_path, lpips_status = _find_lpips(settings, metrics, console)
+    pictures = dataset.showcase(SHOWCASE_COUNT, max(protocol.size, SHOWCASE_SIZE))
+    _make_folder(out / "cells")
 
     specs = [
         _spec(request, repetition, protocol, settings, metrics, lpips_path, lpips_status)
@@ -107,12 +123,10 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     ]
     comparison = Comparison(out, pd.DataFrame(), floors=floors)
     comparison.title = _title(protocol, test)
-    if protocol.note:
-        notes.insert(0, f"{protocol.name}: {protocol.note}.")
-    elif departures := QUICK.departures(protocol):
+    if departures := QUICK.departures(protocol):
         notes.insert(0, f"departs from {QUICK.name} in {', '.join(departures)}.")
-    timeout = default_timeout(budget) if settings.timeout is None else settings.timeout
-    pictures = dataset.showcase(SHOWCASE_COUNT, max(protocol.size, SHOWCASE_SIZE))
+    if protocol.note:
+        notes.insert(0, f"{protocol.dataset}: {protocol.note}.")
 
     cells: list[tuple[dict[str, Any], Path]] = []
     try:
@@ -127,6 +141,11 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     except KeyboardInterrupt:
         comparison.interrupted = True
         _write_tables(requests, cells, comparison)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {out}: {error.strerror or error}; "
+            f"{len(cells)} of {len(specs)} trials are finished and kept in it"
+        ) from error
     _write_grid(requests, cells, pictures, comparison)
     comparison.failures = [
         (r["spec"]["label"], r["error"]) for r, _ in cells if r["status"] != "ok"
@@ -137,7 +156,8 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Prints the table, its notes and where the files are."""
-    console.print(leaderboard_to_rich(comparison.board, comparison.floors, comparison.title))
+    console.print(comparison.title, style="italic", markup=False, highlight=False)
+    console.print(leaderboard_to_rich(comparison.board, comparison.floors))
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
     console.print(f"written to {comparison.out}", markup=False, highlight=False)
@@ -167,7 +187,7 @@ def _protocol(settings: BenchSettings, dataset: Dataset) -> Protocol:
 def _metric_names(text: str | None) -> list[str]:
     known = registry.names(registry.METRICS)
     if text is not None:
-        names = [name.strip() for name in text.split(",")]
+        names = list(dict.fromkeys(name.strip() for name in text.split(",")))
         for name in names:
             if name not in known:
                 raise UnknownNameError("metric", name, known)
@@ -187,18 +207,29 @@ def _check_models(
 ) -> list[str]:
     """Constructs every model once, so that a wrong option is an error before any work."""
     floors = []
+    rows: dict[tuple[str, Any], str] = {}
     for request in requests:
         try:
-            cls = registry.colorizer_class(request.name)
-        except PluginError:
-            continue  # a broken plugin is a row with its reason
-        colorizer = cls(
-            cls.preset(protocol.preset),
-            device=settings.device,
-            precision=settings.precision,
-            **request.changes,
-        )
-        if protocol.size % colorizer.info.multiple:
+            # What a plugin prints when it is imported is no part of this command's output.
+            with contextlib.redirect_stdout(sys.stderr):
+                cls = registry.colorizer_class(request.name)
+                colorizer = cls(
+                    cls.preset(protocol.preset),
+                    device=settings.device,
+                    precision=settings.precision,
+                    **request.changes,
+                )
+        except (OptionError, UnknownNameError, DeviceError):
+            raise
+        except Exception:  # noqa: S112 - a broken plugin is a row, with the reason it gives there
+            continue
+        twin = rows.setdefault((request.name, colorizer.options), request.label)
+        if twin != request.label:
+            raise OptionError(
+                f"{twin!r} and {request.label!r} are the same row; name it once or change an option"
+            )
+        # A size that nobody asked for stops the one model that it does not suit.
+        if settings.size is not None and protocol.size % colorizer.info.multiple:
             raise OptionError(
                 f"--size {protocol.size} does not suit {request.label}: "
                 f"its sides must be multiples of {colorizer.info.multiple}"
@@ -208,15 +239,32 @@ def _check_models(
     return floors
 
 
-def _output_folder(wanted: Path | None) -> Path:
+def _timeout(asked: float | None, budget: Budget) -> float:
+    if asked is None:
+        return default_timeout(budget)
+    if not (asked > 0 and math.isfinite(asked)):
+        raise InputError(f"--timeout must be a positive number of seconds, got {asked:g}")
+    return asked
+
+
+def _free_folder(wanted: Path | None) -> Path:
+    """Where the results can go; nothing is made yet."""
     out = wanted or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is there already and not an empty folder; name another")
-    try:
-        (out / "cells").mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot write to --out {out}: {error.strerror}") from error
+    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"cannot write to --out {out}: {above} is a file; name another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to --out {out}: no permission in {above}; name another")
     return out
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot write to --out {folder.parent}: {error.strerror}") from error
 
 
 def _load_data(
@@ -228,7 +276,7 @@ def _load_data(
     with _progress_bars(console) as bars:
         for split in ("train", "test"):
             task = bars.add_task(f"{protocol.dataset} {split}", total=None, state="")
-            images = dataset.load(split, protocol.size, _bar_callback(bars, task))  # type: ignore[arg-type]
+            images = dataset.load(split, protocol.size, _bar_callback(bars, task))
             bars.update(task, total=1, completed=1, state=f"{len(images)} images")
             sets[split] = images
             if images.skipped:
@@ -271,7 +319,7 @@ def _spec(
     lpips_path: Path | None,
     lpips_status: str,
 ) -> TrialSpec:
-    data_seed, model_seed = seeds_of(settings.seed, protocol.name, repetition, request.label)
+    data_seed, model_seed = seeds_of(settings.seed, protocol.name, repetition, request.name)
     return TrialSpec(
         model=request.name,
         label=request.label,
@@ -338,13 +386,15 @@ def _write_grid(
     first = {r["spec"]["label"]: (r, f) for r, f in reversed(cells)}
     columns = []
     for label in comparison.board["model"] if len(comparison.board) else []:
-        if label == "grey" or label not in first:
-            continue  # the grey floor is the input column
+        if label not in first:
+            continue
         result, folder = first[label]
+        if label in comparison.floors and is_colourless(folder / "showcase"):
+            continue  # the input once more
         row = comparison.board[comparison.board["model"] == label].iloc[0]
         lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
         columns.append((label, lpips, folder / "showcase" if result["status"] == "ok" else None))
-    if columns:
+    if first:
         write_samples(comparison.out / "samples.png", pictures, columns)
 
 
@@ -365,7 +415,10 @@ def _title(protocol: Protocol, test: ImageSet) -> str:
 
 def _slug(label: str) -> str:
     """A file name that stays inside its folder, different for different labels."""
-    return re.sub(r"[^A-Za-z0-9=,_-]", lambda m: "." if m[0] == "." else f"%{ord(m[0]):x}", label)
+    slug = re.sub(r"[^A-Za-z0-9=,._-]", lambda m: f"%{ord(m[0]):x}", label)
+    if len(slug) <= _LONGEST_SLUG:
+        return slug
+    return f"{slug[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _progress_bars(console: Console) -> Progress:

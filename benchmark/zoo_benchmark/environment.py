@@ -47,9 +47,17 @@ def cpu_model() -> str:
 
 
 def _git_commit() -> str:
+    """The commit of the zoo, `-dirty` where files were changed; not that of a project around it."""
+    here = Path(__file__)
+    if not _git("ls-files", "--error-unmatch", here.name):
+        return "unknown"
+    return _git("describe", "--always", "--dirty", "--exclude=*") or "unknown"
+
+
+def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - git from the user's PATH
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", *arguments],  # noqa: S607 - git from the user's PATH
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
@@ -57,5 +65,5 @@ def _git_commit() -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -55,7 +55,8 @@ def seeds_of(base: int, protocol: str, repetition: int, model: str) -> tuple[int
     """(data seed, model seed) of a trial.
 
     The data seed is shared by all models: same images, order and crops. The model seed adds
-    the model's label, so that no two models share their luck.
+    the colorizer's name, so that no two methods share their luck; options do not change it,
+    nor does what else is compared: variants of one method start alike.
     """
     data = _hash(f"{base}|{protocol}|{repetition}")
     return data, _hash(f"{data}|{model}")

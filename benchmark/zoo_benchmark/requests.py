@@ -9,6 +9,8 @@ from zoo import registry
 from zoo.errors import OptionError, UnknownNameError
 
 ALL = "all"
+_FORM = "NAME:option=value"
+_HOW_TO_SET = "type --set NAME.option=value for one model"
 
 
 @dataclass(frozen=True)
@@ -31,36 +33,49 @@ def parse_models(text: str, settings: Sequence[str] = ()) -> list[ModelRequest]:
         OptionError: text that cannot be read, or the same row twice.
     """
     known = registry.list_colorizers()
+    if not known:
+        raise OptionError("no colorizer is installed; reinstall colorizer-zoo")
     wanted: list[tuple[str, dict[str, str]]] = []
+    previous = ""
     for part in (p.strip() for p in text.split(",")):
         if not part:
             raise OptionError(f"there is an empty part in --models {text!r}; type NAME,NAME")
-        if "=" in part and ":" not in part:
+        name, colon, assignment = (p.strip() for p in part.partition(":"))
+        if "=" in name:  # an option; a colon behind it is part of its value
             if not wanted:
                 raise OptionError(f"--models {text!r} starts with an option; type NAME:{part}")
-            option, value = _assignment(part, text)
-            wanted[-1][1][option] = value
+            if previous == ALL:
+                raise OptionError(f"{part!r} follows {ALL!r} in --models; {_HOW_TO_SET}")
+            _add(wanted[-1][1], part, text, _FORM)
             continue
-        name, _, option_text = part.partition(":")
+        previous = name
         if name == ALL:
+            if colon:
+                raise OptionError(f"{ALL!r} takes no options in --models; {_HOW_TO_SET}")
             wanted += [(each, {}) for each in known]
         elif name in known:
             wanted.append((name, {}))
+            if colon:
+                _add(wanted[-1][1], assignment, text, _FORM)
         else:
             raise UnknownNameError("colorizer", name, known, "See zoo list.")
-        if option_text:
-            option, value = _assignment(option_text, text)
-            wanted[-1][1][option] = value
+    settings_of = _read_settings(settings, {name for name, _ in wanted})
+    # What --models says of a row goes before what --set says of all rows of that name.
+    return _label([(name, settings_of.get(name, {}) | changes) for name, changes in wanted])
 
+
+def _read_settings(settings: Sequence[str], wanted: set[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
     for setting in settings:
-        target, _, assignment = setting.partition(".")
-        option, value = _assignment(assignment, setting)
-        matching = [changes for name, changes in wanted if name == target]
-        if not matching:
-            raise UnknownNameError("model in --set", target, {name for name, _ in wanted})
-        for changes in matching:
-            changes.setdefault(option, value)
-    return _label(wanted)
+        # A colorizer's name may hold dots, an option's cannot.
+        left, equals, value = setting.partition("=")
+        target, _, option = (p.strip() for p in left.rpartition("."))
+        if not (target and equals):
+            raise OptionError(f"cannot read --set {setting!r}; type --set NAME.option=value")
+        if target not in wanted:
+            raise UnknownNameError("model in --set", target, wanted)
+        _add(found.setdefault(target, {}), f"{option}={value}", setting, "NAME.option=value")
+    return found
 
 
 def _label(wanted: list[tuple[str, dict[str, str]]]) -> list[ModelRequest]:
@@ -79,8 +94,10 @@ def _label(wanted: list[tuple[str, dict[str, str]]]) -> list[ModelRequest]:
     return requests
 
 
-def _assignment(text: str, whole: str) -> tuple[str, str]:
-    option, equals, value = text.partition("=")
+def _add(changes: dict[str, str], text: str, whole: str, form: str) -> None:
+    option, equals, value = (p.strip() for p in text.partition("="))
     if not (option and equals and value):
-        raise OptionError(f"cannot read {text!r} in {whole!r}; type NAME:option=value")
-    return option.strip(), value.strip()
+        raise OptionError(f"cannot read {text!r} in {whole!r}; type {form}")
+    if option in changes:
+        raise OptionError(f"{option!r} is set twice in {whole!r}; set it once")
+    changes[option] = value

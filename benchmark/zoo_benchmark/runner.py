@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def run_trial(
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [
                 sys.executable,
+                "-P",  # the folder this was typed in may hold anything, a zoo.py included
                 "-m",
                 "zoo_benchmark.trial",
                 str(folder / SPEC),
@@ -60,31 +62,35 @@ def run_trial(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches this process alone, which then ends the child.
+            # Ctrl-C reaches this process alone, which then ends the child and its children.
             start_new_session=True,
         )
         deadline = time.monotonic() + timeout
         try:
             while child.poll() is None:
                 if time.monotonic() > deadline:
-                    child.kill()
-                    child.wait()
-                    return _failure(spec, folder, f"timeout: no result after {timeout:.0f} s")
+                    _kill(child)
+                    return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
                 if on_progress is not None:
                     state = _read_json(folder / _PROGRESS)
                     if state is not None:
                         on_progress(state)
                 time.sleep(_POLL_SECONDS)
         finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            _kill(child)
             with contextlib.suppress(OSError):
                 child.stdin.close()  # type: ignore[union-attr]
     result = _read_json(folder / _RESULT)
     if result is None:
         return _failure(spec, folder, _crash_reason(child.returncode, folder))
     return result
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Ends the child and whatever it started, such as the workers of a data loader."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _failure(spec: TrialSpec, folder: Path, reason: str) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def _crash_reason(code: int, folder: Path) -> str:
     if code == -signal.SIGKILL:
         return "the process was killed (SIGKILL), most likely for lack of memory"
     if code < 0:
-        return f"the process died of {signal.Signals(-code).name}"
+        return f"the process died of {signal.strsignal(-code) or 'a signal'} (signal {-code})"
     with contextlib.suppress(OSError):
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
         last = [line.strip() for line in lines if line.strip()][-1:]

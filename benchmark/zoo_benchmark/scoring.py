@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -11,7 +12,7 @@ from torch import Tensor
 from zoo import registry
 from zoo.colorizer import Colorizer
 from zoo.dataset import ImageSet
-from zoo.errors import WeightsError, ZooError
+from zoo.errors import PluginError, WeightsError, ZooError
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import Metric, MetricContext, Pictures
 
@@ -37,32 +38,60 @@ def open_metrics(
             metrics.append(cls(context))
         except ZooError as error:
             unavailable[name] = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            unavailable[name] = f"it raised {type(error).__name__}: {error}"
     return metrics, unavailable
 
 
-def score(colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]) -> pd.DataFrame:
-    """Every metric of every test image, in long form: columns image, metric, value.
+def score(
+    colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Every metric of every test image, and the reasons of those metrics that failed.
 
-    The model sees CIE L of the truth; pictures are compared as 8-bit RGB. A metric whose
-    direction is `match` is also applied to the truth (`NAME_truth`) and the absolute
-    difference is kept (`NAME_difference`).
+    The table is in long form: columns image, metric, value. The model sees CIE L of the
+    truth; pictures are compared as 8-bit RGB. A metric whose direction is `match` is also
+    applied to the truth (`NAME_truth`) and the absolute difference is kept
+    (`NAME_difference`). A metric that fails is not the model's fault: it scores nothing.
     """
-    frames = []
+    frames: dict[str, list[pd.DataFrame]] = {metric.info.name: [] for metric in metrics}
+    broken: dict[str, str] = {}
     for ids, predicted, l_copied, truth in _predictions(colorizer, test):
-        values: dict[str, Tensor] = {}
         for metric in metrics:
             name = metric.info.name
-            values[name] = metric(predicted, truth)
-            if metric.info.direction == "match":
-                values[f"{name}_truth"] = metric(truth, truth)
-                difference = (values[name] - values[f"{name}_truth"]).abs()
-                values[f"{name}_difference"] = difference
-            if l_copied is not None and name in _L_COPIED:
-                values[f"{name}_l_copied"] = metric(l_copied, truth)
-        wide = pd.DataFrame({k: v.double().cpu().numpy() for k, v in values.items()}, index=ids)
-        frames.append(wide)
-    table = pd.concat(frames).rename_axis("image").reset_index()
-    return table.melt(id_vars="image", var_name="metric", value_name="value")
+            if name in broken:
+                continue
+            try:
+                values = _values(metric, predicted, l_copied, truth)
+            except Exception as error:
+                traceback.print_exc()
+                broken[name] = f"it raised {type(error).__name__}: {error}"
+                # A mean over some of the images would mislead.
+                del frames[name]
+                continue
+            for column, value in values.items():
+                array = value.double().cpu().numpy()
+                frames[name].append(pd.DataFrame({"image": ids, "metric": column, "value": array}))
+    parts = [part for of_metric in frames.values() for part in of_metric]
+    if not parts:
+        return pd.DataFrame(columns=["image", "metric", "value"]), broken
+    return pd.concat(parts, ignore_index=True), broken
+
+
+def _values(
+    metric: Metric, predicted: Pictures, l_copied: Pictures | None, truth: Pictures
+) -> dict[str, Tensor]:
+    name = metric.info.name
+    values = {name: metric(predicted, truth)}
+    if metric.info.direction == "match":
+        values[f"{name}_truth"] = metric(truth, truth)
+        values[f"{name}_difference"] = (values[name] - values[f"{name}_truth"]).abs()
+    if l_copied is not None and name in _L_COPIED:
+        values[f"{name}_l_copied"] = metric(l_copied, truth)
+    for value in values.values():
+        if tuple(value.shape) != (len(truth),):
+            raise PluginError(f"{name} gave shape {tuple(value.shape)} for {len(truth)} images")
+    return values
 
 
 def _predictions(

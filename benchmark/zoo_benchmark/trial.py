@@ -7,10 +7,13 @@ result with its reason, and exit code 1.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -44,6 +47,7 @@ OK = "ok"
 SHOWCASE_SIZE = 128
 # How often the parent is told of progress, in seconds.
 _PROGRESS_EVERY = 0.25
+_PR_SET_PDEATHSIG = 1
 
 
 class Progress:
@@ -121,9 +125,9 @@ def _run(spec: TrialSpec, out: Path, result: dict[str, Any]) -> None:
     metrics, unavailable = scoring.open_metrics(spec.metrics, context, spec.size)
     if "lpips" in unavailable and spec.lpips_status:
         unavailable["lpips"] = spec.lpips_status
-    result["metrics"] = {metric.info.name: metric.info.version for metric in metrics}
-    result["metrics_unavailable"] = unavailable
-    scores = scoring.score(colorizer, test, metrics)
+    scores, broken = scoring.score(colorizer, test, metrics)
+    result["metrics"] = {m.info.name: m.info.version for m in metrics if m.info.name not in broken}
+    result["metrics_unavailable"] = unavailable | broken
     with atomic_path(out / SCORES) as partial:
         scores.to_csv(partial, index=False)
     _paint_showcase(colorizer, dataset, spec, out)
@@ -151,6 +155,12 @@ def _peak_memory_mb(device: torch.device) -> float:
     """On a GPU what tensors took at most; on a CPU the process's largest resident size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # getrusage would start from the size of the process that started this one.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
@@ -181,14 +191,28 @@ def _one_line(error: BaseException) -> str:
 
 
 def _watch_lifeline() -> None:
-    """Ends this process when the parent's end of standard input closes, however it died."""
+    """Ends this process, and what it started, when the parent's end of stdin closes.
+
+    The pipe closes however the parent died. It is moved away from standard input, which a
+    plugin could read from, and read without Python's buffer, whose lock a waiting thread
+    would hold when the interpreter shuts down.
+    """
+    lifeline = os.dup(0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(lifeline, 1):
             pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(70)
 
     threading.Thread(target=watch, daemon=True).start()
+    if sys.platform == "linux":
+        # The thread above waits for ever on a plugin stuck in C code; the kernel does not.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(arguments: list[str]) -> int:

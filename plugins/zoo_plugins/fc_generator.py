@@ -34,6 +34,13 @@ class FCOptions(TrainingOptions):
     batch_size: int = 128
     learning_rate: float = 3e-4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden < 1:
+            raise ValueError(f"hidden must be at least 1, got {self.hidden}")
+        if self.layers < 0:
+            raise ValueError(f"layers must not be negative, got {self.layers}")
+
     @classmethod
     def small(cls) -> FCOptions:
         """1024 → 1024 → 3072."""

@@ -12,6 +12,7 @@ batch statistics and so lets an image's colours depend on its batch mates.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,10 +54,32 @@ class GANOptions(TrainingOptions):
     batch_size: int = 128
     learning_rate: float = 5e-4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.adversarial_weight < math.inf:
+            raise ValueError(
+                f"adversarial_weight must be finite and not negative, got {self.adversarial_weight}"
+            )
+        if not 0 < self.detector_learning_rate < math.inf:
+            raise ValueError(
+                f"detector_learning_rate must be positive, got {self.detector_learning_rate}"
+            )
+        if self.detector_width < 1 or self.detector_layers < 1:
+            raise ValueError(
+                "detector_width and detector_layers must be at least 1, "
+                f"got {self.detector_width} and {self.detector_layers}"
+            )
+
     @classmethod
     def small(cls) -> GANOptions:
         """The forger's small preset and a detector of half the width on 34-pixel patches."""
-        return cls(forger_preset="small", detector_width=32, detector_layers=2, batch_size=32)
+        return cls(
+            forger_preset="small",
+            detector_width=32,
+            detector_layers=2,
+            batch_size=32,
+            learning_rate=1e-3,
+        )
 
 
 class PatchGAN(nn.Module):
@@ -124,16 +147,17 @@ class GANDiscriminator(Colorizer):
 
     def build(self) -> nn.Module:
         """The forger's network and the detector."""
-        self.forger.net = self.forger.build()
         detector = PatchGAN(self.options.detector_width, self.options.detector_layers)
-        return nn.ModuleDict({"forger": self.forger.net, "detector": detector})
+        return nn.ModuleDict({"forger": self.forger.build(), "detector": detector})
 
     def prepare(self, feed: Feed) -> None:
         """Lets the forger look at the training set."""
+        self._hand_over()
         self.forger.prepare(feed)
 
     def _fit(self, feed: Feed) -> None:
         """Per batch one step of the detector, then one of the forger (pix2pix, section 3.3)."""
+        self._hand_over()
         options = self.options
         detector = self.net.get_submodule("detector")
         forge = Optimiser(self.forger.net.parameters(), feed, options, betas=_BETAS)
@@ -163,7 +187,12 @@ class GANDiscriminator(Colorizer):
             feed.log(loss)
 
     def _predict(self, L: Tensor) -> Tensor:
+        self._hand_over()
         return self.forger._predict(L)
+
+    def _hand_over(self) -> None:
+        """Gives the forger its part of the network, which fitting and loading replace."""
+        self.forger.net = self.net.get_submodule("forger")
 
 
 def _why_not(cls: type[Colorizer]) -> str:

@@ -60,6 +60,10 @@ class ResidualEncoderNet(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(deep, up, 1) for up, deep in pairwise(widths))
         self.mix = nn.ModuleList(nn.Conv2d(up, up, 3, padding=1) for up, _ in pairwise(widths))
         self.uv = nn.Conv2d(widths[0], 2, 3, padding=1)
+        # Training starts from grey: a random start saturates in green and pink, and the way
+        # back through tanh is slow.
+        nn.init.constant_(self.uv.bias, 0.0)  # type: ignore[arg-type]
+        nn.init.normal_(self.uv.weight, std=1e-3)
 
     def forward(self, grey: Tensor) -> Tensor:
         """N×1×H×W grey in [0, 1] to N×2×H×W UV."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo import registry
+from zoo.cli.check import MARK
 from zoo.cli.main import make_console
 from zoo.registry import Plugin
 
@@ -22,14 +24,7 @@ _CHECK_SECONDS = 60
 
 def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
     """Prints the plugins of a group; with `verbose` each is checked in its own process first."""
-    if verbose:
-        reasons = _check_all(group)
-        plugins = [
-            dataclasses.replace(p, status=reasons[p.name]) if p.name in reasons else p
-            for p in registry.installed(group)
-        ]
-    else:
-        plugins = registry.installed(group)
+    plugins = _check_all(group) if verbose else registry.installed(group)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(p) for p in plugins], indent=1))
         return
@@ -57,7 +52,9 @@ def show_info(name: str, *, as_json: bool) -> None:
     """Prints what a colorizer says of itself, and its options in both presets."""
     from zoo.options import describe_options
 
-    cls = registry.colorizer_class(name)
+    # What a plugin prints when it is imported is no part of this command's output.
+    with contextlib.redirect_stdout(sys.stderr):
+        cls = registry.colorizer_class(name)
     options = describe_options(cls.Options)
     small = cls.preset("small")
     if as_json:
@@ -105,28 +102,36 @@ def _meanings(options_class: type) -> dict[str, str]:
     return found
 
 
-def _check_all(group: str) -> dict[str, str]:
-    """Checks every name in its own process; reasons only for those that could not report."""
+def _check_all(group: str) -> list[Plugin]:
+    """Every plugin of a group, each name checked in its own process."""
     console = make_console(stderr=True)
-    names = registry.names(group)
+    plugins = registry.installed(group)
+    names = sorted({plugin.name for plugin in plugins})
     with console.status("checking …"), ThreadPoolExecutor(2) as pool:
-        reasons = list(pool.map(lambda name: _check(group, name), names))
-    return {name: reason for name, reason in zip(names, reasons, strict=True) if reason}
+        found = dict(zip(names, pool.map(lambda name: _check(group, name), names), strict=True))
+    return [
+        dataclasses.replace(plugin, status=found[plugin.name][0], title=found[plugin.name][1])
+        for plugin in plugins
+    ]
 
 
-def _check(group: str, name: str) -> str:
+def _check(group: str, name: str) -> tuple[str, str]:
+    """Status and title of one name."""
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "zoo.cli.check", group, name],
+            [sys.executable, "-P", "-m", "zoo.cli.check", group, name],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_CHECK_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"importing it takes longer than {_CHECK_SECONDS} s"
-    try:
-        plugin: Plugin = Plugin(**json.loads(done.stdout.splitlines()[-1]))
-    except (IndexError, ValueError, TypeError):
-        return f"importing it ended the process with code {done.returncode}"
-    return plugin.status if plugin.status not in (registry.OK, registry.NOT_CHECKED) else ""
+        return f"importing it takes longer than {_CHECK_SECONDS} s", ""
+    # A plugin may print, before it is checked and after.
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith(MARK):
+            plugin = Plugin(**json.loads(line.removeprefix(MARK)))
+            return plugin.status, plugin.title
+    return f"importing it ended the process with code {done.returncode}", ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,7 +158,13 @@ def bench(
     )
     if as_json:
         rows = json.loads(comparison.board.to_json(orient="records"))
-        typer.echo(json.dumps({"out": str(comparison.out), "rows": rows}, indent=1))
+        summary = {
+            "out": str(comparison.out),
+            "title": comparison.title,
+            "notes": comparison.notes,
+            "rows": rows,
+        }
+        typer.echo(json.dumps(summary, indent=1))
     else:
         show(comparison, make_console())
     for label, reason in comparison.failures:
@@ -181,12 +188,15 @@ def make_console(**keywords: Any) -> Console:
 
 def main() -> int:
     """Runs the command line; every expected error is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or file in an older encoding shows "?" for what it cannot, and goes on.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        app(standalone_mode=False)
+        # Outside of standalone mode an Exit is returned, not raised.
+        return int(app(standalone_mode=False) or 0)
     except ZooError as error:
         return _fail(str(error))
-    except typer.Exit as exit_:
-        return exit_.exit_code
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")
         return 130
@@ -195,10 +205,18 @@ def main() -> int:
         return _fail(f"{where}{error.strerror or error}")
     except Exception as error:
         # Click's usage errors know how to show themselves.
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            return _fail(f"{error.format_message()}; see zoo --help", int(error.exit_code))
-        raise
-    return 0
+        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
+            raise
+        message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{message}\n")
+            return int(error.exit_code)
+        return _fail(f"{message.rstrip('.')}; see {_help_of(error)}", int(error.exit_code))
+
+
+def _help_of(error: Exception) -> str:
+    path = getattr(getattr(error, "ctx", None), "command_path", "") or "zoo"
+    return f"{path.replace('python -m zoo', 'zoo')} --help"
 
 
 def _fail(message: str, code: int = 2) -> int:

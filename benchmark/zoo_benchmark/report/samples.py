@@ -63,6 +63,12 @@ def write_samples(
         sheet.save(partial, optimize=True)
 
 
+def is_colourless(folder: Path) -> bool:
+    """Whether all pictures in a folder, of which there are some, are grey but for rounding."""
+    pictures = [np.asarray(_open(file)).astype(np.int16) for file in sorted(folder.glob("*.png"))]
+    return bool(pictures) and all(int(np.ptp(p, axis=2).max()) <= 2 for p in pictures)
+
+
 def _open(file: Path) -> Image.Image:
     with Image.open(file) as image:
         return image.convert("RGB")

@@ -28,19 +28,19 @@ _COLUMNS = [
 ]
 
 
-def leaderboard_to_rich(board: pd.DataFrame, floors: Sequence[str], title: str) -> Table:
+def leaderboard_to_rich(board: pd.DataFrame, floors: Sequence[str]) -> Table:
     """A rich table of a leaderboard; floors are dimmed and marked, failures say why."""
     truth = board["colourfulness_truth"].dropna()
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(show_edge=False, pad_edge=False)
     table.add_column("model", no_wrap=True, overflow="ignore")
     shown = [(c, h, f) for c, h, f in _COLUMNS if c in board and board[c].notna().any()]
     for column, heading, _ in shown:
         if column == "colourfulness" and len(truth):
             heading += f" → {truth.iloc[0]:.1f}"
         table.add_column(heading, justify="right", no_wrap=True, overflow="ignore")
-    extra = [c for c in board if _is_extra(str(c)) and board[c].notna().any()]
+    extra = [c for c in map(str, board.columns) if _is_extra(c) and board[c].notna().any()]
     for column in extra:
-        table.add_column(str(column), justify="right", no_wrap=True, overflow="ignore")
+        table.add_column(column, justify="right", no_wrap=True, overflow="ignore")
     table.add_column("status", overflow="fold")
     for _, row in board.iterrows():
         is_floor = row["model"] in floors

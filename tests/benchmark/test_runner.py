@@ -1,0 +1,301 @@
+"""Whatever a colorizer does is one row with its reason; nothing outlives the parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from zoo.budget import Budget
+from zoo_benchmark.runner import default_timeout, run_trial
+from zoo_benchmark.trial_spec import TrialSpec
+
+# Row → a part of its reason; None for those that work.
+OUTCOMES = {
+    "raises": "RuntimeError: the sky is falling",
+    "good": None,
+    "not_a_number": "loss became nan",
+    "paints_nan": "NaN",
+    "wrong_shape": "shape (4, 1, 64, 64)",
+    "leaves": "exited with code 3 before a result: leaving now",
+    "killed": "killed (SIGKILL)",
+    "exits": "goodbye",
+    "unbuilt": "no constructor today",
+    "talks": None,
+}
+
+
+def _spec(model: str, folder: Path) -> TrialSpec:
+    return TrialSpec(
+        model=model,
+        label=model,
+        preset="small",
+        dataset=f"folder:{folder}",
+        size=64,
+        budget="1steps",
+        repetition=0,
+        data_seed=1,
+        model_seed=2,
+        device="cpu",
+        metrics=["psnr"],
+        showcase=1,
+        throughput=False,
+    )
+
+
+def _wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {seconds} s in vain")
+
+
+def _lives(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").is_file():
+        # A zombie that nobody has waited for is dead enough.
+        return status.is_file() and status.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _pids(file: Path) -> list[int]:
+    return [int(pid) for pid in file.read_text().split()] if file.is_file() else []
+
+
+@pytest.fixture
+def variables(
+    naughty: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    added = {"PYTHONPATH": str(naughty), "NAUGHTY_FILE": str(tmp_path / "pids")}
+    for name, value in added.items():
+        monkeypatch.setenv(name, value)
+    return added
+
+
+# ---- one bench of all that misbehave --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wreck(
+    run_zoo: Any, naughty: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("wreck") / "out"
+    done = run_zoo(
+        *("bench", "--models", ",".join(OUTCOMES), "--dataset", f"folder:{small_folder}"),
+        *("--budget", "2steps", "--metrics", "psnr,colourfulness", "--no-throughput"),
+        *("--device", "cpu", "--json", "--out", str(out)),
+        PYTHONPATH=str(naughty),
+    )
+    return done, out
+
+
+def test_the_exit_code_tells_of_failures(wreck: Any) -> None:
+    assert wreck[0].returncode == 1
+    assert "Traceback" not in wreck[0].stderr
+
+
+@pytest.mark.parametrize("model", OUTCOMES)
+def test_every_model_is_one_row_with_its_reason(wreck: Any, model: str) -> None:
+    done, out = wreck
+    board = pd.read_csv(out / "leaderboard.csv").set_index("model")
+    assert sorted(board.index) == sorted(OUTCOMES)
+    runs = pd.read_csv(out / "runs.csv").set_index("model")
+    reason = OUTCOMES[model]
+    if reason is None:
+        assert board.loc[model, "status"] == runs.loc[model, "status"] == "ok"
+        assert board.loc[model, "psnr"] > 0
+    else:
+        assert reason in board.loc[model, "status"]
+        assert reason in runs.loc[model, "error"]
+        assert "\n" not in board.loc[model, "status"]
+        assert runs.loc[model, "status"] == "failed"
+        assert pd.isna(board.loc[model, "psnr"])
+        (line,) = [s for s in done.stderr.splitlines() if s.startswith(f"error: {model} failed:")]
+        assert reason in line
+
+
+def test_failures_come_last(wreck: Any) -> None:
+    status = list(pd.read_csv(wreck[1] / "leaderboard.csv")["status"])
+    assert status[:2] == ["ok", "ok"]
+    assert "ok" not in status[2:]
+
+
+def test_what_a_model_prints_is_kept_apart(wreck: Any) -> None:
+    done, out = wreck
+    assert len(json.loads(done.stdout)["rows"]) == len(OUTCOMES)
+    log = (out / "cells" / "talks-0" / "log.txt").read_text()
+    assert log.count("a lot") == 20_000
+    # Standard input is empty, not the pipe that ties the process to its parent.
+    assert "read ''" in log
+
+
+def test_a_trial_that_worked_leaves_no_noise(wreck: Any) -> None:
+    assert (wreck[1] / "cells" / "good-0" / "log.txt").read_text() == ""
+
+
+# ---- time and death -------------------------------------------------------------------------
+
+
+def test_a_hanging_model_is_ended_with_all_it_started(
+    variables: dict[str, str], small_folder: Path, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    start = time.monotonic()
+    limit = 0.0
+    states: list[str] = []
+
+    def on_progress(state: dict[str, Any]) -> None:
+        if not states or states[-1] != state["stage"]:
+            states.append(state["stage"])
+
+    # On a busy machine it may take long to begin to hang.
+    for limit in (8, 30, 90):
+        start = time.monotonic()
+        result = run_trial(_spec("hangs", small_folder), tmp_path / "out", limit, on_progress)
+        assert result["status"] == "failed"
+        assert result["error"] == f"timeout: no result after {limit} s"
+        if pids.is_file():
+            break
+    assert limit <= time.monotonic() - start < limit + 5
+    assert states[-1] == "training"
+    _wait_for(lambda: not any(_lives(pid) for pid in _pids(pids)), 5)
+    assert len(_pids(pids)) == 2
+
+
+def test_trials_die_with_a_killed_parent(
+    variables: dict[str, str], small_folder: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from zoo_benchmark.runner import run_trial;"
+        "from zoo_benchmark.trial_spec import TrialSpec;"
+        "run_trial(TrialSpec.read(Path(sys.argv[1])), Path(sys.argv[2]), 600)"
+    )
+    parents: dict[Path, subprocess.Popen[bytes]] = {}
+    # In C code no thread of the dying process can look after it; Linux does.
+    for model in ["hangs", *["sticks"] * (sys.platform == "linux")]:
+        _spec(model, small_folder).write(tmp_path / f"{model}.json")
+        pids = tmp_path / f"{model}.pids"
+        parents[pids] = subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path / f"{model}.json", tmp_path / model],
+            env=os.environ | {"NAUGHTY_FILE": str(pids)},
+        )
+    try:
+        for pids in parents:
+            _wait_for(lambda pids=pids: _pids(pids), 90)
+            assert any(_lives(pid) for pid in _pids(pids))
+        time.sleep(0.2)
+    finally:
+        for parent in parents.values():
+            parent.send_signal(signal.SIGKILL)
+            parent.wait()
+    for pids in parents:
+        _wait_for(lambda pids=pids: not any(_lives(pid) for pid in _pids(pids)), 10)
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    offline: dict[str, str],
+    cache: Path,
+    naughty: Path,
+    small_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[int, str, str, Path, list[int]]]:
+    folder = tmp_path_factory.mktemp("interrupted")
+    out, pids = folder / "out", folder / "pids"
+    bench = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "zoo", "bench", "--models", "good,hangs,talks"),
+            *("--dataset", f"folder:{small_folder}", "--budget", "1steps", "--metrics", "psnr"),
+            *("--no-throughput", "--device", "cpu", "--out", str(out)),
+        ],
+        cwd=folder,
+        env=offline | {"PYTHONPATH": str(naughty), "NAUGHTY_FILE": str(pids)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _wait_for(lambda: _pids(pids), 120)
+        bench.send_signal(signal.SIGINT)
+        stdout, stderr = bench.communicate(timeout=30)
+    finally:
+        bench.kill()
+    yield bench.returncode, stdout, stderr, out, _pids(pids)
+
+
+def test_ctrl_c_ends_at_once_and_keeps_what_is_finished(interrupted: Any) -> None:
+    code, stdout, stderr, out, pids = interrupted
+    assert code == 130
+    assert "Traceback" not in stderr
+    assert "interrupted" in stderr
+    assert not any(_lives(pid) for pid in pids)
+    board = pd.read_csv(out / "leaderboard.csv").set_index("model")
+    assert dict(board["status"]) == {"good": "ok", "hangs": "not run", "talks": "not run"}
+    assert list(pd.read_csv(out / "runs.csv")["model"]) == ["good"]
+    assert set(pd.read_csv(out / "scores.csv")["model"]) == {"good"}
+    assert (out / "samples.png").is_file()
+    assert "good" in stdout
+
+
+def test_the_default_timeout_grows_with_a_budget_in_seconds() -> None:
+    assert default_timeout(Budget.parse("1h")) > default_timeout(Budget.parse("20s")) > 20
+    assert default_timeout(Budget.parse("1h")) >= 3600
+    assert default_timeout(Budget.parse("5steps")) >= 3600
+
+
+# ---- one data stream for all ----------------------------------------------------------------
+
+
+def test_every_model_sees_the_same_images_crops_and_flips(
+    variables: dict[str, str], small_folder: Path, tmp_path: Path
+) -> None:
+    streams = []
+    for model in ("peeks_two", "peeks_four"):
+        spec = TrialSpec(**{**_spec(model, small_folder).__dict__, "budget": "16images"})
+        result = run_trial(spec, tmp_path / model, 240)
+        assert result["status"] == "ok", result["error"]
+        streams.append(torch.load(f"{variables['NAUGHTY_FILE']}{model}", weights_only=True))
+    assert streams[0].shape == (16, 3, 64, 64)
+    torch.testing.assert_close(*streams, rtol=0, atol=1e-3)
+    # Two epochs: the images come in another order.
+    assert not torch.allclose(streams[0][:8], streams[0][8:], atol=1e-3)
+
+
+def test_the_folder_it_is_typed_in_cannot_shadow_the_zoo(
+    variables: dict[str, str],
+    small_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("zoo", "torch", "datasets"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    result = run_trial(_spec("good", small_folder), tmp_path / "out", 240)
+    assert result["status"] == "ok", result["error"]
+
+
+def test_memory_is_that_of_the_trial_and_not_of_its_parent(
+    variables: dict[str, str], small_folder: Path, tmp_path: Path
+) -> None:
+    ballast = bytearray(3 << 30)
+    ballast[:: 1 << 12] = b"1" * len(ballast[:: 1 << 12])
+    result = run_trial(_spec("good", small_folder), tmp_path / "out", 240)
+    del ballast
+    assert result["status"] == "ok", result["error"]
+    assert 100 < result["peak_memory_mb"] < 2500

@@ -1,0 +1,114 @@
+"""The shape of the source tree and of the wheel."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {
+    "zoo": "zoo",
+    "zoo_plugins": "plugins/zoo_plugins",
+    "zoo_datasets": "datasets/zoo_datasets",
+    "zoo_benchmark": "benchmark/zoo_benchmark",
+}
+LONGEST_FILE = 500
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize("folder", ["datasets", "plugins", "benchmark"])
+def test_a_folder_around_a_package_is_no_package_itself(repository, folder):
+    assert (repository / folder).is_dir()
+    assert not (repository / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(("package", "folder"), PACKAGES.items())
+def test_the_packages_are_imported_from_where_they_lie_and_are_typed(repository, package, folder):
+    spec = find_spec(package)
+    assert spec is not None, f"{package} is not installed"
+    assert Path(spec.origin) == repository / folder / "__init__.py"
+    assert (repository / folder / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", ["datasets", "plugins", "benchmark", "tests"])
+def test_no_general_name_is_taken(repository, tmp_path, name):
+    found = python(
+        "-c",
+        f"import importlib.util as u; s = u.find_spec({name!r}); "
+        "print('\\n'.join([s.origin or '', *(s.submodule_search_locations or [])]) if s else '')",
+        cwd=tmp_path,
+    )
+    assert found.returncode == 0, found.stderr
+    environment = Path(sys.prefix).resolve()
+    for line in filter(None, found.stdout.splitlines()):
+        path = Path(line).resolve()
+        # A virtual environment may lie in the source tree; what is installed there is not ours.
+        assert path.is_relative_to(environment) or not path.is_relative_to(repository.resolve())
+
+
+def test_imports_point_one_way(repository):
+    pytest.importorskip("importlinter", reason="import-linter is in the lint extra")
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = python("-c", command, "--no-cache", "--config", "pyproject.toml", cwd=repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(repository, tmp_path_factory) -> zipfile.ZipFile:
+    builders = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    builder = builders.WheelBuilder(str(repository))
+    [path] = builder.build(directory=str(folder), versions=["standard"])
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_the_wheels_top_level_names_are_ours_alone(wheel):
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == set(PACKAGES)
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel, repository):
+    inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    ignored = ("__pycache__",)
+    expected = {
+        f"{package}/{path.relative_to(repository / folder).as_posix()}"
+        for package, folder in PACKAGES.items()
+        for path in (repository / folder).rglob("*")
+        if path.is_file() and not any(part in ignored for part in path.parts)
+    }
+    assert inside == expected
+
+
+def test_the_wheel_declares_the_projects_entry_points_and_licence(wheel, repository):
+    [info] = {n.split("/")[0] for n in wheel.namelist() if n.split("/")[0].endswith(".dist-info")}
+    written = wheel.read(f"{info}/entry_points.txt").decode()
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    assert "zoo = zoo.cli.main:main" in written
+    for group, entries in project["entry-points"].items():
+        assert f"[{group}]" in written
+        for name, target in entries.items():
+            assert f"{name} = {target}" in written
+            module = target.split(":")[0].replace(".", "/")
+            assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist()), target
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_no_source_file_is_too_long_to_read(repository):
+    folders = [*PACKAGES.values(), "tests"]
+    lengths = {
+        path.relative_to(repository).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in (repository / folder).rglob("*.py")
+    }
+    assert lengths
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}

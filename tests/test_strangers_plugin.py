@@ -1,0 +1,199 @@
+"""A stranger's package beside the zoo, in a fresh environment, with nothing changed here."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from zoo import registry
+
+pytestmark = pytest.mark.long
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment and an empty folder to type commands in."""
+
+    root: Path
+    cwd: Path
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        return subprocess.run(
+            [str(self.root / "bin" / program), *arguments],
+            cwd=self.cwd,
+            env=variables | {"ZOO_CACHE": str(self.cwd / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    def install(self, source: Path) -> None:
+        """Builds a wheel with what is here and installs it there; nothing is downloaded."""
+        wheels = self.cwd / "wheels" / source.name
+        build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
+        _pip(*build, str(source))
+        (wheel,) = wheels.glob("*.whl")
+        _pip("--python", str(self.root), "install", "--no-deps", "--no-index", str(wheel))
+
+
+def _pip(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def fresh(cache: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The zoo as a wheel in a new environment that borrows the heavy packages of this one."""
+    missing = [name for name in ("pip", "hatchling") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.fail(f"this test builds wheels: pip install {' '.join(missing)}")
+    base = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(base / "venv")], check=True)
+    environment = Environment(base / "venv", base)
+    environment.install(repository)
+    # Afterwards, so that pip does not take the zoo of this environment for one of that one.
+    # Folders named in a .pth file are searched last and their own .pth files are not read:
+    # an editable zoo in them stays unseen.
+    (site_packages,) = (base / "venv").glob("lib/python*/site-packages")
+    borrowed = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+    (site_packages / "borrowed.pth").write_text("\n".join([*borrowed, ""]))
+    return environment
+
+
+@pytest.fixture(scope="module")
+def example(fresh: Environment, repository: Path) -> Environment:
+    """… with the example plugin installed."""
+    fresh.install(repository / "tests" / "plugin_example")
+    return fresh
+
+
+@pytest.fixture(scope="module")
+def broken(example: Environment, repository: Path) -> Environment:
+    """… and the broken ones."""
+    example.install(repository / "tests" / "plugin_broken")
+    return example
+
+
+def _bench(environment: Environment, *arguments: str) -> tuple[int, dict[str, dict[str, str]], str]:
+    out = environment.cwd / f"out{len(list(environment.cwd.glob('out*')))}"
+    done = environment.run("zoo", "bench", "--budget", "2steps", "--out", str(out), *arguments)
+    assert (out / "leaderboard.csv").is_file(), done.stderr
+    with (out / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["model"] for row in rows}) == len(rows)
+    return done.returncode, {row["model"]: row for row in rows}, done.stderr
+
+
+def test_the_zoo_under_test_is_the_installed_wheel(example: Environment) -> None:
+    program = (
+        "import zoo, zoo_plugins, zoo_datasets, zoo_benchmark, torch;"
+        "print(*(m.__file__ for m in (zoo, zoo_plugins, zoo_datasets, zoo_benchmark)), sep='\\n')"
+    )
+    done = example.run("python", "-c", program)
+    assert done.returncode == 0, done.stderr
+    for file in done.stdout.split():
+        assert Path(file).is_relative_to(example.root)
+
+
+def test_the_example_is_listed(example: Environment) -> None:
+    done = example.run("zoo", "list", "--json")
+    listed = {plugin["name"]: plugin for plugin in json.loads(done.stdout)}
+    assert set(listed) == {*registry.list_colorizers(), "tiny_cnn"}
+    assert listed["tiny_cnn"]["distribution"] == "zoo-plugin-example"
+    assert "tiny_cnn" in example.run("zoo", "list").stdout
+
+
+def test_the_example_describes_itself(example: Environment) -> None:
+    done = example.run("zoo", "info", "tiny_cnn")
+    assert done.returncode == 0, done.stderr
+    assert "A tiny CNN" in done.stdout
+
+
+def test_the_example_learns_and_predicts(example: Environment) -> None:
+    program = """
+import numpy as np, zoo
+from PIL import Image
+from skimage.data import astronaut
+photo = astronaut()
+images = np.stack([photo[y:y + 64, x:x + 64] for y in (0, 96, 192) for x in (96, 192, 288)])
+tiny = zoo.load("tiny_cnn", device="cpu").fit(images, budget="60steps", size=32)
+curve = tiny.record.curve
+assert curve[-1]["loss"] < 0.9 * curve[0]["loss"], (curve[0], curve[-1])
+grey = Image.fromarray(photo).convert("L").resize((75, 50))
+assert tiny.predict(grey).size == (75, 50)
+tiny.save("tiny.safetensors")
+again = zoo.load("tiny_cnn", "tiny.safetensors", device="cpu")
+assert np.array_equal(np.asarray(again.predict(grey)), np.asarray(tiny.predict(grey)))
+"""
+    done = example.run("python", "-c", program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_is_benchmarked_with_all_others(example: Environment, repository: Path) -> None:
+    weights = repository.parent / "shared" / "weights" / "alexnet_features.safetensors"
+    arguments = ("--lpips-weights", str(weights)) if weights.is_file() else ()
+    code, rows, errors = _bench(example, "--models", "all", *arguments)
+    assert set(rows) == {*registry.list_colorizers(), "tiny_cnn"}
+    assert {row["status"] for row in rows.values()} == {"ok"}, errors
+    assert code == 0
+    assert float(rows["tiny_cnn"]["psnr"]) > 5
+    assert float(rows["tiny_cnn"]["predict_images_per_s_cpu"]) > 0
+    if arguments:
+        assert all(0 < float(row["lpips"]) < 2 for row in rows.values())
+
+
+REASONS = {
+    "raises_at_import": "RuntimeError: the wrong version of something else",
+    "exits_at_import": "SystemExit: a licence key is missing",
+}
+
+
+def test_broken_plugins_stay_listed_with_their_reasons(broken: Environment) -> None:
+    quick = broken.run("zoo", "list")
+    assert quick.returncode == 0, quick.stderr
+    assert all(name in quick.stdout for name in (*registry.list_colorizers(), *REASONS))
+    checked = broken.run("zoo", "list", "--verbose")
+    assert checked.returncode == 0, checked.stderr
+    lines = {line.split()[0]: line for line in checked.stdout.splitlines() if line.strip()}
+    for name, reason in REASONS.items():
+        assert "broken" in lines[name]
+        assert reason in lines[name]
+    for name in (*registry.list_colorizers(), "tiny_cnn"):
+        assert "broken" not in lines[name]
+    # What has been found out is remembered.
+    assert REASONS["raises_at_import"] in broken.run("zoo", "list").stdout
+
+
+def test_broken_plugins_cannot_be_loaded_and_say_why(broken: Environment) -> None:
+    for name, reason in REASONS.items():
+        done = broken.run("zoo", "info", name)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert reason in done.stderr
+
+
+def test_broken_plugins_are_rows_and_stop_no_other(broken: Environment) -> None:
+    code, rows, errors = _bench(broken, "--models", "all", "--metrics", "psnr", "--no-throughput")
+    assert code == 1
+    assert set(rows) == {*registry.list_colorizers(), "tiny_cnn", *REASONS}
+    for name, row in rows.items():
+        if name in REASONS:
+            assert REASONS[name] in row["status"]
+            assert f"{name} failed" in errors
+        else:
+            assert row["status"] == "ok"
