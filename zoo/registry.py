@@ -240,7 +240,7 @@ def _import(group: str, name: str) -> Any:
 def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise PluginError(f"{plugin.target} is not a subclass of {base.__module__}.{base.__name__}")
-    info = getattr(loaded, "info", None)
+    info: Any = getattr(loaded, "info", None)
     if not hasattr(info, "name") or not hasattr(info, "title"):
         raise PluginError(f"{plugin.target} has no class attribute info with a name and a title")
     if info.name != plugin.name:
