@@ -81,7 +81,8 @@ def write_plugin(folder, version):
 
 def run(arguments, cwd, plugin=None):
     """Runs this interpreter with `plugin` beside what is installed; gives back its stdout."""
-    environment = dict(os.environ)
+    # One thread: two that wait for each other crawl where other processes want the cores too.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if plugin is not None:
         environment["PYTHONPATH"] = str(plugin)
     done = subprocess.run(
@@ -91,7 +92,7 @@ def run(arguments, cwd, plugin=None):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,11 +7,10 @@ goes through stevedore, one manager per name, so that a plugin that raises, asse
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import util as importlib_util
 from importlib.metadata import EntryPoint, entry_points
@@ -179,9 +178,13 @@ def check(group: str, name: str) -> Plugin:
     """
     if not _entries(group, name):
         raise UnknownNameError(_KINDS[group], name, names(group))
-    with contextlib.suppress(ZooError):
-        _load_class(group, name, _base_class(group))
-    return next(plugin for plugin in installed(group) if plugin.name == name)
+    # Not read back from the cache of statuses, which may be read-only or another process'.
+    try:
+        status, title = OK, _load_class(group, name, _base_class(group)).info.title
+    except PluginError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, PluginError) else error
+        status, title = str(reason), ""
+    return replace(_describe(_entries(group, name)[0]), status=status, title=title)
 
 
 def _base_class(group: str) -> Any:

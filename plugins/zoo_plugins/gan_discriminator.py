@@ -147,8 +147,9 @@ class GANDiscriminator(Colorizer):
 
     def build(self) -> nn.Module:
         """The forger's network and the detector."""
+        forger = self.forger.build()
         detector = PatchGAN(self.options.detector_width, self.options.detector_layers)
-        return nn.ModuleDict({"forger": self.forger.build(), "detector": detector})
+        return nn.ModuleDict({"forger": forger, "detector": detector})
 
     def prepare(self, feed: Feed) -> None:
         """Lets the forger look at the training set."""

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ def test_the_layers(preset, widths):
     linear = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
     assert [m.in_features for m in linear] == list(widths[:-1])
     assert [m.out_features for m in linear] == list(widths[1:])
-    expected = sum(i * o + o for i, o in zip(widths, widths[1:], strict=False))
+    expected = sum(i * o + o for i, o in pairwise(widths))
     assert sum(p.numel() for p in net.parameters()) == expected
 
 

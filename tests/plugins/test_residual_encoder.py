@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_the_truths_own_uv_has_no_loss_and_a_finite_gradient(batch):
 
 
 def test_the_net_sees_the_grey_of_that_lightness(batch):
-    L, ab, truth = batch
+    L, _, truth = batch
     colorizer = with_output(truth)
     colorizer._predict(L)
     zeros = np.zeros_like(L[:, 0])
@@ -131,7 +132,7 @@ def test_the_trunk_is_the_first_four_stages(preset, trunk, depths):
     # Batch-norms of every stage and the input; 1×1 down to the next width; 3×3; UV.
     widths = [3, 64, 128, 256, 512]
     joins = sum(2 * w for w in widths)
-    joins += sum(deep * up + up for up, deep in zip(widths, widths[1:], strict=False))
+    joins += sum(deep * up + up for up, deep in pairwise(widths))
     joins += sum(up * up * 9 + up for up in widths[:-1]) + 3 * 2 * 9 + 2
     assert sum(p.numel() for p in net.parameters()) == vgg(depths) + joins
 
@@ -166,7 +167,8 @@ def test_imagenet_weights_without_a_network_are_one_line_of_explanation(tmp_path
     program = """
 import numpy as np, zoo
 from zoo.errors import WeightsError
-colorizer = zoo.load("residual_encoder_vgg16", device="cpu", trunk="vgg11", trunk_weights="imagenet")
+options = {"trunk": "vgg11", "trunk_weights": "imagenet"}
+colorizer = zoo.load("residual_encoder_vgg16", device="cpu", **options)
 assert colorizer.options.trunk_weights == "imagenet"
 try:
     colorizer.fit(np.zeros((2, 16, 16, 3), np.uint8), budget="1steps")
@@ -185,7 +187,7 @@ except WeightsError as error:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     reason = next(line for line in done.stdout.splitlines() if line.startswith("REASON"))

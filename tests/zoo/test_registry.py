@@ -19,7 +19,7 @@ from torch import nn
 from zoo.colorizer import Colorizer, Info
 
 class Good(Colorizer):
-    info = Info(name={name!r}, title="A good one", paper="none", licence="MIT", interface={interface})
+    info = Info({name!r}, "A good one", paper="none", licence="MIT", interface={interface})
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
@@ -55,7 +55,7 @@ FAKES: dict[str, tuple[str, str | None]] = {
     ),
     "fake_no_info": (good("x").replace("info =", "other ="), "no class attribute info"),
     "fake_info_text": (
-        good("x").replace("info = Info(", "info = 'words'; dict("),
+        good("x").replace("info = Info(", "info = 'words'; (lambda *_, **__: 0)("),
         "no class attribute info",
     ),
     "zz_last_good": (good("zz_last_good"), None),
@@ -76,10 +76,10 @@ def install(folder: Path, distribution: str, plugins: dict[str, str], text: str 
 
 def python(code: str, folder: Path, cache: Path) -> dict:
     """What `code` leaves in `result`, run with `folder` on the path."""
-    program = f"import json, sys\nresult = None\n{textwrap.dedent(code)}\nprint('\\n' + json.dumps(result))"
+    lines = ["import json, sys", textwrap.dedent(code), r"print('\n' + json.dumps(result))"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "ZOO_CACHE": str(cache)}
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", "\n".join(lines)],
         env=environment,
         capture_output=True,
         text=True,
@@ -284,6 +284,7 @@ def test_a_read_only_cache_stops_no_one(monkeypatch, tmp_path):
     registry._load_class.cache_clear()
     name = zoo.list_colorizers()[0]
     assert registry.colorizer_class(name).info.name == name
+    assert registry.check("zoo.colorizers", name).status == "ok"
 
 
 def test_a_broken_plugin_raises_every_time(monkeypatch):

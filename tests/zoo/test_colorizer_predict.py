@@ -1,0 +1,313 @@
+"""What every installed colorizer promises of its predictions and its weights on disk."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from skimage import color, data
+
+import zoo
+from zoo.colorizer import Colorizer
+from zoo.errors import (
+    InputError,
+    WeightsError,
+)
+from zoo.registry import colorizer_class
+
+NAMES = zoo.list_colorizers()
+SIZE = 32
+
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def state(colorizer: Colorizer) -> dict[str, bytes]:
+    return {k: v.numpy().tobytes() for k, v in colorizer.net.state_dict().items()}
+
+
+def lightness(size: int = SIZE, count: int = 2) -> torch.Tensor:
+    rgb = np.stack(
+        [data.astronaut()[y : y + size, 200 : 200 + size] for y in range(60, 60 + count)]
+    )
+    return torch.from_numpy(color.rgb2lab(rgb)[..., 0]).float()[:, None]
+
+
+def check_colour(result, grey: np.ndarray) -> None:
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.uint8
+    assert result.shape == (*grey.shape, 3)
+
+
+@every
+def test_the_container_comes_back(name, fitted, greys):
+    colorizer = fitted(name)
+    before = greys.copy()
+    check_colour(colorizer.predict(greys), greys)
+    check_colour(colorizer.predict(greys[0]), greys[0])
+    check_colour(colorizer.predict(greys[:1]), greys[:1])
+    assert colorizer.predict(greys[:0]).shape == (0, SIZE, SIZE, 3)
+
+    image = Image.fromarray(greys[0])
+    painted = colorizer.predict(image)
+    assert isinstance(painted, Image.Image)
+    assert (painted.mode, painted.size) == ("RGB", image.size)
+    assert np.array_equal(np.array(painted), colorizer.predict(greys[0]))
+    assert np.array_equal(np.array(image), greys[0])
+
+    assert colorizer.predict([]) == []
+    mixed = [greys[0], Image.fromarray(greys[1, :20]), greys[2, 3:, :17], greys[3]]
+    results = colorizer.predict(mixed)
+    assert isinstance(results, list)
+    assert [type(r) for r in results] == [np.ndarray, Image.Image, np.ndarray, np.ndarray]
+    for given, result in zip(mixed, results, strict=True):
+        check_colour(np.array(result), np.array(given))
+        # The order is kept across the batches of equal size.
+        alone = np.array(colorizer.predict(given)).astype(int)
+        assert np.abs(np.array(result) - alone).max() <= 1
+    assert np.array_equal(greys, before)
+
+
+@every
+@pytest.mark.parametrize("shape", [(33, 47), (1, 1), (1, 40), (9, 8), (100, 64)])
+def test_any_size(name, fitted, shape):
+    grey = np.ascontiguousarray(data.chelsea()[60 : 60 + shape[0], 100 : 100 + shape[1], 1])
+    check_colour(fitted(name).predict(grey), grey)
+    ab = fitted(name).predict_ab(torch.full((1, 1, *shape), 50.0))
+    assert ab.shape == (1, 2, *shape)
+    assert torch.isfinite(ab).all()
+
+
+@every
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_any_picture(name, fitted, mode):
+    rgb = Image.fromarray(data.coffee()[100:133, 200:240])
+    if mode == "I;16":
+        image = Image.fromarray(np.array(rgb.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = rgb.convert(mode)
+    painted = fitted(name).predict(image)
+    assert (painted.mode, painted.size) == ("RGB", image.size)
+
+
+@every
+def test_non_contiguous_and_read_only_arrays(name, fitted, greys):
+    colorizer = fitted(name)
+    view = greys[:, ::2, ::-1]
+    view.flags.writeable = False
+    assert np.array_equal(colorizer.predict(view), colorizer.predict(view.copy()))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((4, 32, 32), np.float32),
+        np.zeros((32, 32), np.int64),
+        np.zeros((32, 32), bool),
+        np.zeros((32, 32), np.uint16),
+        np.zeros((32, 32, 3), np.uint8),
+        np.zeros((2, 32, 32, 3), np.uint8),
+        np.zeros(32, np.uint8),
+        np.zeros((2, 0, 32), np.uint8),
+        np.zeros((0, 32), np.uint8),
+        [np.zeros((2, 32, 32), np.uint8)],
+        [np.zeros((32, 32, 3), np.uint8)],
+        [np.zeros((32, 32), np.uint8), "cat.jpg"],
+        ["cat.jpg"],
+        "cat.jpg",
+        None,
+        torch.zeros(32, 32, dtype=torch.uint8),
+    ],
+    ids=lambda images: f"{type(images).__name__}-{getattr(images, 'shape', '')}",
+)
+@every
+def test_what_is_no_grey_image_is_refused(name, images, fitted):
+    with pytest.raises(InputError) as caught:
+        fitted(name).predict(images)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "L",
+    [
+        torch.rand(1, 1, 32, 32),
+        torch.rand(1, 1, 32, 32) * 255,
+        torch.rand(1, 1, 32, 32) * 100 - 50,
+        torch.full((1, 1, 32, 32), float("nan")),
+        torch.rand(1, 3, 32, 32) * 100,
+        torch.rand(1, 32, 32) * 100,
+        torch.rand(1, 1, 32, 32).double() * 100,
+        torch.ones(1, 1, 32, 32, dtype=torch.int64),
+        torch.zeros(1, 1, 0, 32),
+    ],
+    ids=["unit", "8-bit", "centred", "nan", "rgb", "no-batch", "float64", "int64", "empty"],
+)
+@every
+def test_what_is_no_lightness_is_refused(name, L, fitted):
+    for door in (fitted(name).predict_ab, fitted(name).predict_rgb):
+        with pytest.raises(InputError):
+            door(L)
+
+
+@every
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused(name, batch_size, fitted, greys):
+    with pytest.raises(InputError, match="batch_size"):
+        fitted(name).predict(greys, batch_size=batch_size)
+
+
+@every
+def test_an_image_is_independent_of_its_batch_mates(name, fitted, greys):
+    together = fitted(name).predict(greys).astype(int)
+    for batch_size in (1, 4):
+        apart = fitted(name).predict(greys, batch_size=batch_size)
+        assert np.abs(together - apart).max() <= 1
+    alone = np.stack([fitted(name).predict(grey) for grey in greys])
+    assert np.abs(together - alone).max() <= 1
+
+
+@every
+def test_predicting_changes_nothing(name, fitted, greys):
+    colorizer = fitted(name)
+    before = state(colorizer)
+    first = colorizer.predict(greys)
+    assert np.array_equal(first, colorizer.predict(greys))
+    assert state(colorizer) == before
+    L = lightness()
+    copy = L.clone()
+    assert not colorizer.predict_ab(L).requires_grad
+    colorizer.predict_rgb(L)
+    assert torch.equal(L, copy)
+    colorizer.net.train()
+    try:
+        assert np.array_equal(first, colorizer.predict(greys)), "train mode leaks into predict"
+        assert colorizer.net.training
+        assert state(colorizer) == before
+    finally:
+        colorizer.net.eval()
+
+
+@every
+def test_lightness_is_kept(name, fitted, greys):
+    colorizer = fitted(name)
+    if colorizer.paints_rgb:
+        pytest.skip("its info says that it paints RGB")
+    L = lightness(40)
+    painted = colorizer.predict_rgb(L).permute(0, 2, 3, 1).numpy()
+    inside = ((painted > 0.001) & (painted < 0.999)).all(-1)
+    assert inside.mean() > 0.3
+    kept = color.rgb2lab(painted)
+    assert np.abs(kept[..., 0] - L[:, 0].numpy())[inside].max() < 0.05
+    # And the chroma is the predicted one.
+    ab = colorizer.predict_ab(L).permute(0, 2, 3, 1).numpy()
+    assert np.abs(kept[..., 1:] - ab)[inside].max() < 0.1
+
+    painted = colorizer.predict(greys)
+    inside = ((painted > 0) & (painted < 255)).all(-1)
+    wanted = color.rgb2lab(np.repeat(greys[..., None], 3, axis=-1))[..., 0]
+    assert np.abs(color.rgb2lab(painted)[..., 0] - wanted)[inside].max() < 0.6
+
+
+@every
+def test_rgb_is_what_was_painted(name, fitted):
+    colorizer = fitted(name)
+    if not colorizer.paints_rgb:
+        pytest.skip("its info says that it predicts chroma")
+    L = lightness()
+    painted = colorizer.predict_rgb(L).permute(0, 2, 3, 1).numpy()
+    assert painted.shape[-1] == 3
+    assert 0 <= painted.min() <= painted.max() <= 1
+    ab = colorizer.predict_ab(L).permute(0, 2, 3, 1).numpy()
+    assert np.abs(color.rgb2lab(painted)[..., 1:] - ab).max() < 0.02
+
+
+@every
+def test_bf16_is_close_to_fp32(name, saved, greys):
+    exact, coarse = (
+        zoo.load(name, weights=saved(name), device="cpu", precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    difference = np.abs(exact.predict(greys).astype(int) - coarse.predict(greys))
+    assert difference.mean() < 2
+    assert coarse.predict_ab(lightness()).dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in coarse.net.parameters())
+
+
+@every
+def test_training_in_bf16_keeps_float32_weights(name, tiles, new):
+    colorizer = new(name, precision="bf16").fit(tiles, budget="2steps", size=SIZE)
+    assert colorizer.record.precision == "bf16"
+    assert all(p.dtype == torch.float32 for p in colorizer.net.parameters())
+    assert all(torch.isfinite(p).all() for p in colorizer.net.parameters())
+
+
+@every
+def test_saved_weights_predict_the_same_bits(name, fitted, saved, greys, tmp_path):
+    loaded = zoo.load(name, weights=saved(name), device="cpu", precision="fp32")
+    assert loaded.is_fitted
+    assert loaded.options == fitted(name).options
+    assert state(loaded) == state(fitted(name))
+    assert np.array_equal(loaded.predict(greys), fitted(name).predict(greys))
+    assert torch.equal(loaded.predict_ab(lightness()), fitted(name).predict_ab(lightness()))
+    # What is loaded can be saved again, with the record of how it was trained.
+    again = tmp_path / "again.safetensors"
+    loaded.save(str(again))
+    assert header(again) == header(saved(name))
+
+
+def header(path) -> dict:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["colorizer-zoo"])
+
+
+@every
+def test_the_file_says_how_the_weights_came_about(name, fitted, saved):
+    metadata = header(saved(name))
+    assert metadata["model"] == name
+    assert metadata["options"] == dataclasses.asdict(fitted(name).options)
+    assert metadata["training"]["budget"] == "2steps"
+    assert metadata["training"]["cost"] == dataclasses.asdict(fitted(name).record.cost)
+    assert metadata["zoo_version"] == zoo.__version__
+
+
+@every
+def test_weights_of_another_model_are_refused(name, saved):
+    other = next(n for n in NAMES if n != name)
+    with pytest.raises(WeightsError, match=f"'{name}', not of '{other}'"):
+        zoo.load(other, weights=saved(name))
+
+
+@every
+def test_options_given_with_weights_win_and_a_misfit_says_what_they_were_trained_with(name, saved):
+    cls = colorizer_class(name)
+    small, paper = cls.preset("small"), cls.Options()
+    changed = {
+        f.name: getattr(paper, f.name)
+        for f in dataclasses.fields(cls.Options)
+        if getattr(small, f.name) != getattr(paper, f.name) and f.name != "batch_size"
+    }
+    if not changed:
+        pytest.skip("it has one size")
+    with pytest.raises(WeightsError, match="were trained with") as caught:
+        zoo.load(name, weights=saved(name), **changed)
+    assert all(f"{key}={getattr(small, key)!r}" in str(caught.value) for key in changed)
+    assert zoo.load(name, weights=saved(name), learning_rate=0.5).options.learning_rate == 0.5
+
+
+@every
+def test_a_failed_restore_leaves_a_fitted_colorizer_as_it_was(
+    name, saved, tiles, greys, tmp_path, fit
+):
+    colorizer = fit(name, tiles, budget="1steps")
+    before = colorizer.predict(greys)
+    damaged = tmp_path / "damaged.safetensors"
+    tensors = load_file(saved(name))
+    tensors["extra"] = torch.zeros(1)
+    save_file(tensors, damaged, metadata={"colorizer-zoo": json.dumps(header(saved(name)))})
+    for path in (tmp_path / "none.safetensors", damaged):
+        with pytest.raises(WeightsError):
+            colorizer.restore(path)
+    assert np.array_equal(colorizer.predict(greys), before)
