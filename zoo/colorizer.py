@@ -240,7 +240,9 @@ class Colorizer(ABC):
             TrainingError: the loss became NaN.
         """
         budget = Budget.parse(budget)
-        images, size = containers.training_images(data, size, self.info.multiple)
+        images, size = containers.training_images(
+            data, size, self.info.multiple, self.info.minimum_size
+        )
         self._net, self._fitted, self.record = None, False, None
         with self._own_random_state(seed), torch.enable_grad():
             self.net = self._place(self.build())

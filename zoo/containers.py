@@ -16,7 +16,9 @@ from zoo.photos import square_tile, to_grey, to_rgb
 _LARGEST_DEFAULT_CROP = 256
 
 
-def training_images(data: Any, size: int | None, multiple: int) -> tuple[UInt8Array, int]:
+def training_images(
+    data: Any, size: int | None, multiple: int, minimum: int = 1
+) -> tuple[UInt8Array, int]:
     """The training set as N×S×S×3 uint8, and the side of the crops taken from it.
 
     Args:
@@ -24,14 +26,16 @@ def training_images(data: Any, size: int | None, multiple: int) -> tuple[UInt8Ar
         size: the wanted crop; where None the images' short side, at most 256, rounded down
             to `multiple`.
         multiple: what the network wants sides to be a multiple of.
+        minimum: the smallest side that it takes; smaller images are enlarged to it.
 
     Raises:
         InputError: no images, a wrong dtype or shape, or a size that the network cannot take.
     """
-    if size is not None and (size < 1 or size % multiple):
+    smallest = -(-max(minimum, 1) // multiple) * multiple
+    if size is not None and (size < smallest or size % multiple):
         raise InputError(
-            f"training crops of {size} px do not suit the network; "
-            f"give a multiple of {multiple}, such as {max(multiple, size // multiple * multiple)}"
+            f"training crops of {size} px do not suit the network; give a multiple of {multiple} "
+            f"from {smallest} on, such as {max(smallest, size // multiple * multiple)}"
         )
     if isinstance(data, Dataset):
         data = data.load("train", size or data.info.native_size)
@@ -52,7 +56,7 @@ def training_images(data: Any, size: int | None, multiple: int) -> tuple[UInt8Ar
 
     shortest = min(min(image.shape[:2]) for image in images)
     if size is None:
-        size = max(multiple, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
+        size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
     if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= size:
         return images, size
     # An eighth of margin gives room for random crops, where every image has that much.

@@ -8,6 +8,7 @@ seed, whatever its batch size: the stream depends on the position in it alone.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -149,7 +150,8 @@ class Feed:
         self._steps = 0
         self._flops_per_step = 0.0
         self._loop: Iterator[tuple[Tensor, Tensor]] | None = None
-        self._unchecked_loss: Tensor | None = None
+        # Losses logged and not read yet, with their steps.
+        self._losses: deque[tuple[int, Tensor]] = deque()
 
     @property
     def cost(self) -> Cost:
@@ -197,18 +199,12 @@ class Feed:
             yield rgb_to_lab(self._images.crop(rows, self.size))
 
     def log(self, loss: Tensor) -> None:
-        """Records a step's loss, a scalar.
+        """Records the loss of the step under way, a scalar.
 
-        Raises:
-            TrainingError: the loss is NaN or infinite. On a GPU that is noticed one step
-                later, so that reading it does not stall the queue.
+        It is checked when the step is over, on a GPU one step later, so that reading it does
+        not stall the queue: the loop then raises `TrainingError` if it is NaN or infinite.
         """
-        if self.device.type == "cpu":
-            self._check(loss.detach())
-        else:
-            previous, self._unchecked_loss = self._unchecked_loss, loss.detach().clone()
-            if previous is not None:
-                self._check(previous)
+        self._losses.append((self._steps + 1, loss.detach().clone()))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -229,9 +225,7 @@ class Feed:
             BudgetError: the budget was spent before the first step.
         """
         self.abandon()
-        if self._unchecked_loss is not None:
-            last, self._unchecked_loss = self._unchecked_loss, None
-            self._check(last)
+        self._read_losses(self._steps)
         self.curve.flush(self.cost)
         if self.stop_reason == "budget" and self._steps == 0:
             raise BudgetError(
@@ -274,20 +268,23 @@ class Feed:
                     previous_step = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     previous_step.record()
                 self._steps += 1
+                self._read_losses(self._steps - (self.device.type != "cpu"))
                 if self._on_step is not None:
                     self._on_step(self)
         except GeneratorExit:
             self.stop_reason = "plugin"
             raise
 
-    def _check(self, loss: Tensor) -> None:
-        value = float(loss)
-        if not np.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} after {self._steps} steps; lower the learning rate "
-                "(--set MODEL.learning_rate=…) or use --precision fp32"
-            )
-        self.curve.add(self.cost, value)
+    def _read_losses(self, up_to_step: int) -> None:
+        while self._losses and self._losses[0][0] <= up_to_step:
+            step, loss = self._losses.popleft()
+            value = float(loss)
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"the loss became {value} in step {step}; lower the learning rate "
+                    "(--set MODEL.learning_rate=…) or use --precision fp32"
+                )
+            self.curve.add(self.cost, value)
 
 
 class _Store:

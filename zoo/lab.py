@@ -159,7 +159,8 @@ def check_L(L: Tensor) -> Tensor:
             f"L must lie in [0, 100], got [{low:.4g}, {high:.4g}] in shape "
             f"{tuple(L.shape)}: {cause}"
         )
-    if high <= 1.0 and low < high:
+    # Eight bits have no more than four greys this dark: a black photograph is not refused.
+    if high <= 1.0 and torch.unique(L).numel() > 4:
         raise InputError(
             f"L must lie in [0, 100], got [{low:.4g}, {high:.4g}] in shape {tuple(L.shape)}: "
             "it looks scaled to [0, 1]; multiply by 100, or convert grey with zoo.lab.grey_to_L"

@@ -65,6 +65,6 @@ class MeanColor(Grey):
         """Averages ab over all training pixels; takes no step of the budget."""
         total, count = torch.zeros(2, dtype=torch.float64), 0
         for _, ab in feed.survey(limit=feed.image_count):
-            total += ab.sum(dim=(0, 2, 3), dtype=torch.float64).cpu()
+            total += ab.cpu().sum(dim=(0, 2, 3), dtype=torch.float64)
             count += ab.numel() // 2
         self.net.load_state_dict({"ab": (total / count).float()})

@@ -138,10 +138,10 @@ class GANDiscriminator(Colorizer):
             device=str(self.device),
             precision=self.precision,
         )
-        # What the forger's network needs is what this one needs.
+        # What the forger's network needs, and some patches for the detector to judge.
         self.info = dataclasses.replace(  # type: ignore[misc]
             type(self).info,
-            minimum_size=self.forger.info.minimum_size,
+            minimum_size=max(self.forger.info.minimum_size, 4 * 2**self.options.detector_layers),
             multiple=self.forger.info.multiple,
         )
 

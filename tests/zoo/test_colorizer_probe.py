@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_a_number_ends_the_fit(tiles):
             self.losses = iter([1.0, float("nan")])
 
     colorizer = Spoilt(device="cpu", precision="fp32")
-    with pytest.raises(TrainingError, match=r"nan after 1 steps.*learning rate"):
+    with pytest.raises(TrainingError, match=r"nan in step 2.*learning rate"):
         colorizer.fit(tiles, budget="5steps", size=16)
     assert not colorizer.is_fitted
     assert torch._C._len_torch_dispatch_stack() == 0

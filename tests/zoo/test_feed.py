@@ -254,11 +254,23 @@ def test_a_budget_spent_before_the_first_step_is_an_error(tiles):
 @pytest.mark.parametrize("good_steps", [0, 2])
 def test_a_loss_that_is_not_a_number_is_an_error(tiles, bad, good_steps):
     feed = feed_of(tiles, "9steps")
-    with pytest.raises(TrainingError, match=f"{bad} after {good_steps} steps"):
+    with pytest.raises(TrainingError, match=f"{bad} in step {good_steps + 1}"):
         for _ in feed:
             feed.log(torch.tensor(bad if feed.cost.steps == good_steps else 1.0))
     feed.abandon()
-    assert feed.cost.steps == good_steps
+    assert feed.cost.steps == good_steps + 1
+
+
+def test_the_curve_gives_each_step_its_own_loss_and_cost(tiles):
+    feed = feed_of(tiles, "5steps")
+    weight = torch.ones(32, 32)
+    for step, (L, _) in enumerate(feed, start=1):
+        (L @ weight).sum()
+        feed.log(torch.tensor(float(step)))
+    feed.close()
+    assert [(p["steps"], p["loss"]) for p in feed.curve.points] == [(n, n) for n in range(1, 6)]
+    assert feed.curve.points[0]["flops"] == pytest.approx(feed.cost.flops / 5)
+    assert feed.cost.flops > 0
 
 
 @pytest.mark.parametrize("error", [TrainingError, KeyboardInterrupt])

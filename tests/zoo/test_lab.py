@@ -210,3 +210,10 @@ def test_bad_lightness_is_refused_with_range_shape_and_cause(L, said):
 def test_wrong_planes_are_refused(call):
     with pytest.raises(InputError, match="must be"):
         call()
+
+
+def test_a_nearly_black_photograph_is_not_taken_for_a_scaled_plane():
+    grey = torch.tensor([0.0, 1.0, 2.0, 3.0]).repeat(64).view(1, 1, 16, 16) / 255
+    L = lab.grey_to_L(grey)
+    assert 0 < float(L.max()) < 1
+    assert lab.check_L(L) is L

@@ -98,12 +98,18 @@ class SoftEncoding:
         return SoftTarget(index.movedim(-1, 1), weight.movedim(-1, 1))
 
 
+@lru_cache(maxsize=8)
+def _centres_on(device: torch.device) -> Tensor:
+    # Copied once, not in every step: a copy from the host would stall a GPU's queue.
+    return bin_centres().to(device)
+
+
 def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
     """N×313×H×W logits to N×2×H×W ab: the mean of z^(1/T)/Σz^(1/T) (Zhang 2016, eq. 5).
 
     Temperature 1 is the mean, 0 the mode.
     """
-    centres = bin_centres().to(logits.device)
+    centres = _centres_on(logits.device)
     if temperature == 0:
         return centres[logits.argmax(1)].movedim(-1, 1)
     # In float32 whatever the surroundings: bf16 would round ab to whole units.

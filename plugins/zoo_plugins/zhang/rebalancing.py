@@ -15,9 +15,8 @@ def smoothed_prior(targets: Iterable[SoftTarget]) -> Tensor:
     """p̃: the bins' distribution over all pixels of soft targets; 313, sums to 1."""
     total = torch.zeros(BIN_COUNT, dtype=torch.float64)
     for target in targets:
-        total += torch.bincount(
-            target.index.flatten(), weights=target.weight.flatten().double(), minlength=BIN_COUNT
-        ).cpu()
+        index, weight = target.index.cpu().flatten(), target.weight.cpu().flatten()
+        total += torch.bincount(index, weights=weight.double(), minlength=BIN_COUNT)
     return total / total.sum()
 
 

@@ -1,0 +1,47 @@
+"""Makes `samples.png`: what the models of a comparison make of the embedded photographs.
+
+    python docs/samples.py runs/<time> docs/samples.png
+
+Meant for a run on other images than these. Needs the run's folder, no network.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import zoo
+from zoo.dataset import ImageSet
+from zoo.photos import square_tile, to_grey
+from zoo_benchmark.report.samples import write_samples
+from zoo_datasets.photos import Photos
+
+SIDE = 160
+
+
+def main(run: Path, out: Path) -> None:
+    """Colours the seven photographs, squared, with the first seed's weights of every model."""
+    photographs = [square_tile(photo.pixels(), SIDE) for photo in Photos().manifest]
+    pictures = ImageSet(np.stack(photographs), [photo.name for photo in Photos().manifest])
+    greys = np.stack([to_grey(Image.fromarray(photograph)) for photograph in photographs])
+    runs = pd.read_csv(run / "runs.csv").drop_duplicates("model").set_index("model")
+    board = pd.read_csv(run / "leaderboard.csv")
+    columns = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in board[board["model"] != "grey"].itertuples():
+            model = str(row.model)
+            weights = run / "cells" / f"{model}-0" / "weights.safetensors"
+            colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
+            painted = Path(folder) / model
+            painted.mkdir()
+            for index, colour in enumerate(colorizer.predict(greys)):
+                Image.fromarray(colour).save(painted / f"{index:02d}.png")
+            columns.append((model, f"LPIPS {row.lpips:.3f}", painted))
+        write_samples(out, pictures, columns)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
