@@ -7,6 +7,7 @@ goes through stevedore, one manager per name, so that a plugin that raises, asse
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -303,16 +304,20 @@ def _read_statuses() -> dict[str, tuple[str, str]]:
 
 
 def _write_status(plugin: Plugin, status: str, title: str) -> None:
-    statuses: Mapping[str, tuple[str, str]] = _read_statuses()
+    from filelock import FileLock
+
     key = _status_key(plugin)
-    if statuses.get(key) == (status, title):
+    if _read_statuses().get(key) == (status, title):
         return
-    # Older versions of the same plugin are forgotten.
-    kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
-    try:
-        write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
-    except OSError:
-        return  # a read-only or full cache folder must not stop anyone from using a plugin
+    # A read-only or full cache folder, or a lock that another process holds, must not stop
+    # anyone from using a plugin: filelock's Timeout is an OSError, too.
+    with contextlib.suppress(OSError):
+        _status_file().parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(_status_file().with_suffix(".lock"), timeout=5):
+            statuses: Mapping[str, tuple[str, str]] = _read_statuses()
+            # Older versions of the same plugin are forgotten.
+            kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
+            write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
 
 
 def _status_prefix(plugin: Plugin) -> str:

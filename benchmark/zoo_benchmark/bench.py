@@ -157,7 +157,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
 def show(comparison: Comparison, console: Console) -> None:
     """Prints the table, its notes and where the files are."""
     console.print(comparison.title, style="italic", markup=False, highlight=False)
-    console.print(leaderboard_to_rich(comparison.board, comparison.floors))
+    console.print(leaderboard_to_rich(comparison.board, comparison.floors, console.width))
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
     console.print(f"written to {comparison.out}", markup=False, highlight=False)

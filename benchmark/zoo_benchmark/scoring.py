@@ -70,7 +70,7 @@ def score(
                 del frames[name]
                 continue
             for column, value in values.items():
-                array = value.double().cpu().numpy()
+                array = value.cpu().double().numpy()
                 frames[name].append(pd.DataFrame({"image": ids, "metric": column, "value": array}))
     parts = [part for of_metric in frames.values() for part in of_metric]
     if not parts:

@@ -211,7 +211,7 @@ def run_zoo(
             env=offline | {"ZOO_CACHE": str(cache)} | variables,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
 

@@ -108,6 +108,8 @@ def leaderboard_table(
     ordered_extra = [c for c in _L_COPIED_COLUMNS if c in extra]
     ordered_extra += sorted(set(extra) - set(ordered_extra))
     board = pd.DataFrame(rows).reindex(columns=LEADERBOARD_COLUMNS + ordered_extra)
+    # Whole numbers stay whole beside a row that has none.
+    board["params"] = board["params"].astype("Int64")
     failed = board["status"] != "ok"
     by = "lpips" if board["lpips"].notna().any() else "psnr"
     order = board.assign(_failed=failed, _key=board[by] if by == "lpips" else -board[by])

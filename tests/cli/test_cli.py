@@ -1,0 +1,381 @@
+"""The command line: what is quick, what is said, and how mistakes are answered."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from zoo import __version__, registry
+
+Zoo = Callable[..., Any]
+
+QUICKLY = ("--budget", "1steps", "--metrics", "psnr", "--no-throughput", "--device", "cpu")
+
+
+@pytest.fixture
+def floor() -> str:
+    """The name of a colorizer that takes no time."""
+    return next(
+        p.name
+        for p in registry.installed(registry.COLORIZERS)
+        if p.distribution == "colorizer-zoo" and registry.colorizer_class(p.name).info.floor
+    )
+
+
+# ---- without torch --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "--json"], ["datasets"], ["bench", "--help"]],
+    ids=" ".join,
+)
+def test_light_commands_do_not_import_torch(zoo_process: Zoo, arguments: list[str]) -> None:
+    program = (
+        "import sys; from zoo.cli.main import main; code = main();"
+        "sys.stdout.flush();"
+        "print(sorted({'torch', 'numpy', 'pandas', 'stevedore', 'timm'} & set(sys.modules)),"
+        "file=sys.stderr); sys.exit(code)"
+    )
+    done = zoo_process("-c", program, *arguments)
+    assert done.returncode == 0
+    assert done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_importing_the_package_does_not_import_torch(zoo_process: Zoo) -> None:
+    done = zoo_process("-c", "import sys, zoo; assert 'torch' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+def test_light_commands_answer_at_once(zoo_process: Zoo) -> None:
+    zoo_process("-m", "zoo", "list")
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        zoo_process("-m", "zoo", "list")
+        times.append(time.perf_counter() - start)
+    # A quarter of a second on a quiet machine; importing torch alone takes longer than this.
+    assert min(times) < 2
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["list"], ["--help"]], ids=" ".join)
+def test_as_a_module(zoo_process: Zoo, zoo: Zoo, arguments: list[str]) -> None:
+    done = zoo_process("-m", "zoo", *arguments)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    if arguments != ["--help"]:
+        assert done.stdout == zoo(*arguments).stdout
+
+
+# ---- what is printed ------------------------------------------------------------------------
+
+
+def test_version(zoo: Zoo) -> None:
+    assert zoo("--version").stdout == f"colorizer-zoo {__version__}\n"
+
+
+def test_help_names_every_command(zoo: Zoo) -> None:
+    answer = zoo("--help")
+    assert all(command in answer.stdout for command in ("list", "info", "datasets", "bench"))
+
+
+def test_no_command_is_answered_with_help(zoo: Zoo) -> None:
+    answer = zoo()
+    assert answer.code == 2
+    assert "Usage: zoo" in answer.stderr
+    assert "bench" in answer.stderr
+
+
+def test_list(zoo: Zoo) -> None:
+    answer = zoo("list")
+    assert answer.code == 0
+    assert all(name in answer.stdout for name in registry.list_colorizers())
+    listed = json.loads(zoo("list", "--json").stdout)
+    assert [plugin["name"] for plugin in listed] == registry.list_colorizers()
+    assert all(plugin["distribution"] for plugin in listed)
+
+
+def test_datasets(zoo: Zoo) -> None:
+    listed = json.loads(zoo("datasets", "--json").stdout)
+    assert [plugin["name"] for plugin in listed] == registry.names(registry.DATASETS)
+    assert "photos" in zoo("datasets").stdout
+
+
+@pytest.mark.parametrize("name", registry.list_colorizers())
+def test_info(zoo: Zoo, name: str) -> None:
+    info = registry.colorizer_class(name).info
+    answer = zoo("info", name)
+    assert answer.code == 0
+    assert info.title in answer.stdout
+    assert info.licence in answer.stdout
+    described = json.loads(zoo("info", name, "--json").stdout)
+    assert described["name"] == name
+    for option in described["options"]:
+        assert option["name"] in answer.stdout
+        assert option.keys() == {"name", "type", "paper", "small"}
+
+
+def test_output_survives_an_old_encoding(zoo_process: Zoo) -> None:
+    done = zoo_process("-m", "zoo", "list", variables={"PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_reader_that_leaves_is_no_error(zoo_process: Zoo) -> None:
+    program = f"{sys.executable} -m zoo datasets --json | head -n 1"
+    done = zoo_process("-c", f"import subprocess; subprocess.run({program!r}, shell=True)")
+    assert "Traceback" not in done.stderr
+
+
+# ---- plugins that print, die or wait --------------------------------------------------------
+
+
+def _distribution(folder: Path, modules: dict[str, str]) -> dict[str, str]:
+    info = folder / "noisy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: noisy\nVersion: 1.0\n")
+    lines = [f"{name} = {name}:Plugin" for name in modules]
+    (info / "entry_points.txt").write_text("\n".join(["[zoo.colorizers]", *lines, ""]))
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    return {"PYTHONPATH": str(folder)}
+
+
+WORKS = """
+from torch import nn
+from zoo.colorizer import Colorizer, Info
+class Plugin(Colorizer):
+    info = Info(name="{name}", title="{name} works", paper="none", licence="MIT")
+    build = lambda self: nn.Conv2d(1, 2, 1)
+    _predict = lambda self, L: self.net(L)
+"""
+
+
+def test_checking_plugins(zoo_process: Zoo, tmp_path: Path) -> None:
+    noise = "import atexit, sys; print('hello'); sys.stdout.buffer.write(b'\\xff\\n')\n"
+    noise += "atexit.register(print, 'goodbye')\n"
+    variables = _distribution(
+        tmp_path / "plugins",
+        {
+            "noisy_one": noise + WORKS.format(name="noisy_one"),
+            "dies": "import os; os._exit(9)",
+            "asserts": "assert False, 'not today'",
+            "elsewhere": "Plugin = int",
+        },
+    )
+    variables["ZOO_CACHE"] = str(tmp_path / "cache")
+    assert zoo_process("-m", "zoo", "list", variables=variables).returncode == 0
+    done = zoo_process("-m", "zoo", "list", "--verbose", "--json", variables=variables)
+    assert done.returncode == 0, done.stderr
+    plugins = {plugin["name"]: plugin for plugin in json.loads(done.stdout)}
+    assert plugins["noisy_one"]["status"] == "ok"
+    assert plugins["noisy_one"]["title"] == "noisy_one works"
+    assert "code 9" in plugins["dies"]["status"]
+    assert "AssertionError: not today" in plugins["asserts"]["status"]
+    assert "not a subclass" in plugins["elsewhere"]["status"]
+    for name in registry.list_colorizers():
+        assert plugins[name]["status"] == "ok"
+        assert plugins[name]["title"]
+    info = zoo_process("-m", "zoo", "info", "noisy_one", "--json", variables=variables)
+    assert info.stdout.startswith("{")
+
+
+# ---- mistakes -------------------------------------------------------------------------------
+
+
+def _is_one_line(answer: Any, *parts: str, code: int = 2) -> None:
+    assert answer.code == code, answer
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part.lower() in line.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nosuch"], ["nosuch", "zoo --help"]),
+        (["lst"], ["did you mean 'list'"]),
+        (["list", "--verbos"], ["--verbose"]),
+        (["info"], ["missing", "zoo info --help"]),
+        (["info", "gery"], ["did you mean 'grey'"]),
+        (["info", "grey", "more"], ["more"]),
+        (["bench", "--budgt", "1s"], ["--budget"]),
+        (["bench", "--size", "abc"], ["--size"]),
+        (["bench", "--seeds", "two"], ["--seeds"]),
+        (["bench", "--out"], ["--out"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_wrong_commands(zoo: Zoo, arguments: list[str], says: list[str]) -> None:
+    _is_one_line(zoo(*arguments), *says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--models", "gray"], ["gray", "did you mean 'grey'"]),
+        (["--models", "nothing_like_it"], ["nothing_like_it", "zhang_rebalanced"]),
+        (["--models", ""], ["empty"]),
+        (["--models", "grey,grey"], ["twice"]),
+        (["--models", "all,grey"], ["twice"]),
+        (["--models", "grey:x=1"], ["x"]),
+        (["--models", "zhang_rebalanced:widht=0.5"], ["did you mean 'width'"]),
+        (["--models", "zhang_rebalanced:width=wide"], ["width", "float", "wide"]),
+        (["--models", "zhang_rebalanced:width=-1"], ["width", "-1"]),
+        (["--models", "zhang_rebalanced:learning_rate=nan"], ["learning_rate"]),
+        (["--models", "fc_generator:batch_size=0"], ["batch_size", "0"]),
+        (["--models", "fc_generator:batch_size=2.5"], ["batch_size", "2.5"]),
+        (["--models", "fc_generator:hidden=8,fc_generator:hidden=08"], ["same row"]),
+        (["--models", "gan_discriminator:forger=grey"], ["grey", "forger="]),
+        (["--models", "gan_discriminator:forger=zhang_clasifier"], ["zhang_classifier"]),
+        (["--set", "zhang_rebalanced"], ["NAME.option=value"]),
+        (["--models", "grey", "--set", "zhang_rebalanced.width=1"], ["zhang_rebalanced"]),
+        (["--set", "zhang_rebalanced.widht=1"], ["did you mean 'width'"]),
+        (["--dataset", "photo"], ["did you mean 'photos'"]),
+        (["--dataset", "photos:x"], ["photos", "x"]),
+        (["--dataset", "folder"], ["folder:PATH"]),
+        (["--dataset", "folder:not/there"], ["not/there"]),
+        (["--budget", "0s"], ["0s", "20s"]),
+        (["--budget", "-5s"], ["-5s"]),
+        (["--budget", "banana"], ["banana", "20s"]),
+        (["--budget", "20"], ["20", "20s"]),
+        (["--budget", "0.5steps"], ["0.5steps"]),
+        (["--budget", "9999999h"], ["9999999h"]),
+        (["--size", "16"], ["16", "32"]),
+        (["--size", "0"], ["32"]),
+        (["--size", "-64"], ["32"]),
+        (["--size", "65"], ["65", "multiple"]),
+        (["--seeds", "0"], ["--seeds"]),
+        (["--seeds", "-1"], ["--seeds"]),
+        (["--preset", "huge"], ["huge", "small", "paper"]),
+        (["--device", "gpu"], ["gpu", "cuda"]),
+        (["--device", "cuda:99"], ["cuda:99"]),
+        (["--precision", "fp8"], ["fp8", "bf16"]),
+        (["--metrics", "pnsr"], ["did you mean 'psnr'"]),
+        (["--timeout", "0"], ["--timeout"]),
+        (["--timeout", "nan"], ["--timeout"]),
+        (["--lpips-weights", "not/there.pth"], ["not/there.pth", "--lpips-weights"]),
+        (["--lpips-weights", __file__], [Path(__file__).name]),
+        (["--out", __file__], [Path(__file__).name]),
+        (["--out", f"{__file__}/below"], ["is a file"]),
+        (["--out", str(Path(__file__).parent)], ["not an empty folder"]),
+    ],
+    ids=lambda value: " ".join(value)[-60:].replace("/", "|"),
+)
+def test_wrong_benches(zoo: Zoo, arguments: list[str], says: list[str]) -> None:
+    _is_one_line(zoo("bench", *arguments), *says)
+    # Nothing was begun: not even a folder is left.
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_one(zoo: Zoo) -> None:
+    _is_one_line(zoo("bench", "--device", "cuda"), "cuda", "--device cpu")
+
+
+def test_an_empty_folder(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _is_one_line(zoo("bench", "--dataset", f"folder:{tmp_path / 'empty'}"), "holds no images")
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_folder_of_spoilt_files(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "spoilt").mkdir()
+    for number in range(3):
+        (tmp_path / "spoilt" / f"{number}.jpg").write_bytes(b"no image at all")
+    _is_one_line(zoo("bench", "--dataset", f"folder:{tmp_path / 'spoilt'}"), "3", "0.jpg")
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_folder_of_grey_images(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "grey").mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64), (40 * number,) * 3).save(tmp_path / "grey" / f"{number}.png")
+    answer = zoo("bench", "--dataset", f"folder:{tmp_path / 'grey'}", "--metrics", "psnr")
+    _is_one_line(answer, "no colour images")
+    assert not list(Path.cwd().iterdir())
+
+
+def test_weights_of_something_else(zoo: Zoo, tmp_path: Path, photographs: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11)}, file)
+    answer = zoo("bench", "--lpips-weights", str(file), "--dataset", f"folder:{photographs}")
+    _is_one_line(answer, "other.pth")
+    assert not list(Path.cwd().iterdir())
+
+
+# ---- runs -----------------------------------------------------------------------------------
+
+
+def test_a_spoilt_file_is_named_and_counted_and_the_rest_goes_on(
+    zoo: Zoo, floor: str, photographs: Path
+) -> None:
+    (photographs / "train" / "spoilt.jpg").write_bytes(b"no image at all")
+    answer = zoo(
+        *("bench", "--models", floor, "--dataset", f"folder:{photographs}", "--json", *QUICKLY)
+    )
+    assert answer.code == 0, answer.stderr
+    printed = json.loads(answer.stdout)
+    (note,) = [note for note in printed["notes"] if "unreadable" in note]
+    assert "train: 1 " in note
+    assert "spoilt.jpg" in note
+    assert [row["model"] for row in printed["rows"]] == [floor]
+    assert printed["rows"][0]["status"] == "ok"
+    # The default folder is runs/<time>.
+    (out,) = Path("runs").iterdir()
+    assert printed["out"] == str(out)
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
+    zoo_process: Zoo, floor: str, photographs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    # The cache, decoded images above all, is made beforehand.
+    arguments = ("bench", "--models", floor, "--dataset", f"folder:{photographs}", *QUICKLY)
+    warm = zoo_process("-m", "zoo", *arguments, "--out", str(tmp_path / "warm"))
+    assert warm.returncode == 0, warm.stderr
+    before = [file.stat().st_size for file in (tmp_path / "warm").glob("*.csv")]
+
+    done = zoo_process(
+        *("-c", FILLS_UP, str(max(before) + 1), *arguments, "--seeds", "3", "--out", str(out)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (error,) = errors
+    assert f"cannot write to {out}" in error
+    assert "1 of 3 trials are finished" in error or "2 of 3 trials are finished" in error
+    with (out / "leaderboard.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["status"] == "ok"
+    assert not list(out.glob("*.partial*"))
+
+
+# Ends the parent's room to write, and not its children's, once the first trial is done.
+FILLS_UP = """
+import resource, signal, sys
+from zoo_benchmark import bench
+run_trial = bench.run_trial
+def run_and_fill(*arguments):
+    result = run_trial(*arguments)
+    if arguments[0].repetition:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    return result
+bench.run_trial = run_and_fill
+limit = sys.argv.pop(1)
+from zoo.cli.main import main
+sys.exit(main())
+"""
