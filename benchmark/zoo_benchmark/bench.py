@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import hashlib
-import math
-import os
 import re
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -22,14 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from zoo import registry
 from zoo.budget import Budget
 from zoo.dataset import Dataset, ImageSet
-from zoo.errors import (
-    DataError,
-    DeviceError,
-    InputError,
-    OptionError,
-    PluginError,
-    UnknownNameError,
-)
+from zoo.errors import DataError
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
 from zoo_benchmark.protocol import QUICK, Protocol, seeds_of
 from zoo_benchmark.report.leaderboard import (
@@ -41,38 +28,21 @@ from zoo_benchmark.report.leaderboard import (
 from zoo_benchmark.report.samples import is_colourless, write_samples
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.requests import ModelRequest, parse_models
-from zoo_benchmark.runner import default_timeout, run_trial
+from zoo_benchmark.runner import run_trial
+from zoo_benchmark.settings import (
+    BenchSettings,
+    check_models,
+    choose_metrics,
+    choose_protocol,
+    choose_timeout,
+    free_folder,
+    make_folder,
+)
 from zoo_benchmark.trial import SHOWCASE_SIZE
 from zoo_benchmark.trial_spec import TrialSpec
 
-SMALLEST_SIZE = 32
 SHOWCASE_COUNT = 8
 _LONGEST_SLUG = 100
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """What `zoo bench` was asked for; None means what the protocol says.
-
-    Attributes are the command's options; `seed` is the base of all seeds, `timeout` the
-    seconds after which a trial counts as hanging.
-    """
-
-    models: str
-    dataset: str | None = None
-    budget: str | None = None
-    size: int | None = None
-    preset: Literal["paper", "small"] | None = None
-    seeds: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    out: Path | None = None
-    settings: Sequence[str] = ()
-    metrics: str | None = None
-    lpips_weights: Path | None = None
-    timeout: float | None = None
-    seed: int = 0
-    throughput: bool = True
 
 
 @dataclass
@@ -105,16 +75,16 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     """
     requests = parse_models(settings.models, settings.settings)
     dataset = registry.open_dataset(settings.dataset or QUICK.dataset)
-    protocol = _protocol(settings, dataset)
+    protocol = choose_protocol(settings, dataset)
     budget = Budget.parse(protocol.budget)
-    metrics = _metric_names(settings.metrics)
-    timeout = _timeout(settings.timeout, budget)
-    out = _free_folder(settings.out)
-    floors = _check_models(requests, protocol, settings)
+    metrics = choose_metrics(settings.metrics)
+    timeout = choose_timeout(settings.timeout, budget)
+    out = free_folder(settings.out)
+    floors = check_models(requests, protocol, settings)
     test, notes = _load_data(dataset, protocol, console)
     lpips_path, lpips_status = _find_lpips(settings, metrics, console)
     pictures = dataset.showcase(SHOWCASE_COUNT, max(protocol.size, SHOWCASE_SIZE))
-    _make_folder(out / "cells")
+    make_folder(out / "cells")
 
     specs = [
         _spec(request, repetition, protocol, settings, metrics, lpips_path, lpips_status)
@@ -163,108 +133,7 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(f"written to {comparison.out}", markup=False, highlight=False)
 
 
-# ---- before any work ----------------------------------------------------------------------
-
-
-def _protocol(settings: BenchSettings, dataset: Dataset) -> Protocol:
-    asked = {
-        name: getattr(settings, name)
-        for name in ("dataset", "budget", "size", "preset", "seeds")
-        if getattr(settings, name) is not None
-    }
-    asked.setdefault("size", dataset.info.native_size)
-    if asked["size"] < SMALLEST_SIZE:
-        raise InputError(
-            f"--size {asked['size']} is too small: LPIPS needs 31 px; type --size {SMALLEST_SIZE}"
-        )
-    if asked.get("seeds", 1) < 1:
-        raise InputError(f"--seeds must be at least 1, got {asked['seeds']}")
-    protocol = dataclasses.replace(QUICK, **asked)
-    # The note speaks of the embedded photographs alone.
-    return protocol if protocol.dataset == QUICK.dataset else dataclasses.replace(protocol, note="")
-
-
-def _metric_names(text: str | None) -> list[str]:
-    known = registry.names(registry.METRICS)
-    if text is not None:
-        names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-        for name in names:
-            if name not in known:
-                raise UnknownNameError("metric", name, known)
-        return names
-    chosen = []
-    for name in known:
-        try:
-            if registry.metric_class(name).info.default:
-                chosen.append(name)
-        except PluginError:
-            chosen.append(name)  # its column will say why it is empty
-    return chosen
-
-
-def _check_models(
-    requests: Sequence[ModelRequest], protocol: Protocol, settings: BenchSettings
-) -> list[str]:
-    """Constructs every model once, so that a wrong option is an error before any work."""
-    floors = []
-    rows: dict[tuple[str, Any], str] = {}
-    for request in requests:
-        try:
-            # What a plugin prints when it is imported is no part of this command's output.
-            with contextlib.redirect_stdout(sys.stderr):
-                cls = registry.colorizer_class(request.name)
-                colorizer = cls(
-                    cls.preset(protocol.preset),
-                    device=settings.device,
-                    precision=settings.precision,
-                    **request.changes,
-                )
-        except (OptionError, UnknownNameError, DeviceError):
-            raise
-        except Exception:  # noqa: S112 - a broken plugin is a row, with the reason it gives there
-            continue
-        twin = rows.setdefault((request.name, colorizer.options), request.label)
-        if twin != request.label:
-            raise OptionError(
-                f"{twin!r} and {request.label!r} are the same row; name it once or change an option"
-            )
-        # A size that nobody asked for stops the one model that it does not suit.
-        if settings.size is not None and protocol.size % colorizer.info.multiple:
-            raise OptionError(
-                f"--size {protocol.size} does not suit {request.label}: "
-                f"its sides must be multiples of {colorizer.info.multiple}"
-            )
-        if cls.info.floor:
-            floors.append(request.label)
-    return floors
-
-
-def _timeout(asked: float | None, budget: Budget) -> float:
-    if asked is None:
-        return default_timeout(budget)
-    if not (asked > 0 and math.isfinite(asked)):
-        raise InputError(f"--timeout must be a positive number of seconds, got {asked:g}")
-    return asked
-
-
-def _free_folder(wanted: Path | None) -> Path:
-    """Where the results can go; nothing is made yet."""
-    out = wanted or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out} is there already and not an empty folder; name another")
-    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"cannot write to --out {out}: {above} is a file; name another")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to --out {out}: no permission in {above}; name another")
-    return out
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot write to --out {folder.parent}: {error.strerror}") from error
+# ---- data and weights ------------------------------------------------------------------------
 
 
 def _load_data(

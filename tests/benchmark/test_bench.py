@@ -13,8 +13,9 @@ from PIL import Image
 
 import zoo
 from zoo.weights import read_weights
-from zoo_benchmark.bench import BenchSettings, _slug, run_bench
+from zoo_benchmark.bench import _slug, run_bench
 from zoo_benchmark.report.samples import is_colourless
+from zoo_benchmark.settings import BenchSettings
 
 
 def test_nothing_but_what_is_promised_is_left(finished: Any) -> None:
