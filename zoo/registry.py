@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from importlib import util as importlib_util
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -189,11 +190,13 @@ def check(group: str, name: str) -> Plugin:
 
 
 def _base_class(group: str) -> Any:
-    from zoo.colorizer import Colorizer
-    from zoo.dataset import Dataset
-    from zoo.metric import Metric
-
-    return {COLORIZERS: Colorizer, DATASETS: Dataset, METRICS: Metric}[group]
+    # Each where it is needed: a dataset imports no torch.
+    module, name = {
+        COLORIZERS: ("zoo.colorizer", "Colorizer"),
+        DATASETS: ("zoo.dataset", "Dataset"),
+        METRICS: ("zoo.metric", "Metric"),
+    }[group]
+    return getattr(import_module(module), name)
 
 
 @cache
