@@ -25,7 +25,7 @@ from zoo import containers
 from zoo._version import __version__
 from zoo.budget import Budget, Cost
 from zoo.dataset import Dataset, ImageSet, UInt8Array
-from zoo.errors import NotFittedError, OptionError, PluginError
+from zoo.errors import InputError, NotFittedError, OptionError, PluginError
 from zoo.feed import Feed
 from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.options import NoOptions, replace_options
@@ -327,8 +327,21 @@ class Colorizer(ABC):
             InputError: the wrong shape, dtype or range.
             PluginError: the method gave NaN or the wrong shape.
         """
-        output = self._run(check_L(L))
-        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
+        return self._chroma(check_L(L))
+
+    def predict_ab_of_grey(self, grey: Tensor) -> Tensor:
+        """Like `predict_ab`, from N×H×W uint8 grey, which cannot be of a wrong range.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            InputError: the wrong shape or dtype, or nothing in it.
+            PluginError: the method gave NaN or the wrong shape.
+        """
+        if grey.dtype != torch.uint8 or grey.ndim != 3 or grey.numel() == 0:
+            raise InputError(
+                f"grey must be N×H×W uint8 and not empty, got {grey.dtype} of {tuple(grey.shape)}"
+            )
+        return self._chroma(grey_to_L(grey.to(self.device).unsqueeze(1).float() / 255))
 
     def predict_rgb(self, L: Tensor) -> Tensor:
         """Like `predict_ab`, to N×3×H×W sRGB in [0, 1]: chroma merged with L, or as painted."""
@@ -388,6 +401,10 @@ class Colorizer(ABC):
             torch.manual_seed(seed % 2**63)
             yield
 
+    def _chroma(self, L: Tensor) -> Tensor:
+        output = self._run(L)
+        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
+
     def _colour(self, L: Tensor) -> Tensor:
         output = self._run(L)
         L = L.to(output.device)
@@ -398,7 +415,7 @@ class Colorizer(ABC):
         if not self._fitted:
             raise self._not_fitted()
         height, width = L.shape[2:]
-        right, below = (self._padding(side) for side in (width, height))
+        right, below = (self.padded_side(side) - side for side in (width, height))
         L = L.to(self.device)
         padded = F.pad(L, (0, right, 0, below), mode="replicate") if right or below else L
         was_training = self.net.training
@@ -419,9 +436,10 @@ class Colorizer(ABC):
             raise PluginError(f"{self.info.name}: _predict gave NaN or infinite values")
         return output
 
-    def _padding(self, side: int) -> int:
+    def padded_side(self, side: int) -> int:
+        """The side in pixels that the network sees where the image has `side`."""
         wanted = max(side, self.info.minimum_size)
-        return -(-wanted // self.info.multiple) * self.info.multiple - side
+        return -(-wanted // self.info.multiple) * self.info.multiple
 
     def _not_fitted(self) -> NotFittedError:
         name = self.info.name

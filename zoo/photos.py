@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from zoo.dataset import UInt8Array
 from zoo.errors import InputError
@@ -37,10 +37,12 @@ GREY_CHROMA = 5.0
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
 _KERNELS = {"lanczos": Image.Resampling.LANCZOS}
 _CHUNK_PIXELS = 1 << 20
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+"""Files that are read where the extra `heic` is installed."""
 _opening = threading.Lock()
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """All image files in `folder` and below, by suffix, sorted by their relative path.
 
     Hidden files and folders are skipped. Symbolic links below `folder` are not followed:
@@ -57,7 +59,7 @@ def find_images(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
                 path = os.path.join(parent, name)  # noqa: PTH118 (twice as fast on large trees)
                 if not os.path.islink(path):  # noqa: PTH114
                     found.append(path)
@@ -74,7 +76,7 @@ def read_image(path: Path | str) -> Image.Image:
         InputError: one line, `PATH: reason`: missing, empty, truncated, corrupt, no image, or
             larger than `MAX_PIXELS`.
     """
-    with _reasons(path), _open(path) as image:
+    with open_image(path) as image:
         image.load()
         try:
             return ImageOps.exif_transpose(image)
@@ -89,8 +91,19 @@ def read_size(path: Path | str) -> tuple[int, int]:
     Raises:
         InputError: as `read_image` does, for what can be seen in the header.
     """
-    with _reasons(path), _open(path) as image:
+    with open_image(path) as image:
         return image.size
+
+
+@contextlib.contextmanager
+def open_image(path: Path | str) -> Iterator[Image.Image]:
+    """A file opened and its size checked, not decoded yet, for as long as the block runs.
+
+    Raises:
+        InputError: as `read_image` does, for whatever goes wrong in the block.
+    """
+    with _reasons(path), _open(path) as image:
+        yield image
 
 
 def to_rgb(image: Image.Image) -> UInt8Array:
@@ -261,15 +274,32 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform
 
 
+def _heif(path: Path | str) -> tuple[str, ...]:
+    if not str(path).lower().endswith(HEIC_SUFFIXES):
+        return ()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise InputError(
+            f"{path}: HEIC is read with pillow-heif: type pip install 'colorizer-zoo[heic]'"
+        ) from None
+    register_heif_opener()
+    return ("HEIF",)
+
+
 @contextlib.contextmanager
 def _open(path: Path | str) -> Iterator[Image.Image]:
     # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=_FORMATS)
+            image = Image.open(path, formats=(*_FORMATS, *_heif(path)))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Without a name it is not mapped into memory, for which Pillow takes the sides of the
+        # upright picture: uncompressed grey TIFFs of orientation 5 to 8 would be scrambled.
+        image.filename = ""
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:

@@ -1,4 +1,4 @@
-"""The command `zoo`: `list`, `info`, `datasets` and `bench`."""
+"""The command `zoo`: `list`, `info`, `datasets`, `bench` and `colorize`."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def bench(
 
     if preset not in (None, "small", "paper"):
         raise OptionError(f"unknown preset {preset!r}; type --preset small or --preset paper")
-    from zoo_benchmark.bench import BenchSettings, run_bench, show
+    from zoo_benchmark.bench import run_bench, show
+    from zoo_benchmark.settings import BenchSettings
 
     comparison = run_bench(
         BenchSettings(
@@ -176,6 +177,78 @@ def bench(
         raise typer.Exit(1)
 
 
+@app.command()
+def colorize(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders (with all below), patterns in quotes.")
+    ],
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="A folder; or a file, for one input file.")
+    ],
+    model: Annotated[str, typer.Option(help="A colorizer, as zoo list names it.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Its weights: a .safetensors file of zoo bench or save.")
+    ] = None,
+    working_size: Annotated[
+        int, typer.Option(help="Short side in pixels of what the network sees.")
+    ] = 256,
+    suffix: Annotated[
+        str | None,
+        typer.Option("--format", help="png, jpg, tif, webp, bmp, … [default: each file's own]"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write grey and colour side by side.")
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Of decoders that have one: 0 is daring, 1 timid. [default: as trained]"),
+    ] = None,
+    saturation: Annotated[
+        float, typer.Option(help="What the predicted chroma is multiplied by, up to 3.")
+    ] = 1.0,
+    batch_size: Annotated[
+        str, typer.Option(help="Photographs per pass of the network, or auto.")
+    ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Threads that read, and as many that write. [default: up to 4]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Colour photographs: the original size, their own lightness untouched."""
+    from zoo.cli.colorize import Request, colorize_command, parse_batch_size
+    from zoo.colorize import Settings
+
+    code = colorize_command(
+        Request(
+            inputs=inputs,
+            out=out,
+            model=model,
+            weights=weights,
+            suffix=suffix,
+            temperature=temperature,
+            device=device,
+            precision=precision,
+            settings=Settings(
+                working_size=working_size,
+                saturation=saturation,
+                compare=compare,
+                overwrite=overwrite,
+                batch_size=parse_batch_size(batch_size),
+                workers=workers,
+            ),
+            as_json=as_json,
+        )
+    )
+    if code:
+        raise typer.Exit(code)
+
+
 def make_console(**keywords: Any) -> Console:
     """A console that wraps for people and never for pipes."""
     from rich.console import Console
@@ -194,7 +267,7 @@ def main() -> int:
             stream.reconfigure(errors="replace")
     try:
         # Outside of standalone mode an Exit is returned, not raised.
-        return int(app(standalone_mode=False) or 0)
+        return int(app(prog_name="zoo", standalone_mode=False) or 0)
     except ZooError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -216,7 +289,7 @@ def main() -> int:
 
 def _help_of(error: Exception) -> str:
     path = getattr(getattr(error, "ctx", None), "command_path", "") or "zoo"
-    return f"{path.replace('python -m zoo', 'zoo')} --help"
+    return f"{path} --help"
 
 
 def _fail(message: str, code: int = 2) -> int:

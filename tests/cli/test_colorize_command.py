@@ -1,0 +1,217 @@
+"""`zoo colorize` as it is typed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import zoo.pipeline
+from zoo.cli.main import main
+from zoo.registry import colorizer_class
+
+MODEL, PLAIN = "zhang_rebalanced", "mean_color"
+
+
+@pytest.fixture(scope="module")
+def weights(_tiles, tmp_path_factory):
+    """A file of weights, trained for a step or two, for each of the two models."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in (MODEL, PLAIN):
+        cls = colorizer_class(name)
+        options = cls.preset("small")
+        if name == MODEL:
+            options = cls.Options(width=0.0625, batch_size=2)
+        colorizer = cls(options, device="cpu", precision="fp32")
+        colorizer.fit(_tiles, budget="2steps", size=32).save(folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def zoo_says(monkeypatch, capsys, tmp_path):
+    """`zoo_says("colorize", …)`: the exit code, stdout and stderr; runs in a fresh folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
+        code = main()
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def colorize(zoo_says, weights):
+    def run(*arguments, model=PLAIN):
+        path = weights / f"{model}.safetensors"
+        return zoo_says("colorize", *arguments, "--model", model, "--weights", path)
+
+    return run
+
+
+@pytest.fixture
+def scans(tmp_path):
+    grey = data.camera()[::4, ::4]
+    (tmp_path / "scans" / "1927").mkdir(parents=True)
+    Image.fromarray(grey).save(tmp_path / "scans" / "a.jpg")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "scans" / "1927" / "b.png")
+    return tmp_path / "scans"
+
+
+def test_a_folder(colorize, scans, tmp_path):
+    code, out, err = colorize("scans", "-o", "colour")
+    assert (code, err) == (0, "")
+    assert out.startswith("2 photographs coloured in ")
+    assert "images/s): colour" in out
+    assert Image.open(tmp_path / "colour" / "a.jpg").mode == "RGB"
+    assert (tmp_path / "colour" / "1927" / "b.png").read_bytes()[24:26] == b"\x10\x02"  # 16-bit RGB
+
+    code, out, err = colorize("scans", "-o", "colour")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: colour/1927/b.png and 1 more exist already; type --overwrite, or another -o\n"
+    )
+    assert colorize("scans", "-o", "colour", "--overwrite")[0] == 0
+
+
+def test_one_file_with_every_option(colorize, scans, tmp_path):
+    options = (
+        *("--working-size", 64, "--temperature", 0.1, "--saturation", 1.5, "--compare"),
+        *("--batch-size", 2, "--workers", 1, "--device", "cpu", "--precision", "fp32"),
+    )
+    code, out, err = colorize("scans/a.jpg", "-o", "a.png", *options, model=MODEL)
+    assert (code, err) == (0, "")
+    assert out.startswith("1 photograph coloured")
+    assert Image.open(tmp_path / "a.png").size == (256, 128)
+
+
+def test_temperature_turns_the_decoder(colorize, scans, tmp_path):
+    pictures = []
+    for temperature in ("0", "1"):
+        name = f"{temperature}.png"
+        colorize("scans/a.jpg", "-o", name, "--temperature", temperature, model=MODEL)
+        pictures.append(np.asarray(Image.open(tmp_path / name)).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() > 5
+    code, _, err = colorize("scans/a.jpg", "-o", "x.png", "--temperature", "0.3")
+    assert code == 2
+    assert err.startswith("error: mean_color has no temperature")
+    code, _, err = colorize("scans/a.jpg", "-o", "x.png", "--temperature", "7", model=MODEL)
+    assert code == 2
+    assert "temperature must lie in [0, 1], got 7" in err
+
+
+def test_format_and_patterns(colorize, scans, tmp_path):
+    code, *_ = colorize("scans/**/*.*", "-o", "out", "--format", "tif")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_bad_files_are_named_and_the_exit_code_is_1(colorize, scans, tmp_path):
+    (scans / "bad.jpg").write_text("no image")
+    code, out, err = colorize("scans", "-o", "out")
+    assert code == 1
+    assert err == "error: scans/bad.jpg: not an image of a format that is read here\n"
+    assert out.startswith("2 of 3 photographs coloured in")
+    assert ", 1 failed: out" in out
+
+
+def test_json(colorize, scans):
+    (scans / "bad.jpg").write_text("no image")
+    code, out, _ = colorize("scans", "-o", "out", "--json")
+    assert code == 1
+    rows = json.loads(out)
+    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert rows[0] == {"input": "scans/1927/b.png", "output": "out/1927/b.png", "status": "done"}
+    assert rows[2]["reason"] == "not an image of a format that is read here"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "-o", "out"], "nowhere: there is no such file or folder"),
+        (["scans/*.xyz", "-o", "out"], "there are no images in scans/*.xyz"),
+        (["scans/a.jpg", "-o", "scans"], "is the input scans/a.jpg itself"),
+        (["scans", "-o", "out", "--format", "gif"], "the format 'gif' is not written"),
+        (["scans", "-o", "out", "--saturation", "9"], "saturation must be above 0 and at most 3"),
+        (["scans", "-o", "out", "--batch-size", "x"], "must be auto or a number, got 'x'"),
+        (["scans/a.jpg", "scans/1927/../a.jpg", "-o", "a.png"], None),
+        (["scans/a.jpg", "scans/1927/b.png", "-o", "scans/a.jpg"], "scans/a.jpg is a file"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_work(colorize, scans, tmp_path, arguments, message):
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = colorize(*arguments)
+    if message is None:  # one file, given twice, into a folder of that name
+        assert code == 0
+        return
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_are_asked_for(zoo_says, scans, tmp_path):
+    code, _, err = zoo_says("colorize", "scans", "-o", "out", "--model", "grey")
+    assert code == 2
+    assert err.startswith("error: grey needs weights: type --weights FILE.safetensors.")
+    assert "zoo bench" in err
+    code, _, err = zoo_says(
+        "colorize", "scans", "-o", "out", "--model", "grey", "--weights", "no.safetensors"
+    )
+    assert (code, err) == (2, "error: there are no weights at no.safetensors; check the path\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupted(colorize, scans, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zoo.pipeline._Pipeline, "_predict", interrupt)
+    code, _, err = colorize("scans", "-o", "out")
+    assert code == 130
+    assert err == "interrupted: the files that were finished are whole\n"
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_ctrl_c_in_a_terminal(weights, scans, tmp_path):
+    photograph = (scans / "a.jpg").read_bytes()
+    for i in range(3000):
+        (scans / f"{i:05d}.jpg").write_bytes(photograph)
+    command = [sys.executable, "-m", "zoo", "colorize", "scans", "-o", "out", "--model", PLAIN]
+    process = subprocess.Popen(
+        [*command, "--weights", str(weights / f"{PLAIN}.safetensors"), "--device", "cpu"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "00020.jpg").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted: the files that were finished are whole\n"
+    written = list((tmp_path / "out").rglob("*.*"))
+    assert 0 < len(written) < 3000
+    assert not [path.name for path in written if path.name.startswith(".")]
+    for path in written:
+        Image.open(path).load()
+
+
+def test_progress_bar_on_a_terminal(colorize, scans, monkeypatch):
+    (scans / "bad.jpg").write_text("no image")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    code, out, err = colorize("scans", "-o", "out")
+    assert code == 1
+    assert "3/3" in err
+    assert "images/s" in err
+    assert "error: scans/bad.jpg: not an image of a format that is read here" in err
+    assert out.startswith("2 of 3 photographs")
