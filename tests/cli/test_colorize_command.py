@@ -190,6 +190,8 @@ def test_ctrl_c_in_a_terminal(weights, scans, tmp_path):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # Started in the background, as CI may be, this process ignores SIGINT and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "out" / "00020.jpg").exists() and time.monotonic() < deadline:
