@@ -25,7 +25,7 @@ from zoo import containers
 from zoo._version import __version__
 from zoo.budget import Budget, Cost
 from zoo.dataset import Dataset, ImageSet, UInt8Array
-from zoo.errors import InputError, NotFittedError, OptionError, PluginError
+from zoo.errors import NotFittedError, OptionError, PluginError
 from zoo.feed import Feed
 from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.options import NoOptions, replace_options
@@ -327,21 +327,8 @@ class Colorizer(ABC):
             InputError: the wrong shape, dtype or range.
             PluginError: the method gave NaN or the wrong shape.
         """
-        return self._chroma(check_L(L))
-
-    def predict_ab_of_grey(self, grey: Tensor) -> Tensor:
-        """Like `predict_ab`, from N×H×W uint8 grey, which cannot be of a wrong range.
-
-        Raises:
-            NotFittedError: neither fitted nor loaded.
-            InputError: the wrong shape or dtype, or nothing in it.
-            PluginError: the method gave NaN or the wrong shape.
-        """
-        if grey.dtype != torch.uint8 or grey.ndim != 3 or grey.numel() == 0:
-            raise InputError(
-                f"grey must be N×H×W uint8 and not empty, got {grey.dtype} of {tuple(grey.shape)}"
-            )
-        return self._chroma(grey_to_L(grey.to(self.device).unsqueeze(1).float() / 255))
+        output = self._run(check_L(L))
+        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
 
     def predict_rgb(self, L: Tensor) -> Tensor:
         """Like `predict_ab`, to N×3×H×W sRGB in [0, 1]: chroma merged with L, or as painted."""
@@ -400,10 +387,6 @@ class Colorizer(ABC):
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed % 2**63)
             yield
-
-    def _chroma(self, L: Tensor) -> Tensor:
-        output = self._run(L)
-        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
 
     def _colour(self, L: Tensor) -> Tensor:
         output = self._run(L)

@@ -25,6 +25,7 @@ from zoo.errors import InputError, NotFittedError
 from zoo.files import atomic_path
 from zoo.image_files import Photograph, read_photograph
 from zoo.image_writers import FORMATS, Layout, find_format, write_picture
+from zoo.lab import grey_to_L
 from zoo.merge import coloured_strips
 from zoo.photos import read_size
 from zoo.pipeline_parts import Gate, Item, is_out_of_memory, reason_of
@@ -222,7 +223,8 @@ class _Pipeline:
         grey = torch.from_numpy(np.stack([item.working for item in batch]))
         failure: Exception | None = None
         try:
-            ab = self.colorizer.predict_ab_of_grey(grey).cpu()
+            L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device).float() / 255)
+            ab = self.colorizer.predict_ab(L).cpu()
         except Exception as error:
             # Without its traceback, which keeps the tensors of the failed pass alive.
             failure = error.with_traceback(None)
