@@ -17,6 +17,7 @@ import zoo
 from zoo.dataset import ImageSet
 from zoo.photos import square_tile, to_grey
 from zoo_benchmark.report.samples import write_samples
+from zoo_benchmark.trial_spec import WEIGHTS, cell_folder, slug
 from zoo_datasets.photos import Photos
 
 SIDE = 160
@@ -33,9 +34,9 @@ def main(run: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for row in board[board["model"] != "grey"].itertuples():
             model = str(row.model)
-            weights = run / "cells" / f"{model}-0" / "weights.safetensors"
+            weights = cell_folder(run, model, repetition=0) / WEIGHTS
             colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
-            painted = Path(folder) / model
+            painted = Path(folder) / slug(model)
             painted.mkdir()
             for index, colour in enumerate(colorizer.predict(greys)):
                 Image.fromarray(colour).save(painted / f"{index:02d}.png")

@@ -39,7 +39,7 @@ INTERFACE = 1
 
 Preset = Literal["paper", "small"]
 
-# Pixels that one batch of `predict` holds at most, unless told otherwise.
+# `Colorizer.batch_pixels` by device.
 _BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 22, "mps": 1 << 20}
 
 
@@ -204,6 +204,11 @@ class Colorizer(ABC):
         return self.options if isinstance(self.options, TrainingOptions) else TrainingOptions()
 
     @property
+    def batch_pixels(self) -> int:
+        """Pixels that one pass of the network holds at most, unless told otherwise."""
+        return _BATCH_PIXELS[self.device.type]
+
+    @property
     def parameter_count(self) -> int:
         """Parameters of the network."""
         return sum(p.numel() for p in self.net.parameters())
@@ -309,7 +314,7 @@ class Colorizer(ABC):
             raise self._not_fitted()
         greys, pack = containers.open_greys(images)
         colours: list[UInt8Array | None] = [None] * len(greys)
-        for indices in containers.batches(greys, batch_size, _BATCH_PIXELS[self.device.type]):
+        for indices in containers.batches(greys, batch_size, self.batch_pixels):
             grey = torch.from_numpy(np.stack([greys[i] for i in indices])).to(self.device)
             rgb = self._colour(grey_to_L(grey.unsqueeze(1).float() / 255))
             array = (rgb * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

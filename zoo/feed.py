@@ -209,12 +209,12 @@ class Feed:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stops the clock inside the block, for evaluation."""
-        _synchronise(self.device)
+        synchronise(self.device)
         self._clock.stop()
         try:
             yield
         finally:
-            _synchronise(self.device)
+            synchronise(self.device)
             self._clock.start()
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class Feed:
         if isinstance(self._loop, Generator):
             # A suspended generator would leave its FLOP counter switched on.
             self._loop.close()
-        _synchronise(self.device)
+        synchronise(self.device)
         self._clock.stop()
 
     def _batches(self) -> Generator[tuple[Tensor, Tensor]]:
@@ -321,7 +321,8 @@ class _Store:
         return crops.permute(0, 3, 1, 2).float().div_(255)
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Waits until everything queued on the device is done; nothing to wait for on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

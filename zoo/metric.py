@@ -7,7 +7,7 @@ per trial with a `MetricContext` and then calls it on batches.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -96,7 +96,6 @@ class MetricContext:
     device: torch.device
     truth: UInt8Array
     lpips_weights: Path | None = None
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 class Metric(ABC):

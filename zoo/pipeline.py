@@ -34,8 +34,6 @@ PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
 
 _LARGEST_BATCH = 64
-# Pixels the network sees in one pass, unless told otherwise.
-_BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 22, "mps": 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class _Pipeline:
         self.colorizer, self.settings, self.on_event = colorizer, settings, on_event
         self.jobs, self.next_job, self.job_lock = jobs, iter(jobs), threading.Lock()
         self.workers = settings.workers or min(4, os.cpu_count() or 1)
-        self.batch_pixels = _BATCH_PIXELS[colorizer.device.type]
+        self.batch_pixels = colorizer.batch_pixels
         if settings.batch_size:
             self.batch_pixels = 1 << 62
         self.largest_batch = settings.batch_size or _LARGEST_BATCH

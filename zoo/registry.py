@@ -68,17 +68,7 @@ def installed(group: str) -> list[Plugin]:
             status, title = _duplicate_message(group, plugin.name), ""
         else:
             status, title = known.get(_status_key(plugin), (NOT_CHECKED, ""))
-        plugins.append(
-            Plugin(
-                plugin.name,
-                plugin.group,
-                plugin.target,
-                plugin.distribution,
-                plugin.version,
-                status,
-                title,
-            )
-        )
+        plugins.append(replace(plugin, status=status, title=title))
     return sorted(plugins, key=lambda p: (p.name, p.distribution))
 
 
@@ -117,9 +107,9 @@ def load(
     cls = colorizer_class(name)
     if weights is None:
         return cls(device=device, precision=precision, **options)
-    from zoo.weights import read_weights
+    from zoo.weights import read_metadata
 
-    stored: dict[str, object] = read_weights(Path(weights), model=name)[1]["options"]
+    stored: dict[str, object] = read_metadata(Path(weights), model=name)["options"]
     conflicts = [key for key in options if key in stored and stored[key] != options[key]]
     colorizer = cls(device=device, precision=precision, **{**stored, **options})
     try:

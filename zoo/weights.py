@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,15 @@ def read_weights(path: Path, model: str) -> tuple[dict[str, Tensor], dict[str, A
         WeightsError: no such file, not safetensors, not written by the zoo, or for another
             model.
     """
-    if not path.is_file():
-        raise WeightsError(f"there are no weights at {path}; check the path")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return tensors, read_metadata(path, model)
+
+
+def read_metadata(path: Path, model: str) -> dict[str, Any]:
+    """The metadata alone, from the file's header; raises like `read_weights`."""
+    with _opened(path) as file:
+        header = file.metadata() or {}
     if _KEY not in header:
         raise WeightsError(
             f"{path} was not written by the zoo (no {_KEY!r} in its metadata); "
@@ -69,7 +71,18 @@ def read_weights(path: Path, model: str) -> tuple[dict[str, Tensor], dict[str, A
             f"{path} holds weights of {metadata.get('model')!r}, not of {model!r}; "
             f"type zoo.load({metadata.get('model')!r}, weights=…)"
         )
-    return tensors, metadata
+    return metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise WeightsError(f"there are no weights at {path}; check the path")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +36,9 @@ from zoo_benchmark.settings import (
     free_folder,
     make_folder,
 )
-from zoo_benchmark.trial import SHOWCASE_SIZE
-from zoo_benchmark.trial_spec import TrialSpec
+from zoo_benchmark.trial_spec import OK, SHOWCASE, SHOWCASE_SIZE, TrialSpec, cell_folder
 
 SHOWCASE_COUNT = 8
-_LONGEST_SLUG = 100
 
 
 @dataclass
@@ -103,7 +99,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         with _progress_bars(console) as bars:
             overall = bars.add_task("all", total=len(specs), state="")
             for spec in specs:
-                folder = out / "cells" / f"{_slug(spec.label)}-{spec.repetition}"
+                folder = cell_folder(out, spec.label, spec.repetition)
                 result = _run_with_bar(spec, folder, timeout, bars, console)
                 cells.append((result, folder))
                 _write_tables(requests, cells, comparison)
@@ -117,9 +113,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
             f"{len(cells)} of {len(specs)} trials are finished and kept in it"
         ) from error
     _write_grid(requests, cells, pictures, comparison)
-    comparison.failures = [
-        (r["spec"]["label"], r["error"]) for r, _ in cells if r["status"] != "ok"
-    ]
+    comparison.failures = [(r["spec"]["label"], r["error"]) for r, _ in cells if r["status"] != OK]
     comparison.notes = notes + _metric_notes(cells)
     return comparison
 
@@ -222,7 +216,7 @@ def _run_with_bar(
         bars.update(task, completed=share, state=state["stage"] + loss)
 
     result = run_trial(spec, folder, timeout, on_progress)
-    if result["status"] == "ok":
+    if result["status"] == OK:
         cost = result["training"]["cost"]
         state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
     else:
@@ -258,11 +252,11 @@ def _write_grid(
         if label not in first:
             continue
         result, folder = first[label]
-        if label in comparison.floors and is_colourless(folder / "showcase"):
+        if label in comparison.floors and is_colourless(folder / SHOWCASE):
             continue  # the input once more
         row = comparison.board[comparison.board["model"] == label].iloc[0]
         lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
-        columns.append((label, lpips, folder / "showcase" if result["status"] == "ok" else None))
+        columns.append((label, lpips, folder / SHOWCASE if result["status"] == OK else None))
     if first:
         write_samples(comparison.out / "samples.png", pictures, columns)
 
@@ -280,14 +274,6 @@ def _title(protocol: Protocol, test: ImageSet) -> str:
         f"{protocol.budget} per model, {protocol.seeds} seed{'s' * (protocol.seeds > 1)}, "
         f"{len(test)} test images"
     )
-
-
-def _slug(label: str) -> str:
-    """A file name that stays inside its folder, different for different labels."""
-    slug = re.sub(r"[^A-Za-z0-9=,._-]", lambda m: f"%{ord(m[0]):x}", label)
-    if len(slug) <= _LONGEST_SLUG:
-        return slug
-    return f"{slug[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _progress_bars(console: Console) -> Progress:

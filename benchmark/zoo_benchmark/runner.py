@@ -16,10 +16,8 @@ from typing import Any
 
 from zoo.budget import Budget
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import TrialSpec
+from zoo_benchmark.trial_spec import LOG, PROGRESS, RESULT, SPEC, TrialSpec
 
-SPEC, LOG = "spec.json", "log.txt"
-_RESULT, _PROGRESS = "result.json", "progress.json"
 # Loading, scoring and timing may take this long beside the training budget.
 _ALLOWANCE_SECONDS = 1800.0
 _LONGEST_SECONDS = 24 * 3600.0
@@ -72,7 +70,7 @@ def run_trial(
                     _kill(child)
                     return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
                 if on_progress is not None:
-                    state = _read_json(folder / _PROGRESS)
+                    state = _read_json(folder / PROGRESS)
                     if state is not None:
                         on_progress(state)
                 time.sleep(_POLL_SECONDS)
@@ -80,7 +78,7 @@ def run_trial(
             _kill(child)
             with contextlib.suppress(OSError):
                 child.stdin.close()  # type: ignore[union-attr]
-    result = _read_json(folder / _RESULT)
+    result = _read_json(folder / RESULT)
     if result is None:
         return _failure(spec, folder, _crash_reason(child.returncode, folder))
     return result
@@ -96,7 +94,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 def _failure(spec: TrialSpec, folder: Path, reason: str) -> dict[str, Any]:
     result = {"spec": dataclasses.asdict(spec), "status": "failed", "error": reason}
     with contextlib.suppress(OSError):
-        write_text(folder / _RESULT, json.dumps(result, indent=1))
+        write_text(folder / RESULT, json.dumps(result, indent=1))
     return result
 
 

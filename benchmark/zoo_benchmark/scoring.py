@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from zoo import registry
@@ -102,13 +101,14 @@ def _predictions(
         source = Pictures.from_array(test.images[start : start + count], colorizer.device)
         L, ab = rgb_to_lab(source.rgb)
         truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
-        predicted = Pictures.from_unit_rgb(colorizer.predict_rgb(_in_range(L)))
+        predicted = paint(colorizer, L)
         l_copied = None
         if colorizer.paints_rgb:
             l_copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
         yield list(test.ids[start : start + count]), predicted, l_copied, truth
 
 
-def _in_range(L: Tensor) -> Tensor:
+def paint(colorizer: Colorizer, L: Tensor) -> Pictures:
+    """What the colorizer makes of N×1×H×W L, as the 8-bit pictures that are compared."""
     # White comes out of the matrices a hair above 100.
-    return torch.clamp(L, 0, 100)
+    return Pictures.from_unit_rgb(colorizer.predict_rgb(L.clamp(0, 100)))

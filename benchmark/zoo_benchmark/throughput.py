@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.colorizer import Colorizer
 from zoo.dataset import UInt8Array
+from zoo.feed import synchronise
 from zoo.lab import grey_to_L
 
 BATCH_SIZES = (8, 32, 128)
@@ -91,16 +92,11 @@ def _time(call: Callable[[], object], device: torch.device) -> list[float]:
     """Seconds of each repeat, after two warm-up calls."""
     for _ in range(2):
         call()
-    _synchronise(device)
+    synchronise(device)
     times: list[float] = []
     while len(times) < _LEAST_REPEATS or sum(times) < _SECONDS:
         start = time.perf_counter()
         call()
-        _synchronise(device)
+        synchronise(device)
         times.append(time.perf_counter() - start)
     return times
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

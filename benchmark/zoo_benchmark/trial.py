@@ -35,13 +35,18 @@ from zoo.metric import MetricContext, Pictures
 from zoo.photos import to_grey
 from zoo_benchmark import scoring, throughput
 from zoo_benchmark.environment import describe_environment
-from zoo_benchmark.trial_spec import TrialSpec
+from zoo_benchmark.trial_spec import (
+    CURVE,
+    OK,
+    PROGRESS,
+    RESULT,
+    SCORES,
+    SHOWCASE,
+    SHOWCASE_SIZE,
+    WEIGHTS,
+    TrialSpec,
+)
 
-RESULT, SCORES, CURVE = "result.json", "scores.csv", "curve.csv"
-WEIGHTS, SHOWCASE, PROGRESS = "weights.safetensors", "showcase", "progress.json"
-OK = "ok"
-# The showcase is coloured at this size where the dataset has it that large.
-SHOWCASE_SIZE = 128
 # How often the parent is told of progress, in seconds.
 _PROGRESS_EVERY = 0.25
 
@@ -94,8 +99,6 @@ def _run(spec: TrialSpec, out: Path, result: dict[str, Any]) -> None:
         **spec.changes,
     )
     result["options"] = dataclasses.asdict(colorizer.options)
-    result["floor"] = cls.info.floor
-    result["paints_rgb"] = colorizer.paints_rgb
     result["environment"] = describe_environment(colorizer.device)
     dataset = registry.open_dataset(spec.dataset)
     train, test = (dataset.load(split, spec.size) for split in ("train", "test"))
@@ -173,7 +176,7 @@ def _time_prediction(colorizer: Colorizer, test: ImageSet, out: Path) -> list[di
 def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out: Path) -> None:
     pictures = dataset.showcase(spec.showcase, max(spec.size, SHOWCASE_SIZE))
     source = Pictures.from_array(pictures.images, colorizer.device)
-    painted = Pictures.from_unit_rgb(colorizer.predict_rgb(rgb_to_lab(source.rgb)[0].clamp(0, 100)))
+    painted = scoring.paint(colorizer, rgb_to_lab(source.rgb)[0])
     for index, image in enumerate(painted.rgb8.permute(0, 2, 3, 1).cpu().numpy()):
         with atomic_path(out / SHOWCASE / f"{index:02d}.png") as partial:
             Image.fromarray(image).save(partial)

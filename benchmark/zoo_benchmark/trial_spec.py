@@ -1,14 +1,39 @@
-"""The JSON that describes one trial: everything its process needs, nothing it must look up."""
+"""The JSON that describes one trial, and the names of the files in its folder."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from zoo.files import write_text
+
+# What the parent writes, and what the trial does.
+SPEC, LOG = "spec.json", "log.txt"
+RESULT, SCORES, CURVE = "result.json", "scores.csv", "curve.csv"
+WEIGHTS, SHOWCASE, PROGRESS = "weights.safetensors", "showcase", "progress.json"
+OK = "ok"
+# The showcase is coloured at this size where the dataset has it that large.
+SHOWCASE_SIZE = 128
+
+_LONGEST_SLUG = 100
+
+
+def cell_folder(out: Path, label: str, repetition: int) -> Path:
+    """Where the trial of a row and a repetition lies in the folder of a run."""
+    return out / "cells" / f"{slug(label)}-{repetition}"
+
+
+def slug(label: str) -> str:
+    """A file name that stays inside its folder, different for different labels."""
+    safe = re.sub(r"[^A-Za-z0-9=,._-]", lambda m: f"%{ord(m[0]):x}", label)
+    if len(safe) <= _LONGEST_SLUG:
+        return safe
+    return f"{safe[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from PIL import Image
 
 import zoo
 from zoo.weights import read_weights
-from zoo_benchmark.bench import _slug, run_bench
+from zoo_benchmark.bench import run_bench
 from zoo_benchmark.report.samples import is_colourless
 from zoo_benchmark.settings import BenchSettings
+from zoo_benchmark.trial_spec import slug
 
 
 def test_nothing_but_what_is_promised_is_left(finished: Any) -> None:
@@ -115,12 +116,12 @@ def test_with_lpips_seeds_and_throughput(
 
 def test_labels_become_file_names_that_stay_in_their_folder() -> None:
     labels = ["../x", "..", "a/b", "a:b", "a%b", "m:path=/etc", "ü", "m:" + 400 * "x", "a" * 400]
-    slugs = [_slug(label) for label in labels]
+    slugs = [slug(label) for label in labels]
     assert len(set(slugs)) == len(labels)
-    for slug in slugs:
-        assert "/" not in slug
-        assert len(slug) < 120
-    assert _slug("zhang_rebalanced:width=0.5,k=1") == "zhang_rebalanced%3awidth=0.5,k=1"
+    for name in slugs:
+        assert "/" not in name
+        assert len(name) < 120
+    assert slug("zhang_rebalanced:width=0.5,k=1") == "zhang_rebalanced%3awidth=0.5,k=1"
 
 
 def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from zoo.colorizer import Colorizer, TrainingOptions
 from zoo.registry import colorizer_class
@@ -66,3 +68,18 @@ def saved(fitted, tmp_path_factory):
 def greys(tiles) -> np.ndarray:
     """6×32×32 uint8."""
     return np.ascontiguousarray(tiles[::6, 16:48, 16:48, 1])
+
+
+@pytest.fixture(scope="session")
+def rgb():
+    return np.ascontiguousarray(data.astronaut()[20:116, 150:278])
+
+
+@pytest.fixture
+def scans(tmp_path, rgb):
+    """Five photographs of one size, in a folder and one below it."""
+    folder = tmp_path / "scans"
+    (folder / "box").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "c.tif", "box/a.png", "box/0007.png")):
+        Image.fromarray(np.roll(rgb[..., 1], 9 * i, axis=1)).save(folder / name)
+    return folder

@@ -62,21 +62,6 @@ def out_of_memory_above(pixels, error=torch.OutOfMemoryError):
     return check
 
 
-@pytest.fixture(scope="module")
-def rgb():
-    return np.ascontiguousarray(data.astronaut()[20:116, 150:278])
-
-
-@pytest.fixture
-def scans(tmp_path, rgb):
-    """Five photographs of one size, in a folder and one below it."""
-    folder = tmp_path / "scans"
-    (folder / "box").mkdir(parents=True)
-    for i, name in enumerate(("a.png", "b.jpg", "c.tif", "box/a.png", "box/0007.png")):
-        Image.fromarray(np.roll(rgb[..., 1], 9 * i, axis=1)).save(folder / name)
-    return folder
-
-
 def run(colorizer, inputs, out, on_event=None, suffix=None, **settings):
     given = inputs if isinstance(inputs, list) else [inputs]
     jobs = plan(given, out, suffix=suffix, overwrite=settings.get("overwrite", False))

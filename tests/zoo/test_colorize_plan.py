@@ -1,27 +1,9 @@
 """What is made of which file, decided before any work."""
 
-import numpy as np
 import pytest
-from PIL import Image
-from skimage import data
 
 from zoo.colorize import Settings, plan
 from zoo.errors import InputError, OptionError
-
-
-@pytest.fixture(scope="module")
-def rgb():
-    return np.ascontiguousarray(data.astronaut()[20:116, 150:278])
-
-
-@pytest.fixture
-def scans(tmp_path, rgb):
-    """Five photographs of one size, in a folder and one below it."""
-    folder = tmp_path / "scans"
-    (folder / "box").mkdir(parents=True)
-    for i, name in enumerate(("a.png", "b.jpg", "c.tif", "box/a.png", "box/0007.png")):
-        Image.fromarray(np.roll(rgb[..., 1], 9 * i, axis=1)).save(folder / name)
-    return folder
 
 
 def test_plan_keeps_the_tree_of_folders_and_the_names_of_frames(scans, tmp_path):

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from zoo.metric import MetricInfo, Pictures
 
 
@@ -26,3 +29,11 @@ def check_pair(info: MetricInfo, predicted: Pictures, truth: Pictures) -> None:
         raise InputError(
             f"{info.name} needs at least {info.minimum_size} pixels a side, got {ours[2]}×{ours[3]}"
         )
+
+
+def in_parts(predicted: Pictures, truth: Pictures, pixels: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Predictions and truths as uint8, about `pixels` of each at a time: bounds the memory."""
+    height, width = predicted.rgb8.shape[2:]
+    images = max(1, pixels // (height * width))
+    ours, theirs = (p.rgb8.split(images) for p in (predicted, truth))  # type: ignore[no-untyped-call]
+    return zip(ours, theirs, strict=True)

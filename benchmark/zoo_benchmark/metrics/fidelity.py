@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.lab import rgb_to_lab
 from zoo.metric import Metric, MetricInfo, Pictures
-from zoo_benchmark.metrics import check_pair
+from zoo_benchmark.metrics import check_pair, in_parts
 
 _RANGE = 255
 
@@ -96,14 +96,9 @@ class CIEDE2000(Metric):
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
         """N values, 0 for identical pictures."""
         check_pair(self.info, predicted, truth)
-        height, width = predicted.rgb8.shape[2:]
-        images = max(1, _PIXELS_AT_A_TIME // (height * width))
-        parts = zip(
-            torch.split(predicted.rgb8, images), torch.split(truth.rgb8, images), strict=True
-        )
         means = [
             deltaE_ciede2000(_lab(t), _lab(p)).mean((1, 2))  # type: ignore[no-untyped-call]
-            for p, t in parts
+            for p, t in in_parts(predicted, truth, _PIXELS_AT_A_TIME)
         ]
         values = np.concatenate(means).astype(np.float32)
         return torch.from_numpy(values).to(predicted.rgb8.device)

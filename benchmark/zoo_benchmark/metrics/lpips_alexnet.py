@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightsError
 from zoo.metric import Metric, MetricContext, MetricInfo, Pictures
-from zoo_benchmark.metrics import check_pair
+from zoo_benchmark.metrics import check_pair, in_parts
 from zoo_benchmark.metrics.lpips_weights import how_to_get, load_alexnet_features
 
 _PIXELS_AT_A_TIME = 1 << 20
@@ -44,11 +44,7 @@ class LPIPSAlexNet(Metric):
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
         """N values, 0 for identical pictures."""
         check_pair(self.info, predicted, truth)
-        height, width = predicted.rgb8.shape[2:]
-        images = max(1, _PIXELS_AT_A_TIME // (height * width))
-        parts = zip(
-            torch.split(predicted.rgb8, images), torch.split(truth.rgb8, images), strict=True
-        )
+        parts = in_parts(predicted, truth, _PIXELS_AT_A_TIME)
         with _without_tf32():
             values = [self._net(_signed(p), _signed(t)).reshape(-1) for p, t in parts]
         return torch.cat(values)

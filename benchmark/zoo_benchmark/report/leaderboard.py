@@ -13,6 +13,7 @@ import pandas as pd
 from zoo.files import atomic_path
 from zoo_benchmark.metrics.fidelity import pooled_psnr
 from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.trial_spec import SCORES
 
 LEADERBOARD_COLUMNS = [
     "model",
@@ -48,7 +49,7 @@ def scores_table(cells: Sequence[tuple[Result, Path]]) -> pd.DataFrame:
     frames = []
     for result, folder in cells:
         if result["status"] == "ok":
-            frame = pd.read_csv(folder / "scores.csv")
+            frame = pd.read_csv(folder / SCORES)
             frame.insert(0, "model", result["spec"]["label"])
             frame.insert(1, "seed", result["spec"]["repetition"])
             frames.append(frame)
