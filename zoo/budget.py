@@ -81,13 +81,9 @@ class Budget:
             raise BudgetError(f"the budget {text!r} is longer than a year; {_EXAMPLES}")
         return cls(amount, unit, text.strip())
 
-    def progress(self, cost: Cost) -> float:
-        """The share of the budget that `cost` is, in [0, 1]."""
-        return float(min(1.0, getattr(cost, self.unit) / self.amount))
-
-    def is_spent(self, cost: Cost) -> bool:
-        """True once `cost` has reached the budget."""
-        return bool(getattr(cost, self.unit) >= self.amount)
+    def spent(self, cost: Cost) -> float:
+        """What of `cost` counts against the budget, in its unit."""
+        return float(getattr(cost, self.unit))
 
     def __str__(self) -> str:
         return self.text

@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -23,13 +23,15 @@ from torch import Tensor, nn
 
 from zoo import containers
 from zoo._version import __version__
-from zoo.budget import Budget, Cost
+from zoo.budget import Budget
 from zoo.dataset import Dataset, ImageSet, UInt8Array
-from zoo.errors import NotFittedError, OptionError, PluginError
+from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError
 from zoo.feed import Feed
 from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
+from zoo.lr_finder import search_in_budget
 from zoo.options import NoOptions, replace_options
 from zoo.training import TrainingOptions, autocast, resolve_device, resolve_precision, train
+from zoo.training_record import TrainingRecord, read_record, record_training
 from zoo.weights import load_state, read_weights, save_weights
 
 __all__ = ["Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
@@ -72,31 +74,6 @@ class Info:
     deterministic: bool = True
     floor: bool = False
     interface: int = INTERFACE
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """How a colorizer came by its weights: budget, the four costs, why it stopped, the curve."""
-
-    budget: str
-    seed: int
-    stop_reason: str
-    cost: Cost
-    images_available: int
-    images_seen: int
-    size: int
-    batch_size: int
-    device: str
-    precision: str
-    curve: list[dict[str, float]] = field(default_factory=list)
-
-
-def _read_record(stored: Any) -> TrainingRecord | None:
-    """The record as `save` wrote it, without its curve; None where there is none to be read."""
-    try:
-        return TrainingRecord(**{**stored, "cost": Cost(**stored["cost"])})
-    except (TypeError, KeyError):
-        return None
 
 
 class Colorizer(ABC):
@@ -142,6 +119,7 @@ class Colorizer(ABC):
         self.record: TrainingRecord | None = None
         self._net: nn.Module | None = None
         self._fitted = False
+        self._feed: Feed | None = None
 
     # ---- what a plugin implements ------------------------------------------------------
 
@@ -226,6 +204,7 @@ class Colorizer(ABC):
         seed: int = 0,
         data_seed: int | None = None,
         size: int | None = None,
+        find_learning_rate: bool = False,
         on_step: Callable[[Feed], None] | None = None,
     ) -> Self:
         """Trains from scratch within the budget and returns self.
@@ -237,12 +216,46 @@ class Colorizer(ABC):
             seed: of the weights and whatever else the method draws.
             data_seed: of the images' order, crops and flips; `seed` where None.
             size: side of the training crops in pixels; by default what the images allow.
+            find_learning_rate: spends a tenth of the budget on a learning-rate range test and
+                trains with what it suggests in place of the options' learning rate.
             on_step: called with the feed after every step, for progress bars.
 
         Raises:
-            BudgetError: the budget cannot be read, or not one step fits into it.
+            BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
             InputError: images of a wrong kind, or none.
             TrainingError: the loss became NaN.
+        """
+        search_steps = 0
+        session = self.training_session(
+            data, budget, seed=seed, data_seed=data_seed, size=size, on_step=on_step
+        )
+        with session as feed:
+            if find_learning_rate:
+                search_steps = search_in_budget(self, feed)
+            self._fit(feed)
+            feed.close()
+        self.net.eval()
+        self._fitted = True
+        self.record = record_training(
+            feed, seed=seed, precision=self.precision, search_steps=search_steps
+        )
+        return self
+
+    @contextmanager
+    def training_session(
+        self,
+        data: UInt8Array | Sequence[npt.NDArray[Any] | Image.Image] | ImageSet | Dataset,
+        budget: str | Budget,
+        *,
+        seed: int = 0,
+        data_seed: int | None = None,
+        size: int | None = None,
+        on_step: Callable[[Feed], None] | None = None,
+    ) -> Iterator[Feed]:
+        """A fresh network in train mode and the feed of its budget: what `fit` trains in.
+
+        Arguments and errors are those of `fit`. Inside the block the random state is the
+        method's own. The colorizer is not fitted afterwards.
         """
         budget = Budget.parse(budget)
         images, size = containers.training_images(
@@ -252,7 +265,7 @@ class Colorizer(ABC):
         with self._own_random_state(seed), torch.enable_grad():
             self.net = self._place(self.build())
             self.net.train()
-            feed = Feed(
+            self._feed = feed = Feed(
                 images,
                 budget,
                 batch_size=self.training_options.batch_size,
@@ -263,27 +276,33 @@ class Colorizer(ABC):
             )
             try:
                 self.prepare(feed)
-                self._fit(feed)
-            except BaseException:
+                yield feed
+            finally:
                 feed.abandon()
-                raise
-            feed.close()
-        self.net.eval()
-        self._fitted = True
-        self.record = TrainingRecord(
-            budget=str(budget),
-            seed=seed,
-            stop_reason=feed.stop_reason,
-            cost=feed.cost,
-            images_available=feed.image_count,
-            images_seen=feed.images_seen,
-            size=size,
-            batch_size=feed.batch_size,
-            device=str(self.device),
-            precision=self.precision,
-            curve=feed.curve.points,
-        )
-        return self
+                self._feed = None
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside `on_step`: lets the half-trained network predict, outside of the budget.
+
+        The clock stands still, and training goes on afterwards as if nothing had happened:
+        random state, gradient mode and every module's train or eval mode come back.
+
+        Raises:
+            TrainingError: nothing is being trained.
+        """
+        if self._feed is None:
+            raise TrainingError(f"{self.info.name} is not being trained; evaluate it directly")
+        modes = [(module, module.training) for module in self.net.modules()]
+        fitted = self._fitted
+        with self._feed.paused(), self._own_random_state(0), torch.no_grad():
+            self._fitted = True
+            try:
+                yield
+            finally:
+                self._fitted = fitted
+                for module, mode in modes:
+                    module.training = mode
 
     @overload
     def predict(self, images: Image.Image, *, batch_size: int | None = None) -> Image.Image: ...
@@ -374,7 +393,7 @@ class Colorizer(ABC):
             net = self.build()
         load_state(net, tensors, path)
         self.net = self._place(net).eval()
-        self.record = _read_record(metadata.get("training"))
+        self.record = read_record(metadata.get("training"))
         self._fitted = True
         return self
 

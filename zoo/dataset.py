@@ -38,6 +38,10 @@ class DatasetInfo:
     """How much is downloaded at first use, for a person to read; empty for nothing."""
     argument: str = ""
     """What goes behind the colon of the name, such as `PATH`; empty for nothing."""
+    crop: str = ""
+    """How a photograph becomes a square, such as `centre square`; protocols fix it."""
+    resize: str = ""
+    """The kernel that resizes it, or `none`; protocols fix it."""
 
 
 @dataclass(frozen=True)

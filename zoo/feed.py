@@ -85,6 +85,44 @@ class _Stream:
 
 
 @dataclass
+class Phase:
+    """A stretch of the budget with a schedule of its own: a search, or the training proper.
+
+    Attributes:
+        start: what had been spent when it began, in the budget's unit.
+        end: where it ends.
+        most_steps: it ends after so many steps as well.
+        batches: it goes round among so many; None for ever new ones.
+        rate_factor: what learning rates are multiplied by at its progress; None for the
+            schedule of the options.
+        on_loss: takes (step, loss) instead of the feed's own checks and curve.
+        learning_rate: the highest of its first optimiser; None where there is none.
+        steps: how many were made in it.
+        over: set to end it early.
+    """
+
+    start: float
+    end: float
+    most_steps: float = float("inf")
+    batches: int | None = None
+    rate_factor: Callable[[float], float] | None = None
+    on_loss: Callable[[int, float], None] | None = None
+    learning_rate: float | None = None
+    steps: int = 0
+    over: bool = False
+
+    def progress(self, spent: float) -> float:
+        """The share of the phase that is done, in [0, 1]."""
+        length = self.end - self.start
+        share = (spent - self.start) / length if length > 0 else 1.0
+        return float(min(1.0, max(share, self.steps / self.most_steps)))
+
+    def is_over(self, spent: float) -> bool:
+        """Whether no further step may begin."""
+        return self.over or spent >= self.end or self.steps >= self.most_steps
+
+
+@dataclass
 class Curve:
     """The loss along the way, one point every 1 % of progress or so, with all four costs."""
 
@@ -119,6 +157,10 @@ class Feed:
         stop_reason: why the loop ended: `budget`, `plugin` where the plugin left by itself, or
             `no steps` where it needed none.
         curve: the logged losses.
+        longest_step_seconds: the longest that one turn of the loop took, batch and step.
+        evaluation_seconds: how long the clock stood still.
+        rate_scale: what the learning rates of the options are multiplied by: other than 1
+            after a search.
     """
 
     def __init__(
@@ -146,8 +188,14 @@ class Feed:
         self._stream = _Stream(len(images), images.shape[1] - size, seed)
         self._seed = seed
         self._on_step = on_step
+        self.longest_step_seconds = 0.0
+        self.evaluation_seconds = 0.0
+        self.rate_scale = 1.0
         self._clock = Clock()
         self._steps = 0
+        # How many images were taken from the stream, and where the phase began in it.
+        self._taken = self._phase_taken = 0
+        self._phase = Phase(0.0, budget.amount)
         self._flops_per_step = 0.0
         self._loop: Iterator[tuple[Tensor, Tensor]] | None = None
         # Losses logged and not read yet, with their steps.
@@ -165,8 +213,37 @@ class Feed:
 
     @property
     def progress(self) -> float:
-        """The share of the budget spent, in [0, 1]; drives schedules."""
-        return self.budget.progress(self.cost)
+        """The share of the budget spent, in [0, 1]; drives schedules.
+
+        After a search, which is part of the budget, it runs from 0 to 1 over what is left.
+        """
+        return self._phase.progress(self._spent)
+
+    @property
+    def rate_factor(self) -> Callable[[float], float] | None:
+        """What learning rates follow instead of their schedule, by progress; None for nothing."""
+        return self._phase.rate_factor
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The highest step size that this phase's first optimiser goes up to; None without one."""
+        return self._phase.learning_rate
+
+    def scaled_rate(self, learning_rate: float) -> float:
+        """The step size for an optimiser that asks for `learning_rate`: scaled after a search."""
+        scaled = learning_rate * self.rate_scale
+        if self._phase.learning_rate is None:
+            self._phase.learning_rate = scaled
+        return scaled
+
+    @property
+    def overshoot(self) -> float:
+        """How much more than the budget was spent, in its own unit; at most one step."""
+        return max(0.0, self._spent - self.budget.amount)
+
+    @property
+    def _spent(self) -> float:
+        return self.budget.spent(self.cost)
 
     @property
     def image_count(self) -> int:
@@ -176,13 +253,50 @@ class Feed:
     @property
     def images_seen(self) -> int:
         """How many different images have been in a batch so far."""
-        return min(self._steps * self.batch_size, self.image_count)
+        return min(self._taken, self.image_count)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self._loop is not None:
             raise TrainingError("a feed can be iterated once; its budget is one budget")
         self._loop = self._batches()
         return self._loop
+
+    @contextmanager
+    def search(
+        self,
+        share: float,
+        most_steps: int,
+        batches: int,
+        rate_factor: Callable[[float], float],
+        on_loss: Callable[[int, float], None],
+    ) -> Iterator[Phase]:
+        """Inside the block the loop runs for a part of the budget, at other learning rates.
+
+        Its steps are charged to the one budget. Afterwards the feed can be iterated anew, for
+        the rest, and goes on in the stream of images where the search stopped.
+
+        Args:
+            share: of the whole budget.
+            most_steps: it ends after so many as well.
+            batches: it goes round among so many: that one batch is harder than another would
+                drown what a learning rate does.
+            rate_factor: of learning rates, by the progress of the search.
+            on_loss: called with each step of the search, from 1 on, and its loss.
+        """
+        self._clock.start()
+        end = min(self.budget.amount, self._spent + share * self.budget.amount)
+        self._phase = Phase(self._spent, end, most_steps, batches, rate_factor, on_loss)
+        self._phase_taken = self._taken
+        try:
+            yield self._phase
+        finally:
+            if isinstance(self._loop, Generator):
+                self._loop.close()
+            self._loop = None
+            self._read_losses(self._steps)
+            self.stop_reason = "no steps"
+            self._phase = Phase(self._spent, self.budget.amount)
+            self._phase_taken = self._taken
 
     def survey(self, limit: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
         """Up to `limit` training images once, centre-cropped, for statistics such as a prior.
@@ -211,10 +325,12 @@ class Feed:
         """Stops the clock inside the block, for evaluation."""
         synchronise(self.device)
         self._clock.stop()
+        start = time.perf_counter()
         try:
             yield
         finally:
             synchronise(self.device)
+            self.evaluation_seconds += time.perf_counter() - start
             self._clock.start()
 
     def close(self) -> None:
@@ -227,10 +343,10 @@ class Feed:
         self.abandon()
         self._read_losses(self._steps)
         self.curve.flush(self.cost)
-        if self.stop_reason == "budget" and self._steps == 0:
+        if self.stop_reason == "budget" and self._phase.steps == 0:
             raise BudgetError(
                 f"the budget {self.budget} was spent before the first step "
-                f"({self.cost.seconds:.2f} s went into looking at the training set); "
+                f"({self.cost.seconds:.2f} s and {self._steps} steps went into what comes before); "
                 "give a larger one"
             )
 
@@ -245,18 +361,22 @@ class Feed:
     def _batches(self) -> Generator[tuple[Tensor, Tensor]]:
         self._clock.start()
         previous_step: torch.cuda.Event | None = None
+        turn_started: float | None = None
         try:
             while True:
                 batch = rgb_to_lab(
                     self._images.crop(
-                        self._stream.take(self._steps * self.batch_size, self.batch_size),
-                        self.size,
+                        self._stream.take(self._next_position(), self.batch_size), self.size
                     )
                 )
                 # The next batch is queued before the wait, so that the GPU stays busy.
                 if previous_step is not None:
                     previous_step.synchronize()
-                if self.budget.is_spent(self.cost):
+                now = self._clock.seconds
+                if turn_started is not None:
+                    self.longest_step_seconds = max(self.longest_step_seconds, now - turn_started)
+                turn_started = now
+                if self._phase.is_over(self._spent):
                     self.stop_reason = "budget"
                     return
                 counter = FlopCounterMode(display=False) if self._steps == 0 else None
@@ -267,7 +387,9 @@ class Feed:
                 if self.device.type == "cuda":
                     previous_step = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     previous_step.record()
+                self._taken = max(self._taken, self._next_position() + self.batch_size)
                 self._steps += 1
+                self._phase.steps += 1
                 self._read_losses(self._steps - (self.device.type != "cpu"))
                 if self._on_step is not None:
                     self._on_step(self)
@@ -275,10 +397,19 @@ class Feed:
             self.stop_reason = "plugin"
             raise
 
+    def _next_position(self) -> int:
+        turn = self._phase.steps
+        if self._phase.batches is not None:
+            turn %= self._phase.batches
+        return self._phase_taken + turn * self.batch_size
+
     def _read_losses(self, up_to_step: int) -> None:
         while self._losses and self._losses[0][0] <= up_to_step:
             step, loss = self._losses.popleft()
             value = float(loss)
+            if self._phase.on_loss is not None:
+                self._phase.on_loss(step, value)
+                continue
             if not np.isfinite(value):
                 raise TrainingError(
                     f"the loss became {value} in step {step}; lower the learning rate "

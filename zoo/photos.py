@@ -30,6 +30,9 @@ MAX_PIXELS = 200_000_000
 RESIZE_KERNEL = "lanczos"
 """The antialiased kernel of every resize of a dataset's images."""
 
+SQUARE_CROP = "centre square"
+"""What `square_tile` cuts, in the words of `DatasetInfo.crop`."""
+
 GREY_CHROMA = 5.0
 """An image is grey if |a| and |b| of all its pixels are at most this, in CIE Lab units."""
 

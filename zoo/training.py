@@ -130,7 +130,9 @@ class Optimiser:
     ) -> None:
         self._parameters = [p for p in parameters if p.requires_grad]
         self._feed, self._options = feed, options
-        self._learning_rate = options.learning_rate if learning_rate is None else learning_rate
+        self._learning_rate = feed.scaled_rate(
+            options.learning_rate if learning_rate is None else learning_rate
+        )
         # Norms, biases and other vectors are not decayed, as is usual.
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self._parameters if p.ndim > 1]},
@@ -149,7 +151,9 @@ class Optimiser:
         self._adamw.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, self._options.clip)
-        factor = schedule(self._feed.progress, self._options)
+        progress = self._feed.progress
+        swept = self._feed.rate_factor
+        factor = swept(progress) if swept else schedule(progress, self._options)
         for group in self._adamw.param_groups:
             group["lr"] = self._learning_rate * factor
         self._adamw.step()

@@ -21,7 +21,7 @@ from zoo.dataset import UInt8Array
 from zoo.feed import Feed
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
-from zoo_plugins.zhang.encoding import SoftEncoding, annealed_mean
+from zoo.soft_encoding import SoftEncoding, annealed_mean
 
 Benchmark = Callable[..., Any]
 CPU = torch.device("cpu")

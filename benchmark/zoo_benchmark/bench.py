@@ -2,65 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo import registry
 from zoo.budget import Budget
-from zoo.dataset import Dataset, ImageSet
-from zoo.errors import DataError
+from zoo.dataset import Dataset, ImageSet, Split
+from zoo.errors import DataError, InputError, PluginError
+from zoo.files import write_text
+from zoo.training import resolve_device
+from zoo_benchmark.executor import Executor, LocalExecutor, Task
+from zoo_benchmark.learning_curve import spread
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-from zoo_benchmark.protocol import QUICK, Protocol, seeds_of
-from zoo_benchmark.report.leaderboard import (
-    leaderboard_table,
-    runs_table,
-    scores_table,
-    write_csv,
+from zoo_benchmark.plan import (
+    SHOWCASE_COUNT,
+    Backbone,
+    PlannedCell,
+    plan_cells,
 )
-from zoo_benchmark.report.samples import is_colourless, write_samples
-from zoo_benchmark.report.table import leaderboard_to_rich
-from zoo_benchmark.requests import ModelRequest, parse_models
-from zoo_benchmark.runner import run_trial
+from zoo_benchmark.protocol import Protocol
+from zoo_benchmark.redraw import Comparison, redraw, write_tables
+from zoo_benchmark.references import write_references
+from zoo_benchmark.requests import parse_models
+from zoo_benchmark.run_folder import FORMAT, open_run, write_pictures
+from zoo_benchmark.self_check import check_pipeline
 from zoo_benchmark.settings import (
     BenchSettings,
+    check_executor,
     check_models,
-    choose_metrics,
+    check_preparation,
+    choose_folder,
     choose_protocol,
     choose_timeout,
-    free_folder,
     make_folder,
+    with_floors,
 )
-from zoo_benchmark.trial_spec import OK, SHOWCASE, SHOWCASE_SIZE, TrialSpec, cell_folder
+from zoo_benchmark.store import Store
+from zoo_benchmark.trial import KEPT_IMAGES
+from zoo_benchmark.trial_spec import (
+    ATTEMPTS,
+    CELLS,
+    OK,
+    REFERENCES,
+    RUN,
+    SHOWCASE_TRUTH,
+    TRUTH,
+    read_json,
+)
 
-SHOWCASE_COUNT = 8
+SHARED_CELLS = ".cells"
+"""Beside the runs without `--out`: the finished cells of all of them."""
 
 
-@dataclass
-class Comparison:
-    """A finished, or interrupted, comparison.
+@dataclass(frozen=True)
+class Data:
+    """The images of a comparison and what is to be said of them."""
 
-    Attributes:
-        out: the folder of its files.
-        board: the leaderboard.
-        floors: labels of the reference rows.
-        failures: (label, reason) of every trial that failed.
-        notes: what a reader of the table must know, one line each.
-        interrupted: whether Ctrl-C ended it early.
-    """
+    dataset: Dataset
+    splits: Mapping[str, ImageSet]
+    manifests: Mapping[str, str]
+    notes: Sequence[str]
 
-    out: Path
-    board: pd.DataFrame
-    floors: list[str] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    title: str = ""
-    interrupted: bool = False
+    @property
+    def test(self) -> ImageSet:
+        """The images that are scored."""
+        return self.splits["test"]
 
 
 def run_bench(settings: BenchSettings, console: Console) -> Comparison:
@@ -69,79 +86,173 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     Raises:
         ZooError: something is wrong with the request or the data; nothing has been trained.
     """
-    requests = parse_models(settings.models, settings.settings)
-    dataset = registry.open_dataset(settings.dataset or QUICK.dataset)
-    protocol = choose_protocol(settings, dataset)
-    budget = Budget.parse(protocol.budget)
-    metrics = choose_metrics(settings.metrics)
-    timeout = choose_timeout(settings.timeout, budget)
-    out = free_folder(settings.out)
-    floors = check_models(requests, protocol, settings)
-    test, notes = _load_data(dataset, protocol, console)
-    lpips_path, lpips_status = _find_lpips(settings, metrics, console)
-    pictures = dataset.showcase(SHOWCASE_COUNT, max(protocol.size, SHOWCASE_SIZE))
-    make_folder(out / "cells")
+    named, protocol = choose_protocol(settings)
+    requests = with_floors(parse_models(settings.models, settings.settings), protocol)
+    dataset = registry.open_dataset(protocol.dataset)
+    check_preparation(protocol, dataset)
+    timeout = choose_timeout(settings.timeout, Budget.parse(protocol.budget))
+    check_executor(settings)
+    out = choose_folder(settings.out)
+    models = check_models(requests, protocol, settings)
+    data = _load_data(dataset, protocol, console)
+    device = resolve_device(settings.device)
+    backbone = _find_backbone(settings, protocol, console)
+    expected = protocol.expected or None
+    check_pipeline(data.test, expected, device)
+    executor, hardware_names = _open_executor(settings, protocol, device)
 
-    specs = [
-        _spec(request, repetition, protocol, settings, metrics, lpips_path, lpips_status)
-        for repetition in range(protocol.seeds)
-        for request in requests
-    ]
-    comparison = Comparison(out, pd.DataFrame(), floors=floors)
-    comparison.title = _title(protocol, test)
-    if departures := QUICK.departures(protocol):
-        notes.insert(0, f"departs from {QUICK.name} in {', '.join(departures)}.")
-    if protocol.note:
-        notes.insert(0, f"{protocol.dataset}: {protocol.note}.")
-
-    cells: list[tuple[dict[str, Any], Path]] = []
-    try:
+    make_folder(out)
+    with _only_one(out):
+        store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
+        cells = plan_cells(
+            models, protocol, settings, store, data.manifests, backbone, hardware_names
+        )
+        notes = _opening_notes(named, protocol, settings, data)
+        manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
+        _check_same_protocol(out, manifest)
+        write_text(out / RUN, json.dumps(manifest, indent=1))
+        write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
+        write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
         with _progress_bars(console) as bars:
-            overall = bars.add_task("all", total=len(specs), state="")
-            for spec in specs:
-                folder = cell_folder(out, spec.label, spec.repetition)
-                result = _run_with_bar(spec, folder, timeout, bars, console)
-                cells.append((result, folder))
-                _write_tables(requests, cells, comparison)
-                bars.advance(overall)
-    except KeyboardInterrupt:
-        comparison.interrupted = True
-        _write_tables(requests, cells, comparison)
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {out}: {error.strerror or error}; "
-            f"{len(cells)} of {len(specs)} trials are finished and kept in it"
-        ) from error
-    _write_grid(requests, cells, pictures, comparison)
-    comparison.failures = [(r["spec"]["label"], r["error"]) for r, _ in cells if r["status"] != OK]
-    comparison.notes = notes + _metric_notes(cells)
+            task = bars.add_task("references", total=None, state="")
+            write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+            bars.update(task, total=1, completed=1)
+        interrupted = False
+        try:
+            if not settings.collect_only:
+                _run_cells(cells, store, out, executor, timeout, console)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            done = sum(store.path(cell.key).is_dir() for cell in cells)
+            raise DataError(
+                f"cannot write to {out}: {error.strerror or error}; "
+                f"{done} of {len(cells)} cells are finished and kept"
+            ) from error
+        manifest["finished"] = None if interrupted else _now()
+        write_text(out / RUN, json.dumps(manifest, indent=1))
+        comparison = redraw(out)
+    comparison.interrupted = interrupted
     return comparison
 
 
-def show(comparison: Comparison, console: Console) -> None:
-    """Prints the table, its notes and where the files are."""
-    console.print(comparison.title, style="italic", markup=False, highlight=False)
-    console.print(leaderboard_to_rich(comparison.board, comparison.floors, console.width))
-    for note in comparison.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    console.print(f"written to {comparison.out}", markup=False, highlight=False)
+# ---- the run's folder ------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """Keeps a second bench out of the same folder.
+
+    Raises:
+        InputError: one is at work in it.
+    """
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another zoo bench is writing to --out {out}; name another") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            (out / ".lock").unlink()
+
+
+def _check_same_protocol(out: Path, manifest: Mapping[str, Any]) -> None:
+    before = read_json(out / RUN)
+    if before is None:
+        return
+    for name in ("protocol", "data"):
+        if before.get(name) != manifest[name]:
+            old, new = (f"{each.get('title', 'unknown')!r}" for each in (before, manifest))
+            raise InputError(
+                f"--out {out} holds a run of other rules or images ({old}, now {new}); name another"
+            )
+
+
+def _manifest(
+    out: Path,
+    store: Store,
+    named: Protocol,
+    protocol: Protocol,
+    settings: BenchSettings,
+    data: Data,
+    cells: Sequence[PlannedCell],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    directions = {}
+    for name in protocol.metrics:
+        with contextlib.suppress(PluginError):
+            directions[name] = registry.metric_class(name).info.direction
+    splits = {
+        split: {"count": len(images), "manifest": data.manifests[split], "grey": len(images.grey)}
+        for split, images in data.splits.items()
+    }
+    return {
+        "format": FORMAT,
+        "command": list(settings.command),
+        "started": _now(),
+        "finished": None,
+        "title": _title(protocol, data.test),
+        "notes": list(notes),
+        "protocol": protocol.to_dict(),
+        "departures": named.departures(protocol),
+        "floors": list(dict.fromkeys(cell.spec.label for cell in cells if cell.floor)),
+        "metrics": dict(protocol.metrics),
+        "directions": directions,
+        "data": {"dataset": protocol.dataset, "size": protocol.size, "splits": splits},
+        "store": str(Path(*([".."] * (settings.out is None)), store.folder.name)),
+        "cells": [cell.to_dict() for cell in cells],
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _opening_notes(
+    named: Protocol, protocol: Protocol, settings: BenchSettings, data: Data
+) -> list[str]:
+    notes = [f"{protocol.dataset}: {protocol.note}."] if protocol.note else []
+    if departures := named.departures(protocol):
+        notes.append(f"departs from {named.id} in {', '.join(departures)}.")
+    if settings.settings:
+        notes.append(f"options set: {', '.join(settings.settings)}.")
+    if Budget.parse(protocol.budget).unit == "seconds" and settings.jobs > 1:
+        notes.append(
+            f"{settings.jobs} models trained side by side: a second of each was worth less."
+        )
+    return notes + list(data.notes)
+
+
+def _title(protocol: Protocol, test: ImageSet) -> str:
+    return (
+        f"{protocol.id}: {protocol.dataset} at {protocol.size}², {protocol.preset} presets, "
+        f"{protocol.budget} per model, {protocol.seeds} seed{'s' * (protocol.seeds > 1)}, "
+        f"{len(test)} test images"
+    )
 
 
 # ---- data and weights ------------------------------------------------------------------------
 
 
-def _load_data(
-    dataset: Dataset, protocol: Protocol, console: Console
-) -> tuple[ImageSet, list[str]]:
-    """Loads both splits, so that trials find them decoded, and counts what was left out."""
-    notes = []
-    sets = {}
+def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
+    """Loads both splits, so that trials find them decoded, and counts what was left out.
+
+    Raises:
+        DataError: there are no images, or not those of the protocol.
+    """
+    notes: list[str] = []
+    splits: dict[str, ImageSet] = {}
+    manifests: dict[str, str] = {}
+    wanted: tuple[Split, ...] = ("train", "test")
     with _progress_bars(console) as bars:
-        for split in ("train", "test"):
+        for split in wanted:
             task = bars.add_task(f"{protocol.dataset} {split}", total=None, state="")
             images = dataset.load(split, protocol.size, _bar_callback(bars, task))
             bars.update(task, total=1, completed=1, state=f"{len(images)} images")
-            sets[split] = images
+            splits[split], manifests[split] = images, images.manifest_hash()
             if images.skipped:
                 name, reason = images.skipped[0]
                 notes.append(
@@ -150,130 +261,161 @@ def _load_data(
                 )
             if images.grey:
                 notes.append(f"{split}: {len(images.grey)} already grey images were left out.")
-    for split, images in sets.items():
+    for split in wanted:
+        images = splits[split]
         if len(images) == 0:
             raise DataError(f"{protocol.dataset} has no usable {split} images")
-    return sets["test"], notes
+        pinned = protocol.manifests.get(split)
+        if pinned and pinned != manifests[split]:
+            raise DataError(
+                f"the {split} images of {protocol.dataset} are not those of {protocol.id}: "
+                f"manifest {manifests[split][:12]}…, expected {pinned[:12]}…; "
+                "reinstall the dataset, or name another --protocol"
+            )
+    return Data(dataset, splits, manifests, notes)
 
 
-def _find_lpips(
-    settings: BenchSettings, metrics: Sequence[str], console: Console
-) -> tuple[Path | None, str]:
-    if "lpips" not in metrics:
-        return None, ""
+def _find_backbone(settings: BenchSettings, protocol: Protocol, console: Console) -> Backbone:
+    if "lpips" not in protocol.metrics:
+        return Backbone(None, "")
     with _progress_bars(console) as bars:
         task = bars.add_task("LPIPS weights", total=None, state="")
         found = find_lpips_weights(
             settings.lpips_weights, download=True, progress=_bar_callback(bars, task)
         )
         bars.update(task, total=1, completed=1, state=found.status)
-    return found.path, found.status
+    return Backbone(found.path, found.status)
 
 
-# ---- the trials -----------------------------------------------------------------------------
+def _open_executor(
+    settings: BenchSettings, protocol: Protocol, device: torch.device
+) -> tuple[Executor, tuple[str, str]]:
+    """Where cells run, and the hardware that they are trained and timed on.
+
+    Raises:
+        InputError: there is no such cluster, or its machines cannot be treated alike.
+    """
+    name, _, address = settings.executor.partition("=")
+    executor: Executor
+    if name == "ray":
+        from zoo_benchmark.ray_executor import RayExecutor
+
+        executor = RayExecutor(address, settings.device, settings.jobs)
+    else:
+        executor = LocalExecutor(device, settings.jobs)
+    trained, timed = executor.hardware()
+    if len(trained) > 1 and Budget.parse(protocol.budget).unit == "seconds":
+        raise InputError(
+            f"{protocol.budget} are worth unlike amounts of work on {' and '.join(trained)}; "
+            "give a --budget in steps, images or GFLOP"
+        )
+    return executor, (" | ".join(trained), " | ".join(timed))
 
 
-def _spec(
-    request: ModelRequest,
-    repetition: int,
-    protocol: Protocol,
-    settings: BenchSettings,
-    metrics: list[str],
-    lpips_path: Path | None,
-    lpips_status: str,
-) -> TrialSpec:
-    data_seed, model_seed = seeds_of(settings.seed, protocol.name, repetition, request.name)
-    return TrialSpec(
-        model=request.name,
-        label=request.label,
-        preset=protocol.preset,
-        changes=request.changes,
-        dataset=protocol.dataset,
-        size=protocol.size,
-        budget=protocol.budget,
-        repetition=repetition,
-        data_seed=data_seed,
-        model_seed=model_seed,
-        device=settings.device,
-        precision=settings.precision,
-        metrics=metrics,
-        lpips_weights=str(lpips_path.resolve()) if lpips_path else None,
-        lpips_status=lpips_status,
-        showcase=SHOWCASE_COUNT,
-        throughput=settings.throughput,
-    )
+# ---- the cells -------------------------------------------------------------------------------
 
 
-def _run_with_bar(
-    spec: TrialSpec, folder: Path, timeout: float, bars: Progress, console: Console
-) -> dict[str, Any]:
-    label = f"{spec.label} #{spec.repetition}" if spec.repetition else spec.label
-    task = bars.add_task(label, total=1.0, state="starting")
+def _run_cells(
+    cells: Sequence[PlannedCell],
+    store: Store,
+    out: Path,
+    executor: Executor,
+    timeout: float,
+    console: Console,
+) -> None:
+    """Makes what is not in the store: all trials first, then the timings, one at a time."""
+    attempts = out / ATTEMPTS
+    with _progress_bars(console) as bars:
+        overall = bars.add_task("all", total=len(cells), state="")
+        tasks = []
+        for cell in cells:
+            if _is_wanted(cell.key, cell.forced, store, attempts, console):
+                tasks.append(Task(cell.spec, attempts / cell.key, cell.key))
+            else:
+                bars.advance(overall)
+                _say(console, f"{_name(cell.spec)}: finished before, taken from {store.folder}")
+        forced = {cell.key for cell in cells if cell.forced}
+        reporter = _Reporter(bars, console)
+        for task, result in executor.run(tasks, timeout, reporter.progress):
+            if is_complete(result):
+                if task.key in forced:
+                    store.set_aside(task.key, attempts)
+                store.commit(task.folder, task.key)
+            reporter.done(task, result)
+            bars.advance(overall)
+            write_tables(open_run(out))
+        timings = [
+            Task(spec, attempts / key, key)
+            for cell in cells
+            if cell.timing is not None and store.path(cell.key).is_dir()
+            for spec, key in [cell.timing]
+            if _is_wanted(key, cell.forced, store, attempts, console)
+        ]
+        for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
+            if is_complete(result):
+                if task.key in forced:
+                    store.set_aside(task.key, attempts)
+                store.commit(task.folder, task.key)
+            reporter.done(task, result)
 
-    def on_progress(state: dict[str, Any]) -> None:
+
+def is_complete(result: Mapping[str, Any]) -> bool:
+    """Whether a result may be taken for good: it succeeded, and no metric failed on it."""
+    return result["status"] == OK and not result.get("metrics_broken")
+
+
+def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, console: Console) -> bool:
+    if forced:
+        return True
+    if flaw := store.flaw(key):
+        _say(console, f"the stored cell {key} is damaged ({flaw}); it is made again")
+        store.set_aside(key, attempts)
+        return True
+    return not store.path(key).is_dir()
+
+
+def _name(spec: Any) -> str:
+    return f"{spec.label} #{spec.repetition}" if spec.repetition else str(spec.label)
+
+
+class _Reporter:
+    """A bar per task for people, a line per result for pipes."""
+
+    def __init__(self, bars: Progress, console: Console) -> None:
+        self._bars, self._console = bars, console
+        self._tasks: dict[str, TaskID] = {}
+
+    def progress(self, task: Task, state: dict[str, Any]) -> None:
+        """Shows what a task says of itself."""
         loss = f" loss {state['loss']:.3f}" if state.get("loss") is not None else ""
         share = state["share"] if state["stage"] == "training" else 1.0
-        bars.update(task, completed=share, state=state["stage"] + loss)
+        self._bars.update(self._bar(task), completed=share, state=state["stage"] + loss)
 
-    result = run_trial(spec, folder, timeout, on_progress)
-    if result["status"] == OK:
-        cost = result["training"]["cost"]
-        state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
-    else:
-        state = f"FAILED: {result['error']}"
-    bars.update(task, completed=1.0, state=state)
+    def done(self, task: Task, result: Mapping[str, Any]) -> None:
+        """Shows how a task ended."""
+        if result["status"] != OK:
+            state = f"FAILED: {result['error']}"
+        elif "training" in result:
+            cost = result["training"]["cost"]
+            state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
+        else:
+            state = ", ".join(
+                f"{row['images_per_s']:,.0f} images/s on {row['device']}"
+                for row in result["throughput"]
+            )
+        self._bars.update(self._bar(task), completed=1.0, state=state)
+        _say(self._console, f"{_name(task.spec)}: {state}")
+
+    def _bar(self, task: Task) -> TaskID:
+        if task.key not in self._tasks:
+            name = _name(task.spec)
+            self._tasks[task.key] = self._bars.add_task(name, total=1.0, state="starting")
+        return self._tasks[task.key]
+
+
+def _say(console: Console, line: str) -> None:
     if not console.is_terminal:
-        console.print(f"{label}: {state}", markup=False, highlight=False, soft_wrap=True)
-    return result
-
-
-def _write_tables(
-    requests: Sequence[ModelRequest],
-    cells: Sequence[tuple[dict[str, Any], Path]],
-    comparison: Comparison,
-) -> None:
-    scores = scores_table(cells)
-    results = [result for result, _ in cells]
-    comparison.board = leaderboard_table(requests, results, scores)
-    write_csv(comparison.board, comparison.out / "leaderboard.csv")
-    write_csv(scores, comparison.out / "scores.csv")
-    write_csv(runs_table(results), comparison.out / "runs.csv")
-
-
-def _write_grid(
-    requests: Sequence[ModelRequest],
-    cells: Sequence[tuple[dict[str, Any], Path]],
-    pictures: ImageSet,
-    comparison: Comparison,
-) -> None:
-    first = {r["spec"]["label"]: (r, f) for r, f in reversed(cells)}
-    columns = []
-    for label in comparison.board["model"] if len(comparison.board) else []:
-        if label not in first:
-            continue
-        result, folder = first[label]
-        if label in comparison.floors and is_colourless(folder / SHOWCASE):
-            continue  # the input once more
-        row = comparison.board[comparison.board["model"] == label].iloc[0]
-        lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
-        columns.append((label, lpips, folder / SHOWCASE if result["status"] == OK else None))
-    if first:
-        write_samples(comparison.out / "samples.png", pictures, columns)
-
-
-def _metric_notes(cells: Sequence[tuple[dict[str, Any], Path]]) -> list[str]:
-    reasons: dict[str, str] = {}
-    for result, _ in cells:
-        reasons |= result.get("metrics_unavailable", {})
-    return [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
-
-
-def _title(protocol: Protocol, test: ImageSet) -> str:
-    return (
-        f"{protocol.dataset} at {protocol.size}², {protocol.preset} presets, "
-        f"{protocol.budget} per model, {protocol.seeds} seed{'s' * (protocol.seeds > 1)}, "
-        f"{len(test)} test images"
-    )
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _progress_bars(console: Console) -> Progress:

@@ -13,27 +13,65 @@ import torch
 _PACKAGES = ("colorizer-zoo", "torch", "torchvision", "timm", "lpips", "scikit-image", "numpy")
 
 
-def describe_environment(device: torch.device) -> dict[str, str | int]:
-    """CPU, threads, GPU, precision flags, versions and git commit, as flat columns."""
-    description: dict[str, str | int] = {
+def describe_environment(device: torch.device) -> dict[str, str | int | float | bool]:
+    """CPU, memory, threads, GPU, precision flags, versions and git commit, as flat columns."""
+    description: dict[str, str | int | float | bool] = {
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpu": cpu_model(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cpu_cores": os.cpu_count() or 0,
+        "cpu_cores_usable": usable_cores(),
+        "memory_gb": round(memory_gb(), 1),
         "threads": torch.get_num_threads(),
+        "threads_between_operations": torch.get_num_interop_threads(),
         "device": str(device),
+        "hardware": hardware(device),
         "matmul_precision": torch.get_float32_matmul_precision(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolution": torch.backends.cudnn.allow_tf32,
         "git_commit": _git_commit(),
     }
     if device.type == "cuda":
-        description["gpu"] = torch.cuda.get_device_name(device)
+        properties = torch.cuda.get_device_properties(device)
+        description["gpu"] = properties.name
+        description["gpu_memory_gb"] = round(properties.total_memory / 2**30, 1)
+        description["gpu_driver"] = _nvidia_driver()
         description["cuda"] = str(torch.version.cuda)
+        description["cudnn"] = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
     for package in _PACKAGES:
         try:
             description[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:
             description[package.replace("-", "_")] = "not installed"
     return description
+
+
+def hardware(device: torch.device, threads: int | None = None) -> str:
+    """One line that names what a speed was measured on: alike only if the lines are equal.
+
+    Args:
+        device: a CPU or GPU of this machine.
+        threads: of the CPU; torch's own number where None.
+    """
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    count = torch.get_num_threads() if threads is None else threads
+    where = f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"
+    text = f"{where}, {count} thread{'s' * (count != 1)}"
+    return text if device.type == "cpu" else f"{device.type} of {text}"
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gb() -> float:
+    """The machine's memory in GiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 def cpu_model() -> str:
@@ -44,6 +82,14 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _nvidia_driver() -> str:
+    file = Path("/proc/driver/nvidia/version")
+    if not file.is_file():
+        return "unknown"
+    words = file.read_text(encoding="utf-8", errors="replace").splitlines()[0].split()
+    return next((word for word in words if word[0].isdigit() and "." in word), "unknown")
 
 
 def _git_commit() -> str:

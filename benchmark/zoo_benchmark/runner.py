@@ -1,4 +1,4 @@
-"""Runs trials one after the other, each in its own process that dies with this one."""
+"""Runs a trial or a timing in its own process, which dies with this one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.budget import Budget
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import LOG, PROGRESS, RESULT, SPEC, TrialSpec
+from zoo_benchmark.trial_spec import LOG, PROGRESS, RESULT, SPEC, Spec, read_json
 
 # Loading, scoring and timing may take this long beside the training budget.
 _ALLOWANCE_SECONDS = 1800.0
@@ -34,16 +36,31 @@ def default_timeout(budget: Budget) -> float:
 
 
 def run_trial(
-    spec: TrialSpec,
+    spec: Spec,
     folder: Path,
     timeout: float,
     on_progress: Callable[[ProgressState], None] | None = None,
+    *,
+    variables: Mapping[str, str] | None = None,
+    cancelled: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Runs one trial in `folder` and returns its result, a failed one included.
+    """Runs one trial or timing in `folder` and returns its result, a failed one included.
 
     The child holds the read end of a pipe as standard input and exits when it closes, so it
     never outlives this process, `kill -9` included. What it prints goes to `log.txt`.
+
+    Args:
+        spec: what to run.
+        folder: where its files go; what an earlier attempt left there is removed.
+        timeout: seconds after which it counts as hanging.
+        on_progress: called a few times a second with what the child says of itself.
+        variables: of the environment, such as its number of threads.
+        cancelled: once set, the child is ended.
+
+    Raises:
+        KeyboardInterrupt: it was cancelled.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     spec.write(folder / SPEC)
     with (folder / LOG).open("wb") as log:
@@ -52,7 +69,7 @@ def run_trial(
                 sys.executable,
                 "-P",  # the folder this was typed in may hold anything, a zoo.py included
                 "-m",
-                "zoo_benchmark.trial",
+                spec.module,
                 str(folder / SPEC),
                 str(folder),
                 "--lifeline",
@@ -60,17 +77,20 @@ def run_trial(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(variables or {})},
             # Ctrl-C reaches this process alone, which then ends the child and its children.
             start_new_session=True,
         )
         deadline = time.monotonic() + timeout
         try:
             while child.poll() is None:
+                if cancelled is not None and cancelled.is_set():
+                    raise KeyboardInterrupt
                 if time.monotonic() > deadline:
                     _kill(child)
                     return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
                 if on_progress is not None:
-                    state = _read_json(folder / PROGRESS)
+                    state = read_json(folder / PROGRESS)
                     if state is not None:
                         on_progress(state)
                 time.sleep(_POLL_SECONDS)
@@ -78,7 +98,7 @@ def run_trial(
             _kill(child)
             with contextlib.suppress(OSError):
                 child.stdin.close()  # type: ignore[union-attr]
-    result = _read_json(folder / RESULT)
+    result = read_json(folder / RESULT)
     if result is None:
         return _failure(spec, folder, _crash_reason(child.returncode, folder))
     return result
@@ -91,7 +111,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _failure(spec: TrialSpec, folder: Path, reason: str) -> dict[str, Any]:
+def _failure(spec: Spec, folder: Path, reason: str) -> dict[str, Any]:
     result = {"spec": dataclasses.asdict(spec), "status": "failed", "error": reason}
     with contextlib.suppress(OSError):
         write_text(folder / RESULT, json.dumps(result, indent=1))
@@ -109,11 +129,3 @@ def _crash_reason(code: int, folder: Path) -> str:
         if last:
             return f"the process exited with code {code} before a result: {last[0][:300]}"
     return f"the process exited with code {code} before a result"
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return loaded

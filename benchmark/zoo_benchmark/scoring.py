@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from zoo import registry
@@ -19,6 +21,23 @@ from zoo.metric import Metric, MetricContext, Pictures
 _BATCH_PIXELS = 1 << 18
 # For models that paint RGB these are also scored with the input's lightness put back.
 _L_COPIED = ("psnr", "lpips")
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A batch of coloured pictures and what they are compared with.
+
+    Attributes:
+        ids: names of the images.
+        predicted: what was painted.
+        l_copied: the same with the truth's lightness put back, or None where that is the same.
+        truth: the pictures that would be right.
+    """
+
+    ids: Sequence[str]
+    predicted: Pictures
+    l_copied: Pictures | None
+    truth: Pictures
 
 
 def open_metrics(
@@ -46,22 +65,29 @@ def open_metrics(
 def score(
     colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Every metric of every test image, and the reasons of those metrics that failed.
+    """`score_pictures` of what a colorizer makes of CIE L of every test image."""
+    return score_pictures(_predictions(colorizer, test), metrics)
 
-    The table is in long form: columns image, metric, value. The model sees CIE L of the
-    truth; pictures are compared as 8-bit RGB. A metric whose direction is `match` is also
-    applied to the truth (`NAME_truth`) and the absolute difference is kept
-    (`NAME_difference`). A metric that fails is not the model's fault: it scores nothing.
+
+def score_pictures(
+    pictures: Iterable[Painted], metrics: Sequence[Metric]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Every metric of every picture, and the reasons of those metrics that failed.
+
+    The table is in long form: columns image, metric, value. Pictures are compared as 8-bit
+    RGB. A metric whose direction is `match` is also applied to the truth (`NAME_truth`) and
+    the absolute difference is kept (`NAME_difference`). A metric that fails is not the
+    pictures' fault: it scores nothing.
     """
     frames: dict[str, list[pd.DataFrame]] = {metric.info.name: [] for metric in metrics}
     broken: dict[str, str] = {}
-    for ids, predicted, l_copied, truth in _predictions(colorizer, test):
+    for painted in pictures:
         for metric in metrics:
             name = metric.info.name
             if name in broken:
                 continue
             try:
-                values = _values(metric, predicted, l_copied, truth)
+                values = _values(metric, painted)
             except Exception as error:
                 traceback.print_exc()
                 broken[name] = f"it raised {type(error).__name__}: {error}"
@@ -70,42 +96,46 @@ def score(
                 continue
             for column, value in values.items():
                 array = value.cpu().double().numpy()
-                frames[name].append(pd.DataFrame({"image": ids, "metric": column, "value": array}))
+                frames[name].append(
+                    pd.DataFrame({"image": painted.ids, "metric": column, "value": array})
+                )
     parts = [part for of_metric in frames.values() for part in of_metric]
     if not parts:
         return pd.DataFrame(columns=["image", "metric", "value"]), broken
     return pd.concat(parts, ignore_index=True), broken
 
 
-def _values(
-    metric: Metric, predicted: Pictures, l_copied: Pictures | None, truth: Pictures
-) -> dict[str, Tensor]:
-    name = metric.info.name
-    values = {name: metric(predicted, truth)}
+def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str], Pictures]]:
+    """The ids and pictures of a test set, so many at a time that memory stays bounded."""
+    count = max(1, _BATCH_PIXELS // test.size**2)
+    for start in range(0, len(test), count):
+        part = slice(start, start + count)
+        yield list(test.ids[part]), Pictures.from_array(test.images[part], device)
+
+
+def _values(metric: Metric, painted: Painted) -> dict[str, Tensor]:
+    name, truth = metric.info.name, painted.truth
+    values = {name: metric(painted.predicted, truth)}
     if metric.info.direction == "match":
         values[f"{name}_truth"] = metric(truth, truth)
         values[f"{name}_difference"] = (values[name] - values[f"{name}_truth"]).abs()
-    if l_copied is not None and name in _L_COPIED:
-        values[f"{name}_l_copied"] = metric(l_copied, truth)
+    if painted.l_copied is not None and name in _L_COPIED:
+        values[f"{name}_l_copied"] = metric(painted.l_copied, truth)
     for value in values.values():
         if tuple(value.shape) != (len(truth),):
             raise PluginError(f"{name} gave shape {tuple(value.shape)} for {len(truth)} images")
     return values
 
 
-def _predictions(
-    colorizer: Colorizer, test: ImageSet
-) -> Iterator[tuple[list[str], Pictures, Pictures | None, Pictures]]:
-    count = max(1, _BATCH_PIXELS // test.size**2)
-    for start in range(0, len(test), count):
-        source = Pictures.from_array(test.images[start : start + count], colorizer.device)
+def _predictions(colorizer: Colorizer, test: ImageSet) -> Iterator[Painted]:
+    for ids, source in batches(test, colorizer.device):
         L, ab = rgb_to_lab(source.rgb)
         truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
         predicted = paint(colorizer, L)
         l_copied = None
         if colorizer.paints_rgb:
             l_copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
-        yield list(test.ids[start : start + count]), predicted, l_copied, truth
+        yield Painted(ids, predicted, l_copied, truth)
 
 
 def paint(colorizer: Colorizer, L: Tensor) -> Pictures:

@@ -11,33 +11,39 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from zoo import registry
 from zoo.budget import Budget
+from zoo.colorizer import Colorizer
 from zoo.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
-from zoo_benchmark.protocol import QUICK, Protocol
+from zoo.photos import GREY_CHROMA
+from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
 from zoo_benchmark.runner import default_timeout
-
-SMALLEST_SIZE = 32
+from zoo_benchmark.trial_spec import RUN
 
 
 @dataclass(frozen=True)
 class BenchSettings:
     """What `zoo bench` was asked for; None means what the protocol says.
 
-    Attributes are the command's options; `seed` is the base of all seeds, `timeout` the
-    seconds after which a trial counts as hanging.
+    Attributes are the command's options. `timeout` is in seconds, after which a trial counts
+    as hanging; `force` names rows, or models, whose finished cells are made again; `command`
+    is what was typed, for the record.
     """
 
     models: str
+    protocol: str = DEFAULT
     dataset: str | None = None
     budget: str | None = None
     size: int | None = None
-    preset: Literal["paper", "small"] | None = None
+    preset: str | None = None
     seeds: int | None = None
+    seed: int | None = None
+    learning_rate: str | None = None
+    references: bool = True
     device: str = "auto"
     precision: str = "auto"
     out: Path | None = None
@@ -45,61 +51,128 @@ class BenchSettings:
     metrics: str | None = None
     lpips_weights: Path | None = None
     timeout: float | None = None
-    seed: int = 0
     throughput: bool = True
+    jobs: int = 1
+    executor: str = "local"
+    force: Sequence[str] = ()
+    collect_only: bool = False
+    command: Sequence[str] = ()
 
 
-def choose_protocol(settings: BenchSettings, dataset: Dataset) -> Protocol:
-    """The default protocol with what was asked for in its place.
+@dataclass(frozen=True)
+class CheckedModel:
+    """A requested row whose model was constructed once.
+
+    Attributes:
+        request: name, options and label.
+        floor: whether it is a reference to be beaten.
+        colorizer: the model, or None where its plugin is broken: its row will say how.
+    """
+
+    request: ModelRequest
+    floor: bool
+    colorizer: Colorizer | None
+
+
+def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
+    """The protocol that was named, and the same with what was asked for in its place.
 
     Raises:
-        InputError: a size or a number of seeds that cannot be.
+        UnknownNameError: no protocol has that name, or a metric is not installed.
+        ProtocolError: it cannot be read, or this zoo cannot keep it.
+        InputError: a dataset is missing; a size or a number of seeds that cannot be.
     """
-    asked = {
-        name: getattr(settings, name)
-        for name in ("dataset", "budget", "size", "preset", "seeds")
-        if getattr(settings, name) is not None
+    named = find_protocol(settings.protocol)
+    fields = ("dataset", "budget", "size", "preset", "seeds", "seed", "learning_rate")
+    asked: dict[str, Any] = {
+        name: getattr(settings, name) for name in fields if getattr(settings, name) is not None
     }
-    asked.setdefault("size", dataset.info.native_size)
-    if asked["size"] < SMALLEST_SIZE:
-        raise InputError(
-            f"--size {asked['size']} is too small: LPIPS needs 31 px; type --size {SMALLEST_SIZE}"
+    if not settings.references:
+        asked |= {"floors": (), "ceilings": ()}
+    asked["metrics"] = _metric_versions(settings.metrics, named)
+    in_force = dataclasses.replace(named, **asked)
+    if in_force.dataset != named.dataset and not named.leaves_open(in_force.dataset):
+        # Other images: what the protocol says of its own does not hold for them.
+        info = registry.dataset_class(in_force.dataset.partition(":")[0]).info
+        own: dict[str, Any] = {"crop": info.crop, "resize": info.resize, "note": ""}
+        in_force = dataclasses.replace(
+            in_force, size=asked.get("size", info.native_size), manifests={}, expected={}, **own
         )
-    if asked.get("seeds", 1) < 1:
-        raise InputError(f"--seeds must be at least 1, got {asked['seeds']}")
-    protocol = dataclasses.replace(QUICK, **asked)
-    # The note speaks of the embedded photographs alone.
-    return protocol if protocol.dataset == QUICK.dataset else dataclasses.replace(protocol, note="")
+    if in_force.size != named.size:
+        in_force = dataclasses.replace(in_force, manifests={}, expected={})
+    return named, in_force
 
 
-def choose_metrics(text: str | None) -> list[str]:
-    """The metrics named in `text`, or all that are shown by default.
+def check_preparation(protocol: Protocol, dataset: Dataset) -> None:
+    """Whether the dataset makes squares of photographs as the protocol says.
+
+    Raises:
+        ProtocolError: it crops, resizes or filters otherwise.
+    """
+    facts = {
+        "crop": (protocol.crop, dataset.info.crop),
+        "resize": (protocol.resize, dataset.info.resize),
+        "grey_chroma": (protocol.grey_chroma, GREY_CHROMA),
+    }
+    for name, (wanted, found) in facts.items():
+        if wanted != found:
+            raise ProtocolError(
+                f"the protocol {protocol.id} wants {name} = {wanted!r}, but dataset "
+                f"{dataset.info.name!r} of this zoo has {found!r}; name another --protocol"
+            )
+
+
+def _metric_versions(text: str | None, protocol: Protocol) -> dict[str, int]:
+    """The metrics named in `text`, or the protocol's and a stranger's usual ones.
 
     Raises:
         UnknownNameError: a metric that is not installed.
+        ProtocolError: one whose version is not the protocol's.
     """
     known = registry.names(registry.METRICS)
     if text is not None:
-        names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-        for name in names:
-            if name not in known:
-                raise UnknownNameError("metric", name, known)
-        return names
-    chosen = []
-    for name in known:
+        chosen = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    else:
+        chosen = [*protocol.metrics, *(n for n in known if n not in protocol.metrics)]
+    versions = {}
+    for name in chosen:
+        if name not in known:
+            raise UnknownNameError("metric", name, known)
         try:
-            if registry.metric_class(name).info.default:
-                chosen.append(name)
+            info = registry.metric_class(name).info
         except PluginError:
-            chosen.append(name)  # its column will say why it is empty
-    return chosen
+            versions[name] = 0  # its column will say why it is empty
+            continue
+        if text is None and name not in protocol.metrics and not info.default:
+            continue
+        if protocol.metrics.get(name, info.version) != info.version:
+            raise ProtocolError(
+                f"the protocol {protocol.id} wants version {protocol.metrics[name]} of the "
+                f"metric {name!r}, this zoo has {info.version}; name a newer --protocol"
+            )
+        versions[name] = info.version
+    return versions
+
+
+def with_floors(requests: Sequence[ModelRequest], protocol: Protocol) -> list[ModelRequest]:
+    """The requested rows and those reference rows of the protocol that are not among them."""
+    requested = {request.name for request in requests}
+    installed = registry.list_colorizers()
+    floors = [name for name in protocol.floors if name in installed and name not in requested]
+    return [*requests, *(ModelRequest(name, {}, name) for name in floors)]
 
 
 def check_models(
     requests: Sequence[ModelRequest], protocol: Protocol, settings: BenchSettings
-) -> list[str]:
-    """Constructs every model once, so that a wrong option is an error before any work."""
-    floors = []
+) -> list[CheckedModel]:
+    """Constructs every model once, so that a wrong option is an error before any work.
+
+    Raises:
+        OptionError: an option or size that a model cannot have, or the same row twice.
+        UnknownNameError: an option that does not exist.
+        DeviceError: a device that is not there.
+    """
+    checked = []
     rows: dict[tuple[str, Any], str] = {}
     for request in requests:
         try:
@@ -114,7 +187,8 @@ def check_models(
                 )
         except (OptionError, UnknownNameError, DeviceError):
             raise
-        except Exception:  # noqa: S112 - a broken plugin is a row, with the reason it gives there
+        except Exception:
+            checked.append(CheckedModel(request, False, None))
             continue
         twin = rows.setdefault((request.name, colorizer.options), request.label)
         if twin != request.label:
@@ -127,9 +201,12 @@ def check_models(
                 f"--size {protocol.size} does not suit {request.label}: "
                 f"its sides must be multiples of {colorizer.info.multiple}"
             )
-        if cls.info.floor:
-            floors.append(request.label)
-    return floors
+        checked.append(CheckedModel(request, cls.info.floor, colorizer))
+    known = {name for each in requests for name in (each.name, each.label)}
+    for name in settings.force:
+        if name not in known:
+            raise UnknownNameError("row in --force", name, known)
+    return checked
 
 
 def choose_timeout(asked: float | None, budget: Budget) -> float:
@@ -145,11 +222,31 @@ def choose_timeout(asked: float | None, budget: Budget) -> float:
     return asked
 
 
-def free_folder(wanted: Path | None) -> Path:
-    """Where the results can go; nothing is made yet."""
+def check_executor(settings: BenchSettings) -> None:
+    """Whether cells can run where they were asked to.
+
+    Raises:
+        UnknownNameError: an executor that does not exist.
+        InputError: an impossible number of jobs.
+    """
+    if settings.jobs < 1:
+        raise InputError(f"--jobs must be at least 1, got {settings.jobs}")
+    name, equals, address = settings.executor.partition("=")
+    if name not in ("local", "ray") or (equals and not (name == "ray" and address)):
+        raise UnknownNameError("executor", settings.executor, ("local", "ray", "ray=ADDRESS"))
+
+
+def choose_folder(wanted: Path | None) -> Path:
+    """Where the results can go; nothing is made yet.
+
+    Raises:
+        InputError: it holds something else than a run, or cannot be written to.
+    """
     out = wanted or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out} is there already and not an empty folder; name another")
+    if out.exists() and not (out / RUN).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"--out {out} is there already and neither an empty folder nor a run; name another"
+        )
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise InputError(f"cannot write to --out {out}: {above} is a file; name another")
@@ -159,12 +256,12 @@ def free_folder(wanted: Path | None) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder of the results.
+    """Makes the folder of the results.
 
     Raises:
         InputError: it cannot be made.
     """
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to --out {folder.parent}: {error.strerror}") from error
+        raise InputError(f"cannot write to --out {folder}: {error.strerror}") from error

@@ -8,24 +8,21 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from zoo.files import write_text
 
-# What the parent writes, and what the trial does.
+# In a cell's folder: what the parent writes, and what the trial does.
 SPEC, LOG = "spec.json", "log.txt"
-RESULT, SCORES, CURVE = "result.json", "scores.csv", "curve.csv"
-WEIGHTS, SHOWCASE, PROGRESS = "weights.safetensors", "showcase", "progress.json"
+RESULT, SCORES, CURVE, LEARNING = "result.json", "scores.csv", "curve.csv", "learning.csv"
+WEIGHTS, SHOWCASE, PREDICTIONS = "weights.safetensors", "showcase", "predictions.npz"
+PROGRESS = "progress.json"
+# In a run's folder.
+RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
+REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
 OK = "ok"
-# The showcase is coloured at this size where the dataset has it that large.
-SHOWCASE_SIZE = 128
 
 _LONGEST_SLUG = 100
-
-
-def cell_folder(out: Path, label: str, repetition: int) -> Path:
-    """Where the trial of a row and a repetition lies in the folder of a run."""
-    return out / "cells" / f"{slug(label)}-{repetition}"
 
 
 def slug(label: str) -> str:
@@ -47,7 +44,9 @@ class TrialSpec:
         changes: options changed, as text.
         dataset: as `--dataset` takes it.
         size: side in pixels.
+        manifests: `ImageSet.manifest_hash` of each split; other images are refused.
         budget: as `--budget` takes it.
+        learning_rate: `options`, or `find` to search for one inside the budget.
         repetition: 0, 1, …
         data_seed: of images' order, crops and flips.
         model_seed: of weights and whatever the method draws.
@@ -57,7 +56,6 @@ class TrialSpec:
         lpips_weights: file with AlexNet's features, or None where none could be had.
         lpips_status: why there is none.
         showcase: how many pictures to colour for the grid.
-        throughput: whether to time `predict`.
     """
 
     model: str
@@ -69,6 +67,8 @@ class TrialSpec:
     repetition: int
     data_seed: int
     model_seed: int
+    manifests: dict[str, str] = field(default_factory=dict)
+    learning_rate: Literal["options", "find"] = "options"
     changes: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     precision: str = "auto"
@@ -76,13 +76,66 @@ class TrialSpec:
     lpips_weights: str | None = None
     lpips_status: str = ""
     showcase: int = 8
-    throughput: bool = True
+
+    module: ClassVar[str] = "zoo_benchmark.trial"
 
     def write(self, path: Path) -> None:
         """Writes it as JSON, atomically."""
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1))
+        _write(self, path)
 
     @classmethod
     def read(cls, path: Path) -> TrialSpec:
         """Reads what `write` wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class TimingSpec:
+    """The timing of one finished cell: how fast its model predicts on this hardware.
+
+    Attributes:
+        model: the colorizer's name.
+        label: the row it belongs to.
+        repetition: 0, 1, …
+        weights: the cell's weights.
+        dataset: where the grey test images come from.
+        size: their side in pixels.
+        device: `auto`, `cpu`, `cuda` or `mps`; beside a GPU the CPU is timed, too.
+        precision: `auto`, `fp32` or `bf16`.
+    """
+
+    model: str
+    label: str
+    repetition: int
+    weights: str
+    dataset: str
+    size: int
+    device: str = "auto"
+    precision: str = "auto"
+
+    module: ClassVar[str] = "zoo_benchmark.timing"
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, atomically."""
+        _write(self, path)
+
+    @classmethod
+    def read(cls, path: Path) -> TimingSpec:
+        """Reads what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+Spec = TrialSpec | TimingSpec
+
+
+def _write(spec: Spec, path: Path) -> None:
+    write_text(path, json.dumps(dataclasses.asdict(spec), indent=1))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None where there is none, or not a whole one."""
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return loaded

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.errors import DataError, InputError
 from zoo.image_cache import file_tiles, scan_files
-from zoo.photos import IMAGE_SUFFIXES, find_images, read_size
+from zoo.photos import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
 
 TEST_SHARE = 0.1
 """Of an undivided folder's files that go to the test split."""
@@ -37,6 +37,8 @@ class Folder(Dataset):
         source="a folder on this machine",
         native_size=64,
         argument="PATH",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
 
     def __init__(self, argument: str = "") -> None:

@@ -96,6 +96,8 @@ class Photos(Dataset):
         licence="public domain, CC0 and CC BY 2.0; one without (see zoo_datasets/photos.json)",
         source="scikit-image and scikit-learn, as installed",
         native_size=64,
+        crop="tiles",
+        resize="none",
     )
     showcase_side = 128
 

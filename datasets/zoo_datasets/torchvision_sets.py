@@ -18,7 +18,7 @@ from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Ar
 from zoo.errors import DataError
 from zoo.files import cache_folder
 from zoo.image_cache import cached_tiles
-from zoo.photos import square_tile
+from zoo.photos import RESIZE_KERNEL, SQUARE_CROP, square_tile
 from zoo_datasets.downloading import FAILURES, downloading
 from zoo_datasets.folder import TEST_SHARE, tiles_of_files
 
@@ -121,6 +121,8 @@ class CIFAR10(_ArraySet):
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         native_size=32,
         download="170 MB",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "CIFAR10"
 
@@ -144,6 +146,8 @@ class CIFAR100(CIFAR10):
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         native_size=32,
         download="169 MB",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "CIFAR100"
 
@@ -158,6 +162,8 @@ class STL10(_ArraySet):
         source="https://cs.stanford.edu/~acoates/stl10/",
         native_size=64,
         download="2.6 GB",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "STL10"
 
@@ -205,6 +211,8 @@ class Imagenette(_FileSet):
         licence="Apache-2.0 for the selection; the images under ImageNet's terms",
         source="https://github.com/fastai/imagenette",
         download="340 MB",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "Imagenette"
 
@@ -229,6 +237,8 @@ class SUN397(_FileSet):
         licence=_RESEARCH,
         source="https://vision.princeton.edu/projects/2010/SUN/",
         download="37 GB",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "SUN397"
 
@@ -253,6 +263,8 @@ class Places365(_FileSet):
         licence=_RESEARCH,
         source="http://places2.csail.mit.edu/",
         download="24 GB for training, 0.5 GB for tests; decoded tiles of 64 px take 28 GB more",
+        crop=SQUARE_CROP,
+        resize=RESIZE_KERNEL,
     )
     _class = "Places365"
 

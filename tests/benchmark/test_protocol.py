@@ -1,11 +1,203 @@
-"""What is held fixed: seeds and the rules of a comparison."""
+"""What is held fixed: protocols as files, departures from them, and seeds."""
+
+from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import json
+import tomllib
+from pathlib import Path
 
-from zoo_benchmark.protocol import QUICK, seeds_of
+import pytest
+
+from zoo import registry
+from zoo.errors import InputError, UnknownNameError
+from zoo_benchmark import protocol as protocols
+from zoo_benchmark.protocol import (
+    DEFAULT,
+    DIGESTS,
+    FOLDER,
+    ProtocolError,
+    find_protocol,
+    names,
+    read_protocol,
+    seeds_of,
+)
+from zoo_benchmark.references import CEILINGS
+from zoo_benchmark.settings import BenchSettings, check_preparation, choose_protocol
 
 MODELS = ["grey", "zhang", "a_stranger's"]
+PROMISED = {"quick@1", "quick-steps@1", "cifar10@1", "tiny@1", "photos256@1", "sun397@1"}
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stranger's protocol, and a cache of its own to remember it in."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    text = (FOLDER / "tiny@1.toml").read_text().replace('name = "tiny"', 'name = "mine"')
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_promised_protocols_are_there() -> None:
+    assert set(names()) >= PROMISED
+    assert DEFAULT in names()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_protocol_can_be_kept_by_this_zoo(name: str) -> None:
+    protocol = find_protocol(name)
+    assert protocol.id == name
+    info = registry.dataset_class(protocol.dataset).info
+    assert (info.crop, info.resize) == (protocol.crop, protocol.resize)
+    for metric, version in protocol.metrics.items():
+        assert registry.metric_class(metric).info.version == version
+    assert all(registry.colorizer_class(floor).info.floor for floor in protocol.floors)
+    assert set(protocol.ceilings) <= set(CEILINGS)
+
+
+def test_digests_are_those_of_the_files() -> None:
+    """Raise a protocol's version when this fails, and record the digest of the new file."""
+    found = {}
+    for file in FOLDER.glob("*.toml"):
+        content = tomllib.loads(file.read_text())
+        defaults = {"manifests": {}, "expected": {}, "learning_rate": "options", "note": ""}
+        text = json.dumps({**defaults, **content}, sort_keys=True)
+        found[file.stem] = hashlib.sha256(text.encode()).hexdigest()
+    assert json.loads(DIGESTS.read_text()) == found
+
+
+def test_quick_describes_the_embedded_photographs() -> None:
+    quick = find_protocol("quick@1")
+    assert (quick.dataset, quick.size, quick.preset) == ("photos", 64, "small")
+    assert (quick.budget, quick.seeds) == ("20s", 1)
+    assert "not a ranking" in quick.note
+    dataset = registry.open_dataset("photos")
+    check_preparation(quick, dataset)
+    for split in ("train", "test"):
+        assert dataset.load(split, 64).manifest_hash() == quick.manifests[split]
+
+
+def test_quick_steps_is_quick_with_steps() -> None:
+    quick, steps = find_protocol("quick@1"), find_protocol("quick-steps@1")
+    assert [d.partition("=")[0] for d in quick.departures(steps)] == ["budget"]
+    assert steps.budget.endswith("steps")
+    assert steps.manifests == quick.manifests
+
+
+def test_a_packaged_protocol_that_was_edited_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in (FOLDER / "quick@1.toml", DIGESTS):
+        (tmp_path / file.name).write_text(file.read_text().replace('"20s"', '"21s"'))
+    monkeypatch.setattr(protocols, "FOLDER", tmp_path)
+    monkeypatch.setattr(protocols, "DIGESTS", tmp_path / DIGESTS.name)
+    with pytest.raises(ProtocolError, match=r"quick@1 .* was changed and kept its version"):
+        find_protocol("quick@1")
+
+
+def test_comments_and_layout_are_no_change(written: Path) -> None:
+    before = find_protocol(str(written))
+    written.write_text("# a word on it\n\n" + written.read_text())
+    assert find_protocol(str(written)) == before
+
+
+def test_a_changed_file_needs_another_version(written: Path) -> None:
+    find_protocol(str(written))
+    text = written.read_text()
+    written.write_text(text.replace('"5min"', '"6min"'))
+    with pytest.raises(ProtocolError, match=r"mine@1 .* in budget; write version = 2"):
+        find_protocol(str(written))
+    written.write_text(text.replace('"5min"', '"6min"').replace("version = 1", "version = 2"))
+    assert find_protocol(str(written)).id == "mine@2"
+
+
+def test_a_file_cannot_borrow_a_packaged_name(written: Path) -> None:
+    text = written.read_text().replace('"mine"', '"tiny"')
+    written.write_text(text)
+    assert find_protocol(str(written)).id == "tiny@1"
+    written.write_text(text.replace("seeds = 3", "seeds = 1"))
+    with pytest.raises(ProtocolError, match=r"differs from the tiny@1 known here in seeds"):
+        find_protocol(str(written))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("size = 64", 'size = "64"', "size = '64' is not a whole number"),
+        ("size = 64", "size = 16", "--size 16 is too small"),
+        ("size = 64", "", "lacks size"),
+        ("size = 64", "size = 64\nsizes = 3", "unknown field 'sizes': did you mean 'size'"),
+        ('"5min"', '"5 minutes"', "cannot read the budget '5 minutes'"),
+        ('"small"', '"tiny"', "unknown preset 'tiny'"),
+        ("seeds = 3", "seeds = 0", "--seeds must be at least 1"),
+        ("[metrics]", "[metrics", "cannot read the protocol"),
+    ],
+)
+def test_what_cannot_be_read_is_named(written: Path, old: str, new: str, message: str) -> None:
+    written.write_text(written.read_text().replace(old, new, 1))
+    with pytest.raises(ProtocolError) as caught:
+        find_protocol(str(written))
+    assert message in str(caught.value)
+    assert str(written) in str(caught.value)
+
+
+def test_an_unknown_protocol_offers_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown protocol 'quick': did you mean"):
+        find_protocol("quick")
+
+
+def test_departures_are_named() -> None:
+    quick = find_protocol("quick@1")
+    assert quick.departures(quick) == []
+    other = dataclasses.replace(quick, size=32, budget="5s", note="another note")
+    assert quick.departures(other) == ["size=32", "budget=5s"]
+    fewer = dataclasses.replace(quick, metrics={"psnr": 1}, floors=())
+    assert len(quick.departures(fewer)) == 2
+
+
+def test_naming_the_folder_of_an_open_protocol_is_no_departure(tmp_path: Path) -> None:
+    named, in_force = choose_protocol(
+        BenchSettings(models="all", protocol="tiny@1", dataset=f"folder:{tmp_path}")
+    )
+    assert named.departures(in_force) == []
+    named, in_force = choose_protocol(BenchSettings(models="all", dataset=f"folder:{tmp_path}"))
+    assert named.departures(in_force) == [f"dataset=folder:{tmp_path}"]
+    # What quick@1 says of the embedded photographs does not speak of these.
+    assert (in_force.note, in_force.manifests, in_force.expected) == ("", {}, {})
+    assert in_force.crop == registry.dataset_class("folder").info.crop
+
+
+def test_a_protocol_of_another_crop_is_refused() -> None:
+    quick = find_protocol("quick@1")
+    with pytest.raises(ProtocolError, match="wants crop = 'centre square'"):
+        check_preparation(
+            dataclasses.replace(quick, crop="centre square"), registry.open_dataset("photos")
+        )
+
+
+def test_a_metric_of_another_version_is_refused(written: Path) -> None:
+    written.write_text(written.read_text().replace("psnr = 1", "psnr = 2"))
+    with pytest.raises(ProtocolError, match="wants version 2 of the metric 'psnr'"):
+        choose_protocol(BenchSettings(models="all", protocol=str(written)))
+
+
+def test_read_protocol_is_what_the_file_says() -> None:
+    file = FOLDER / "cifar10@1.toml"
+    content = tomllib.loads(file.read_text())
+    protocol = read_protocol(file)
+    for name, value in content.items():
+        stored = getattr(protocol, name)
+        assert (list(stored) if isinstance(stored, tuple) else stored) == value
+
+
+def test_impossible_rules_are_refused_wherever_they_come_from() -> None:
+    with pytest.raises(InputError, match="--seeds must be at least 1"):
+        choose_protocol(BenchSettings(models="all", seeds=0))
+    with pytest.raises(InputError, match="unknown learning rate 'serch'"):
+        choose_protocol(BenchSettings(models="all", learning_rate="serch"))
 
 
 def test_every_model_gets_the_same_data_and_luck_of_its_own() -> None:
@@ -31,15 +223,3 @@ def test_seeds_fit_torch_and_stay_the_same_for_ever() -> None:
 def test_negative_and_large_base_seeds_are_seeds() -> None:
     for base in (-1, 2**80):
         assert all(0 <= seed < 2**63 for seed in seeds_of(base, "quick@1", 0, "grey"))
-
-
-def test_departures_are_named() -> None:
-    assert QUICK.departures(QUICK) == []
-    other = dataclasses.replace(QUICK, size=32, budget="5s", note="another note")
-    assert QUICK.departures(other) == ["size=32", "budget=5s"]
-
-
-def test_the_default_comparison_says_what_it_is_not() -> None:
-    assert (QUICK.dataset, QUICK.size, QUICK.preset) == ("photos", 64, "small")
-    assert (QUICK.budget, QUICK.seeds) == ("20s", 1)
-    assert "not a ranking" in QUICK.note

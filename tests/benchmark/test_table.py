@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
 from zoo.cli.main import make_console
-from zoo_benchmark.report.leaderboard import leaderboard_table
+from zoo_benchmark.report.leaderboard import LEADERBOARD_COLUMNS
 from zoo_benchmark.report.table import leaderboard_to_rich
-from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.statistics import Statistics, analyse
 
 LONG = "a_stranger[red]_with_a_very_long_name:learning_rate=0.00031,temperature=0.25,width=0.125"
 REASON = "RuntimeError: " + "the sky is falling " * 12
 
 
 def board() -> pd.DataFrame:
-    labels = ["floor", LONG, "fails"]
-    requests = [ModelRequest(label, {}, label) for label in labels]
-    specs = [{"label": label, "preset": "small", "budget": "2steps"} for label in labels]
-    training = {"stop_reason": "budget"}
-    done = {"status": "ok", "error": "", "params": 7, "training": training}
-    results: list[dict[str, Any]] = [{"spec": spec, **done} for spec in specs]
-    results[2] |= {"status": "failed", "error": REASON.strip()}
-    rows = [(label, 0, "i", m, v) for label in labels[:2] for m, v in VALUES.items()]
-    scores = pd.DataFrame(rows, columns=["model", "seed", "image", "metric", "value"])
-    return leaderboard_table(requests, results, scores)
+    rows = [{"model": label, "status": "ok", "params": 7, **VALUES} for label in ("floor", LONG)]
+    rows.append({"model": "fails", "status": REASON.strip()})
+    return pd.DataFrame(rows).reindex(columns=[*LEADERBOARD_COLUMNS, "stranger's"])
+
+
+def analysed(seeds: int = 1) -> Statistics:
+    """Of two models whose PSNR is alike and whose LPIPS is not."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for image, seed in itertools.product(range(60), range(seeds)):
+        psnr = 20 + generator.normal()
+        for model, lpips in (("floor", 0.25), (LONG, 0.3)):
+            noise = 0.01 * generator.normal(size=2)
+            rows.append((model, seed, f"i{image}", "psnr", psnr + noise[0]))
+            rows.append((model, seed, f"i{image}", "lpips", lpips + noise[1]))
+    columns = ["model", "seed", "image", "metric", "value"]
+    return analyse(pd.DataFrame(rows, columns=columns), {"psnr": "higher", "lpips": "lower"})
 
 
 VALUES = {
@@ -86,3 +95,47 @@ def test_the_command_prints_the_whole_of_it(finished: Any) -> None:
     notes = [line for line in lines if line.startswith("•")]
     assert any("not a ranking" in note for note in notes)
     assert any("departs from quick@1 in budget=2steps" in note for note in notes)
+
+
+def _lines(**keywords: Any) -> dict[str, str]:
+    console = make_console(file=io.StringIO())
+    console.print(leaderboard_to_rich(keywords.pop("of", board()), ["floor"], 10_000, **keywords))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    return {line.split()[0]: line for line in lines if line.strip()}
+
+
+def test_intervals_stand_beside_their_means() -> None:
+    statistics = analysed()
+    lines = _lines(statistics=statistics)
+    row = statistics.intervals.set_index(["model", "metric"]).loc[("floor", "lpips")]
+    assert f"0.2500 ±{(row['high'] - row['low']) / 2:.4f}" in lines["floor"]
+    assert "±" not in lines["fails"]
+    assert "95 %" in lines["±:"]
+    assert "≈" not in "".join(lines.values())  # LPIPS ranks, and tells them apart
+
+
+def test_what_cannot_be_told_from_the_row_above_is_marked() -> None:
+    without = board().assign(lpips=np.nan)  # then PSNR ranks
+    lines = _lines(of=without, statistics=analysed())
+    assert "≈20.12 ±" in lines[LONG]
+    assert "≈" not in lines["floor"]
+    assert "≈: cannot be told from the row above" in lines["±:"]
+
+
+def test_the_spread_over_seeds_has_its_own_column() -> None:
+    assert "seeds s" not in "".join(_lines(statistics=analysed()).values())
+    statistics = analysed(seeds=3)
+    spread = statistics.intervals.set_index(["model", "metric"]).loc[(LONG, "lpips"), "seed_std"]
+    lines = _lines(statistics=statistics)
+    assert f" {spread:.4f} " in lines[LONG]
+    assert "standard deviation over seeds" in lines["±:"]
+
+
+def test_ceilings_stand_below_the_models() -> None:
+    ceilings = pd.DataFrame([{"model": "313 bins", "psnr": 35.25}])
+    console = make_console(file=io.StringIO())
+    console.print(leaderboard_to_rich(board(), ["floor"], 10_000, ceilings=ceilings))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.index("fails") < text.index("313 bins (ceiling)") < text.index("35.25")

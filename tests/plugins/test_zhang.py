@@ -12,7 +12,7 @@ import zoo
 from zoo.bins import bin_centres
 from zoo.errors import OptionError
 from zoo.registry import colorizer_class
-from zoo_plugins.zhang.encoding import annealed_mean
+from zoo.soft_encoding import annealed_mean
 from zoo_plugins.zhang.network import ZhangNet
 
 CENTRES = bin_centres().double().numpy()

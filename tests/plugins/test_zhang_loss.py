@@ -18,7 +18,7 @@ from zoo.bins import bin_centres
 from zoo.errors import OptionError
 from zoo.lab import rgb_to_lab
 from zoo.registry import colorizer_class
-from zoo_plugins.zhang.encoding import SoftEncoding, candidate_table
+from zoo.soft_encoding import SoftEncoding, candidate_table
 from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The command `zoo`: `list`, `info`, `datasets`, `bench` and `colorize`."""
+"""The command `zoo`: what can be typed; each command's work is in a module of its own."""
 
 from __future__ import annotations
 
@@ -81,33 +81,57 @@ def info(
 
 
 @app.command()
+def protocols(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, or a file: shows all that it fixes.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the named rules of comparison: what zoo bench --protocol takes."""
+    from zoo.cli.bench import show_protocols
+
+    show_protocols(name, as_json=as_json)
+
+
+@app.command()
 def bench(
     models: Annotated[
         str,
         typer.Option(help="all, or NAME[:opt=value][,opt=value][,NAME…]."),
     ] = "all",
+    protocol: Annotated[
+        str, typer.Option(help="The rules, a name or a TOML file; see zoo protocols.")
+    ] = "quick@1",
     dataset: Annotated[
         str | None, typer.Option(help="photos, cifar10, folder:PATH, …; see zoo datasets.")
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Per model: 20s, 10min, 500steps, 50kimages, 2PFLOP. [default: 20s]"),
+        typer.Option(help="Per model: 20s, 10min, 500steps, 50kimages, 2PFLOP."),
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images in pixels. [default: the dataset's]")
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    preset: Annotated[str | None, typer.Option(help="small or paper.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The base of all seeds.")] = None,
+    learning_rate: Annotated[
+        str | None,
+        typer.Option("--lr", help="options, or find: each searches its own in its budget."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="small or paper. [default: small]")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions. [default: 1]")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="NAME[,NAME…]. [default: the protocol's]")
+    ] = None,
+    references: Annotated[
+        bool,
+        typer.Option("--references/--no-references", help="Frame the table: floors and ceilings."),
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results. [default: runs/<time>]")
+        Path | None,
+        typer.Option(help="Folder for the results; one of before goes on. [default: runs/<time>]"),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.option=value; may be repeated.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="NAME[,NAME…]. [default: all usual ones]")
     ] = None,
     lpips_weights: Annotated[
         Path | None,
@@ -121,30 +145,38 @@ def bench(
         float | None,
         typer.Option(help="Seconds after which a model counts as hanging."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The base of all seeds.")] = 0,
     throughput: Annotated[
         bool, typer.Option("--throughput/--no-throughput", help="Time prediction, too.")
     ] = True,
+    jobs: Annotated[int, typer.Option(help="Models trained side by side.")] = 1,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray[=ADDRESS]: a cluster (extra: ray).")
+    ] = "local",
+    force: Annotated[
+        list[str] | None,
+        typer.Option(help="A model to train again although it is finished; may be repeated."),
+    ] = None,
+    collect_only: Annotated[
+        bool, typer.Option("--collect-only", help="Train nothing: the table of what is finished.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train colorizers under equal budgets and compare them."""
-    import json
-
-    from zoo.errors import OptionError
-
-    if preset not in (None, "small", "paper"):
-        raise OptionError(f"unknown preset {preset!r}; type --preset small or --preset paper")
-    from zoo_benchmark.bench import run_bench, show
+    from zoo.cli.bench import bench_command
     from zoo_benchmark.settings import BenchSettings
 
-    comparison = run_bench(
+    code = bench_command(
         BenchSettings(
             models=models,
+            protocol=protocol,
             dataset=dataset,
             budget=budget,
             size=size,
-            preset=preset,  # type: ignore[arg-type]
+            preset=preset,
             seeds=seeds,
+            seed=seed,
+            learning_rate=learning_rate,
+            references=references,
             device=device,
             precision=precision,
             out=out,
@@ -152,29 +184,32 @@ def bench(
             metrics=metrics,
             lpips_weights=lpips_weights,
             timeout=timeout,
-            seed=seed,
             throughput=throughput,
+            jobs=jobs,
+            executor=executor,
+            force=force or (),
+            collect_only=collect_only,
+            command=("zoo", *sys.argv[1:]),
         ),
-        make_console(stderr=True),
+        as_json=as_json,
     )
-    if as_json:
-        rows = json.loads(comparison.board.to_json(orient="records"))
-        summary = {
-            "out": str(comparison.out),
-            "title": comparison.title,
-            "notes": comparison.notes,
-            "rows": rows,
-        }
-        typer.echo(json.dumps(summary, indent=1))
-    else:
-        show(comparison, make_console())
-    for label, reason in comparison.failures:
-        typer.echo(f"error: {label} failed: {reason}", err=True)
-    if comparison.interrupted:
-        typer.echo("interrupted: the table holds what was finished", err=True)
-        raise typer.Exit(130)
-    if comparison.failures:
-        raise typer.Exit(1)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run of zoo bench.")],
+    at: Annotated[
+        str | None,
+        typer.Option(help="The table as it stood earlier: 10s, 100steps, 5kimages, 1TFLOP."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw the tables, pictures and report.html of a run anew."""
+    from zoo.cli.bench import report_command
+
+    report_command(run, at, as_json=as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""From trial results to `leaderboard.csv`, `scores.csv` and `runs.csv`."""
+"""From a run's cells to `leaderboard.csv` and `runs.csv`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 
 from zoo.files import atomic_path
 from zoo_benchmark.metrics.fidelity import pooled_psnr
-from zoo_benchmark.requests import ModelRequest
-from zoo_benchmark.trial_spec import SCORES
+from zoo_benchmark.run_folder import Cell, Run
+from zoo_benchmark.trial_spec import OK
 
 LEADERBOARD_COLUMNS = [
     "model",
@@ -40,70 +40,68 @@ LEADERBOARD_COLUMNS = [
 ]
 _L_COPIED_COLUMNS = ["psnr_l_copied", "lpips_l_copied"]
 _COSTS = ("seconds", "steps", "images", "flops")
-
-Result = dict[str, Any]
-
-
-def scores_table(cells: Sequence[tuple[Result, Path]]) -> pd.DataFrame:
-    """All scores in long form: model, seed, image, metric, value."""
-    frames = []
-    for result, folder in cells:
-        if result["status"] == "ok":
-            frame = pd.read_csv(folder / SCORES)
-            frame.insert(0, "model", result["spec"]["label"])
-            frame.insert(1, "seed", result["spec"]["repetition"])
-            frames.append(frame)
-    if not frames:
-        return pd.DataFrame(columns=["model", "seed", "image", "metric", "value"])
-    return pd.concat(frames, ignore_index=True)
+_RECORDED = (
+    "images_available",
+    "images_seen",
+    "batch_size",
+    "precision",
+    "overshoot",
+    "longest_step_seconds",
+    "evaluation_seconds",
+    "learning_rate",
+    "learning_rate_found",
+)
 
 
-def runs_table(results: Sequence[Result]) -> pd.DataFrame:
+def runs_table(run: Run) -> pd.DataFrame:
     """A row per cell: options, costs, speed, status, error and the environment."""
-    rows = []
-    for result in results:
-        spec, training = result["spec"], result.get("training", {})
-        row: dict[str, Any] = {
-            "model": spec["label"],
-            "colorizer": spec["model"],
-            "seed": spec["repetition"],
-            "preset": spec["preset"],
-            "status": result["status"],
-            "error": result["error"],
-            "options": json.dumps(result.get("options", spec["changes"])),
-            "dataset": spec["dataset"],
-            "size": spec["size"],
-            "budget": spec["budget"],
-            "stop_reason": training.get("stop_reason"),
-            "data_seed": spec["data_seed"],
-            "model_seed": spec["model_seed"],
-        }
-        row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in _COSTS}
-        row |= {
-            name: training.get(name)
-            for name in ("images_available", "images_seen", "batch_size", "precision")
-        }
-        row |= {
-            name: result.get(name) for name in ("params", "train_images_per_s", "peak_memory_mb")
-        }
-        for speed in result.get("throughput", []):
-            row |= {f"{k}_{speed['device']}": v for k, v in speed.items() if k != "device"}
-        row |= {f"env_{name}": v for name, v in result.get("environment", {}).items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_run_row(cell) for cell in run.cells])
 
 
-def leaderboard_table(
-    requests: Sequence[ModelRequest], results: Sequence[Result], scores: pd.DataFrame
-) -> pd.DataFrame:
-    """Exactly one row per requested model, the best LPIPS (else PSNR) first, failures last."""
+def _run_row(cell: Cell) -> dict[str, Any]:
+    result = cell.result
+    spec, training = result.get("spec", {}), result.get("training", {})
+    row: dict[str, Any] = {
+        "model": cell.label,
+        "colorizer": cell.model,
+        "seed": cell.repetition,
+        "key": cell.key,
+        "status": result["status"],
+        "error": result["error"],
+        "options": json.dumps(result.get("options", spec.get("changes"))),
+    }
+    row |= {
+        name: spec.get(name)
+        for name in ("preset", "dataset", "size", "budget", "data_seed", "model_seed")
+    }
+    row["stop_reason"] = training.get("stop_reason")
+    row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in _COSTS}
+    row |= {name: training.get(name) for name in _RECORDED}
+    row |= {name: result.get(name) for name in ("params", "train_images_per_s", "peak_memory_mb")}
+    for speed in cell.timing:
+        flat = {k: v for k, v in speed.items() if k not in ("device", "control")}
+        flat |= {f"control_{k}": v for k, v in speed.get("control", {}).items()}
+        row |= {f"{k}_{speed['device']}": v for k, v in flat.items()}
+    row |= {f"control_{name}": v for name, v in result.get("control", {}).items()}
+    row |= {f"env_{name}": v for name, v in result.get("environment", {}).items()}
+    return row
+
+
+def leaderboard_table(run: Run) -> pd.DataFrame:
+    """Exactly one row per requested model, the best LPIPS (else PSNR) first, failures last.
+
+    Rows of other programs (`zoo score --add-to`) are among them. A row's speed is the mean
+    over its repetitions, and empty where these ran on unlike hardware.
+    """
+    external = {each.name for each in run.externals}
     rows = [
         _row(
-            request,
-            [r for r in results if r["spec"]["label"] == request.label],
-            scores[scores["model"] == request.label],
+            label,
+            [cell for cell in run.cells if cell.label == label],
+            run.scores[run.scores["model"] == label],
+            external=label in external,
         )
-        for request in requests
+        for label in run.labels
     ]
     extra = [c for row in rows for c in row if c not in LEADERBOARD_COLUMNS]
     ordered_extra = [c for c in _L_COPIED_COLUMNS if c in extra]
@@ -111,27 +109,36 @@ def leaderboard_table(
     board = pd.DataFrame(rows).reindex(columns=LEADERBOARD_COLUMNS + ordered_extra)
     # Whole numbers stay whole beside a row that has none.
     board["params"] = board["params"].astype("Int64")
-    failed = board["status"] != "ok"
-    by = "lpips" if board["lpips"].notna().any() else "psnr"
+    failed = board["status"] != OK
+    by = ranking_metric(board)
     order = board.assign(_failed=failed, _key=board[by] if by == "lpips" else -board[by])
     index = order.sort_values(["_failed", "_key"], kind="stable").index
     return board.loc[index].reset_index(drop=True)
 
 
-def _row(request: ModelRequest, results: Sequence[Result], scores: pd.DataFrame) -> dict[str, Any]:
-    done = [r for r in results if r["status"] == "ok"]
-    failures = [r["error"] for r in results if r["status"] != "ok"]
+def ranking_metric(board: pd.DataFrame) -> str:
+    """What a leaderboard is ordered by: LPIPS where it was scored, else PSNR."""
+    return "lpips" if board["lpips"].notna().any() else "psnr"
+
+
+def _row(
+    label: str, cells: Sequence[Cell], scores: pd.DataFrame, *, external: bool
+) -> dict[str, Any]:
+    done = [cell for cell in cells if cell.ok]
+    reasons = [cell.result["error"] for cell in cells if not cell.ok]
+    results = [cell.result for cell in done]
+    spec = results[0]["spec"] if results else {}
     row: dict[str, Any] = {
-        "model": request.label,
-        "preset": results[0]["spec"]["preset"] if results else None,
-        "seeds": len(done),
-        "params": done[0]["params"] if done else None,
-        "budget": results[0]["spec"]["budget"] if results else None,
-        "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in done})) or None,
-        "status": "ok" if results and not failures else "; ".join(dict.fromkeys(failures)),
+        "model": label,
+        "preset": spec.get("preset"),
+        "seeds": len(done) or None,
+        "params": results[0]["params"] if results else None,
+        "budget": spec.get("budget"),
+        "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in results})) or None,
+        "status": "; ".join(dict.fromkeys(reasons)) or OK,
     }
-    if not results:
-        row["status"] = "not run"
+    if external:
+        row["stop_reason"] = "external"
     # First over the images of a seed, then over seeds.
     per_seed = scores.groupby(["metric", "seed"])["value"].mean()
     row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
@@ -139,11 +146,12 @@ def _row(request: ModelRequest, results: Sequence[Result], scores: pd.DataFrame)
         values = scores.loc[scores["metric"] == "psnr", "value"]
         row["psnr_pooled"] = pooled_psnr(values.to_numpy())
     for name in ("train_images_per_s", "peak_memory_mb"):
-        row[name] = _mean([r.get(name) for r in done])
+        row[name] = _mean([r.get(name) for r in results])
     for device in ("cpu", "cuda"):
-        speeds = [s for r in done for s in r.get("throughput", []) if s["device"] == device]
-        row[f"predict_images_per_s_{device}"] = _mean([s["images_per_s"] for s in speeds])
-        row[f"latency_ms_{device}"] = _mean([s["latency_ms"] for s in speeds])
+        speeds = [s for cell in done for s in cell.timing if s["device"] == device]
+        alike = len({s["hardware"] for s in speeds}) == 1
+        for column, name in (("predict_images_per_s", "images_per_s"), ("latency_ms",) * 2):
+            row[f"{column}_{device}"] = _mean([s[name] for s in speeds]) if alike else None
     return row
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from zoo_benchmark.report.leaderboard import LEADERBOARD_COLUMNS
+from zoo_benchmark.report.leaderboard import LEADERBOARD_COLUMNS, ranking_metric
+from zoo_benchmark.statistics import Statistics, cannot_tell_apart
 
 # column, heading, format
 _COLUMNS = [
@@ -29,8 +32,13 @@ _COLUMNS = [
 ]
 
 
+_NOTHING = "–"
+# Shown with their interval, and those with the spread over seeds.
+_INTERVALS = ("psnr", "lpips", "colourfulness", "ssim")
+_SEED_SPREAD = ("psnr", "lpips")
 # Where a terminal is too narrow, these go first.
 _EXPENDABLE = (
+    "psnr_seed_std",
     "ciede2000",
     "auc",
     "ssim",
@@ -41,61 +49,150 @@ _EXPENDABLE = (
     "params",
     "predict_images_per_s_cuda",
     "predict_images_per_s_cpu",
+    "lpips_seed_std",
     "colourfulness",
 )
 _STATUS_WIDTH, _RULE = 12, 3
 
 
-def leaderboard_to_rich(board: pd.DataFrame, floors: Sequence[str], width: int = 10_000) -> Table:
+def leaderboard_to_rich(
+    board: pd.DataFrame,
+    floors: Sequence[str],
+    width: int = 10_000,
+    *,
+    statistics: Statistics | None = None,
+    ceilings: pd.DataFrame | None = None,
+) -> Table:
     """A rich table of a leaderboard; floors are dimmed and marked, failures say why.
 
-    Columns that do not fit into `width` are left to `leaderboard.csv`, and the caption says so.
+    With statistics, ± is half the 95 % interval over images, ≈ marks a row that cannot be told
+    from the row above it, and with several seeds their standard deviation has a column of its
+    own. Ceilings stand below a line. Columns that do not fit into `width` are left to
+    `leaderboard.csv`, and the caption says so.
+
+    Args:
+        board: a row per model, in the order of the ranking.
+        floors: models to be marked as references.
+        width: of the terminal, in characters.
+        statistics: of the same scores.
+        ceilings: a row per reference computed from the truth: model, and means of metrics.
     """
     names = [str(m) + (" (floor)" if m in floors else "") for m in board["model"]]
-    columns = _columns(board)
-    name_width = max([cell_len("model"), *map(cell_len, names)])
-    widths = {
-        column: max(cell_len(line) for text in (heading, *cells) for line in text.split("\n"))
-        for column, (heading, cells) in columns.items()
-    }
+    tops = _ceiling_names(ceilings)
+    columns = _columns(board, statistics, ceilings)
+    name_width = max([cell_len("model"), *map(cell_len, [*names, *tops])])
+    widths = {name: column.width for name, column in columns.items()}
     strangers = [column for column in columns if _is_extra(column)]
     hidden = []
-    for column in (*strangers, *_EXPENDABLE):
+    for name in (*strangers, *_EXPENDABLE):
         if name_width + sum(w + _RULE for w in widths.values()) + _RULE + _STATUS_WIDTH <= width:
             break
-        if widths.pop(column, None) is not None:
-            hidden.append(column)
+        if widths.pop(name, None) is not None:
+            hidden.append(name)
 
     table = Table(show_edge=False, pad_edge=False)
     fits = name_width + _RULE + _STATUS_WIDTH <= width
     table.add_column("model", no_wrap=fits, overflow="fold", min_width=name_width if fits else None)
-    for column, least in widths.items():
-        heading = columns[column][0]
+    for name, least in widths.items():
+        heading = columns[name].heading
         table.add_column(heading, justify="right", no_wrap=True, overflow="ignore", min_width=least)
     table.add_column("status", overflow="fold", min_width=2)
     for number, (name, status) in enumerate(zip(names, board["status"].map(str), strict=True)):
-        cells = [columns[column][1][number] for column in widths]
+        cells = [columns[column].cells[number] for column in widths]
         is_floor = board["model"].iloc[number] in floors
         style = "red" if status != "ok" else "dim" if is_floor else ""
-        table.add_row(escape(name), *cells, escape(status), style=style)
+        table.add_row(
+            escape(name), *cells, escape(status), style=style, end_section=number + 1 == len(names)
+        )
+    for number, name in enumerate(tops):
+        cells = [columns[column].tops[number] for column in widths]
+        table.add_row(escape(name), *cells, "", style="dim")
+    captions = _legend(board, statistics)
     if hidden:
-        table.caption = "in a wider terminal and in leaderboard.csv: " + ", ".join(hidden)
+        captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
+    if captions:
+        table.caption = "\n".join(captions)
         table.caption_justify = "left"
     return table
 
 
-def _columns(board: pd.DataFrame) -> dict[str, tuple[str, list[str]]]:
-    """Heading and cells of every column of which anything was measured."""
+@dataclass(frozen=True)
+class _Column:
+    """A heading, the cells of the models, and those of the ceilings."""
+
+    heading: str
+    cells: list[str]
+    tops: list[str]
+
+    @property
+    def width(self) -> int:
+        texts = (self.heading, *self.cells, *self.tops)
+        return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def _columns(
+    board: pd.DataFrame, statistics: Statistics | None, ceilings: pd.DataFrame | None
+) -> dict[str, _Column]:
+    """Every column of which anything was measured."""
     truth = board["colourfulness_truth"].dropna()
     columns = {}
     extra = [(c, c, "{:.4g}") for c in map(str, board.columns) if _is_extra(c)]
-    for column, heading, form in (*_COLUMNS, *extra):
-        if column in board and board[column].notna().any():
-            if column == "colourfulness" and len(truth):
-                heading += f" → {truth.iloc[0]:.1f}"
-            cells = [form.format(value) if pd.notna(value) else "–" for value in board[column]]
-            columns[column] = (heading, cells)
+    for name, heading, form in (*_COLUMNS, *extra):
+        if name not in board or not board[name].notna().any():
+            continue
+        if name == "colourfulness" and len(truth):
+            heading += f" → {truth.iloc[0]:.1f}"
+        cells = [form.format(value) if pd.notna(value) else _NOTHING for value in board[name]]
+        of_metric = _intervals(board, name, statistics)
+        if of_metric is not None:
+            halves = (of_metric["high"] - of_metric["low"]) / 2
+            cells = [
+                f"{cell} ±{form.format(half)}" if np.isfinite(half) else cell
+                for cell, half in zip(cells, halves, strict=True)
+            ]
+        if statistics is not None and name == ranking_metric(board):
+            alike = cannot_tell_apart(list(board["model"]), name, statistics.pairs)
+            cells = ["≈" * mark + cell for mark, cell in zip(alike, cells, strict=True)]
+        columns[name] = _Column(heading, cells, _ceiling_cells(ceilings, name, form))
+        if of_metric is not None and name in _SEED_SPREAD and of_metric["seed_std"].notna().any():
+            spread = [form.format(v) if pd.notna(v) else _NOTHING for v in of_metric["seed_std"]]
+            title = heading.split()[0] + "\nseeds s"
+            tops = [_NOTHING] * len(_ceiling_names(ceilings))
+            columns[f"{name}_seed_std"] = _Column(title, spread, tops)
     return columns
+
+
+def _intervals(
+    board: pd.DataFrame, metric: str, statistics: Statistics | None
+) -> pd.DataFrame | None:
+    """The intervals of a metric, a row per row of the board; None where there are none."""
+    if statistics is None or metric not in _INTERVALS:
+        return None
+    found = statistics.intervals[statistics.intervals["metric"] == metric].set_index("model")
+    return found.reindex(board["model"]) if len(found) else None
+
+
+def _legend(board: pd.DataFrame, statistics: Statistics | None) -> list[str]:
+    if statistics is None or not len(statistics.intervals):
+        return []
+    words = ["±: half the 95 % interval over images"]
+    if any(cannot_tell_apart(list(board["model"]), ranking_metric(board), statistics.pairs)):
+        words.append("≈: cannot be told from the row above")
+    if statistics.intervals["seed_std"].notna().any():
+        words.append("seeds s: standard deviation over seeds")
+    return ["; ".join(words)]
+
+
+def _ceiling_names(ceilings: pd.DataFrame | None) -> list[str]:
+    return [] if ceilings is None else [f"{name} (ceiling)" for name in ceilings.get("model", ())]
+
+
+def _ceiling_cells(ceilings: pd.DataFrame | None, column: str, form: str) -> list[str]:
+    if ceilings is None:
+        return []
+    if column not in ceilings:
+        return [_NOTHING] * len(ceilings)
+    return [form.format(value) if pd.notna(value) else _NOTHING for value in ceilings[column]]
 
 
 def _is_extra(column: str) -> bool:

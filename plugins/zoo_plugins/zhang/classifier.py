@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zoo.bins import BIN_COUNT
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.feed import Feed
-from zoo_plugins.zhang.encoding import SoftEncoding, SoftTarget, annealed_mean
+from zoo.soft_encoding import SoftEncoding, SoftTarget, annealed_mean
 from zoo_plugins.zhang.network import INPUT_MULTIPLE, OUTPUT_STRIDE, Initialisation, ZhangNet
 from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
 

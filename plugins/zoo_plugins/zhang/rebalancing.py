@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.bins import BIN_COUNT
-from zoo_plugins.zhang.encoding import SoftTarget
+from zoo.soft_encoding import SoftTarget
 
 
 def smoothed_prior(targets: Iterable[SoftTarget]) -> Tensor:

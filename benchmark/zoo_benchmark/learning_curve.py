@@ -1,0 +1,87 @@
+"""The learning curve of a trial: every metric at 1, 2, 4, … 100 % of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.budget import Cost
+from zoo.colorizer import Colorizer
+from zoo.dataset import ImageSet
+from zoo.feed import Feed
+from zoo.files import atomic_path
+from zoo.metric import Metric
+from zoo_benchmark import scoring
+
+SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Of the budget; the end is a point of its own."""
+
+CURVE_IMAGES = 48
+"""How many test images a point is measured on: the same ones for every model and point."""
+
+COLUMNS = ["share", "seconds", "steps", "images", "flops", "metric", "value"]
+
+
+def spread(images: ImageSet, count: int) -> ImageSet:
+    """Up to `count` images spread evenly over a set: the same ones whoever asks."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    return ImageSet(np.asarray(images.images[chosen]), [images.ids[i] for i in chosen])
+
+
+class LearningCurve:
+    """Scores the half-trained model on a fixed subset at given shares of the budget.
+
+    The budget's clock stands still meanwhile, and training goes on as if nothing had happened.
+
+    Args:
+        colorizer: what is being trained.
+        metrics: what to measure.
+        subset: the images.
+        pause: entered around each evaluation.
+    """
+
+    def __init__(
+        self,
+        colorizer: Colorizer,
+        metrics: Sequence[Metric],
+        subset: ImageSet,
+        pause: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._colorizer, self._metrics, self._subset = colorizer, metrics, subset
+        self._pause = pause
+        self._left = list(SHARES)
+        self._rows: list[dict[str, Any]] = []
+
+    def step(self, feed: Feed) -> None:
+        """Measures where training has just passed one of the shares."""
+        cost = feed.cost
+        share = feed.budget.spent(cost) / feed.budget.amount
+        # What a learning-rate search trains is thrown away.
+        searching = feed.rate_factor is not None
+        if searching or not self._left or share < self._left[0] or share >= 1:
+            return
+        while self._left and self._left[0] <= share:
+            self._left.pop(0)
+        with self._pause():
+            self._measure(share, cost)
+
+    def finish(self, cost: Cost) -> None:
+        """Measures the finished model."""
+        self._measure(1.0, cost)
+
+    def write(self, path: Path) -> None:
+        """Writes the curve in long form: a row per point and metric."""
+        with atomic_path(path) as partial:
+            pd.DataFrame(self._rows, columns=COLUMNS).to_csv(partial, index=False)
+
+    def _measure(self, share: float, cost: Cost) -> None:
+        scores, _ = scoring.score(self._colorizer, self._subset, self._metrics)
+        means = scores.groupby("metric", sort=False)["value"].mean()
+        point = {"share": share, **asdict(cost)}
+        self._rows += [{**point, "metric": name, "value": mean} for name, mean in means.items()]

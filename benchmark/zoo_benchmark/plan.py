@@ -1,0 +1,170 @@
+"""From a request to cells: what is to be trained and timed, and under which keys."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.budget import Budget
+from zoo_benchmark.protocol import Protocol, seeds_of
+from zoo_benchmark.settings import BenchSettings, CheckedModel
+from zoo_benchmark.store import Store, key_of, sources_digest
+from zoo_benchmark.trial_spec import WEIGHTS, TimingSpec, TrialSpec
+
+SHOWCASE_COUNT = 8
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell of the comparison.
+
+    Attributes:
+        spec: the trial that makes it.
+        key: its name in the store.
+        timing: the timing of its model, and the name of that in the store; None where speed
+            is not asked for.
+        floor: whether its row is a reference.
+        forced: whether it is made again although it is finished.
+    """
+
+    spec: TrialSpec
+    key: str
+    timing: tuple[TimingSpec, str] | None
+    floor: bool
+    forced: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in `run.json`."""
+        return {
+            "label": self.spec.label,
+            "model": self.spec.model,
+            "repetition": self.spec.repetition,
+            "key": self.key,
+            "timing": self.timing[1] if self.timing else None,
+            "floor": self.floor,
+        }
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """AlexNet's features for LPIPS: where they are, or why there are none."""
+
+    path: Path | None
+    status: str
+
+
+def plan_cells(
+    models: Sequence[CheckedModel],
+    protocol: Protocol,
+    settings: BenchSettings,
+    store: Store,
+    manifests: Mapping[str, str],
+    backbone: Backbone,
+    hardware_names: tuple[str, str],
+) -> list[PlannedCell]:
+    """All cells, the first repetition of every model first.
+
+    Args:
+        models: the rows.
+        protocol: the protocol in force.
+        settings: what else was asked for.
+        store: where finished cells are.
+        manifests: of the images of each split.
+        backbone: of LPIPS.
+        hardware_names: of the hardware that cells are trained on, and that they are timed on.
+            Part of a trial's key where the budget is in seconds, as other hardware does other
+            work in that time, and of every timing's.
+    """
+    cells = []
+    for repetition in range(protocol.seeds):
+        for model in models:
+            spec = _trial_spec(model, repetition, protocol, settings, manifests, backbone)
+            key = _key(model, spec, protocol, hardware_names[0])
+            request = model.request
+            timing = None
+            if settings.throughput:
+                timing = _timing(spec, key, settings, store, hardware_names[1])
+            forced = bool({request.name, request.label} & set(settings.force))
+            cells.append(PlannedCell(spec, key, timing, model.floor, forced))
+    return cells
+
+
+def _trial_spec(
+    model: CheckedModel,
+    repetition: int,
+    protocol: Protocol,
+    settings: BenchSettings,
+    manifests: Mapping[str, str],
+    backbone: Backbone,
+) -> TrialSpec:
+    request = model.request
+    data_seed, model_seed = seeds_of(protocol.seed, protocol.id, repetition, request.name)
+    return TrialSpec(
+        model=request.name,
+        label=request.label,
+        preset=protocol.preset,
+        changes=request.changes,
+        dataset=protocol.dataset,
+        size=protocol.size,
+        manifests=dict(manifests),
+        budget=protocol.budget,
+        learning_rate=protocol.learning_rate,
+        repetition=repetition,
+        data_seed=data_seed,
+        model_seed=model_seed,
+        device=settings.device,
+        precision=settings.precision,
+        metrics=list(protocol.metrics),
+        lpips_weights=str(backbone.path.resolve()) if backbone.path else None,
+        lpips_status=backbone.status,
+        showcase=SHOWCASE_COUNT,
+    )
+
+
+def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text: str) -> str:
+    name = f"{spec.model}-{spec.repetition}"
+    if model.colorizer is None:
+        # Nothing is known of a plugin that cannot be constructed; its cell is never taken again.
+        return key_of(name, {"once": uuid.uuid4().hex})
+    device = model.colorizer.device.type
+    facts: dict[str, Any] = {
+        "model": spec.model,
+        "options": asdict(model.colorizer.options),
+        "protocol": protocol.id,
+        "size": spec.size,
+        "budget": [Budget.parse(spec.budget).amount, Budget.parse(spec.budget).unit],
+        "learning_rate": spec.learning_rate,
+        "seeds": [spec.data_seed, spec.model_seed],
+        "manifests": spec.manifests,
+        "metrics": dict(protocol.metrics),
+        "lpips": spec.lpips_weights is not None,
+        "device": device,
+        "precision": model.colorizer.precision,
+        "torch": torch.__version__,
+        "sources": sources_digest(model.colorizer),
+    }
+    if Budget.parse(spec.budget).unit == "seconds":
+        facts["hardware"] = hardware_text
+    return key_of(name, facts)
+
+
+def _timing(
+    spec: TrialSpec, key: str, settings: BenchSettings, store: Store, hardware_text: str
+) -> tuple[TimingSpec, str]:
+    timing = TimingSpec(
+        model=spec.model,
+        label=spec.label,
+        repetition=spec.repetition,
+        weights=str(store.path(key).resolve() / WEIGHTS),
+        dataset=spec.dataset,
+        size=spec.size,
+        device=settings.device,
+        precision=settings.precision,
+    )
+    facts = {"cell": key, "hardware": hardware_text, "torch": torch.__version__}
+    return timing, key_of(f"{spec.model}-{spec.repetition}-timing", facts)

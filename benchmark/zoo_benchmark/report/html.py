@@ -1,0 +1,314 @@
+"""`report.html`: a run to look into, in one file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly.offline
+
+from zoo import registry
+from zoo.errors import PluginError, UnknownNameError
+from zoo.files import write_text
+from zoo_benchmark.report.leaderboard import ranking_metric
+from zoo_benchmark.report.markdown import write_markdown
+from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
+from zoo_benchmark.run_folder import Cell, Run
+from zoo_benchmark.statistics import Statistics, cannot_tell_apart
+
+_COSTS = ("seconds", "steps", "images", "flops")
+# Facts of a metric that is not installed any more.
+_UNKNOWN = {"title": "", "unit": "", "direction": "higher"}
+
+
+def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
+    """Writes `report.html`, `report.md` and, where pyarrow is installed, `scores.parquet`.
+
+    Args:
+        run: a run's folder.
+        board: its leaderboard, a row per model in the order of the ranking.
+        statistics: of its scores.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("zoo_benchmark.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    painted = {label: p for label in _order(board) if (p := _predictions(run, label)) is not None}
+    metrics = _metrics(run)
+    page = environment.get_template("report.html").render(
+        manifest=run.manifest,
+        protocol=run.protocol_id,
+        command=shlex.join(run.manifest["command"]),
+        metrics=metrics,
+        rows=_rows(run, board, statistics, metrics),
+        ceilings=_ceilings(run, metrics),
+        cards=[_card(cell) for cell in run.cells if cell.repetition == 0],
+        histograms=_histograms(run, painted),
+        environment=_environment(run),
+        error_scale=ERROR_SCALE,
+        data=_data(run, board, statistics, painted, metrics),
+        plotly=plotly.offline.get_plotlyjs(),
+    )
+    path = run.folder / "report.html"
+    write_text(path, page)
+    write_markdown(run, board, statistics)
+    _write_parquet(run)
+    return path
+
+
+def _write_parquet(run: Run) -> None:
+    try:
+        import pyarrow  # noqa: F401 - only whether it is there
+    except ImportError:
+        return
+    from zoo.files import atomic_path
+
+    with atomic_path(run.folder / "scores.parquet") as partial:
+        run.scores.to_parquet(partial, index=False)
+
+
+def _order(board: pd.DataFrame) -> list[str]:
+    return [str(label) for label in board["model"]]
+
+
+def _predictions(run: Run, label: str) -> Any:
+    for source in (*run.cells, *run.externals):
+        name = source.label if isinstance(source, Cell) else source.name
+        if name == label and (found := source.predictions()) is not None:
+            return found
+    return None
+
+
+def _metrics(run: Run) -> dict[str, dict[str, str]]:
+    """Title, unit and direction of each metric that was scored, in the protocol's order."""
+    found = {}
+    scored = set(run.scores["metric"].unique())
+    for name in run.manifest["metrics"]:
+        if name not in scored:
+            continue
+        try:
+            info = registry.metric_class(name).info
+            found[name] = {"title": info.title, "unit": info.unit, "direction": info.direction}
+        except (PluginError, UnknownNameError):
+            found[name] = {**_UNKNOWN, "title": name}
+    return found
+
+
+# ---- the table -------------------------------------------------------------------------------
+
+
+def _rows(
+    run: Run, board: pd.DataFrame, statistics: Statistics, metrics: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    labels = _order(board)
+    alike = cannot_tell_apart(labels, ranking_metric(board), statistics.pairs)
+    intervals = statistics.intervals.set_index(["model", "metric"])
+    external = {each.name for each in run.externals}
+    rows = []
+    for (_, row), label, mark in zip(board.iterrows(), labels, alike, strict=True):
+        cells = {}
+        for metric in metrics:
+            half, seeds = math.nan, math.nan
+            if (label, metric) in intervals.index:
+                interval = intervals.loc[(label, metric)]
+                half = (interval["high"] - interval["low"]) / 2
+                seeds = interval["seed_std"]
+            cells[metric] = {"value": _number(row.get(metric)), "half": _number(half)}
+            cells[metric] |= {"seeds": _number(seeds)}
+        numbers = {
+            name: _number(row.get(name))
+            for name in (
+                *("params", "train_images_per_s", "peak_memory_mb"),
+                *("predict_images_per_s_cpu", "predict_images_per_s_cuda"),
+            )
+        }
+        kind = "external" if label in external else ""
+        kind = "floor" if label in run.manifest["floors"] else kind
+        rows.append(
+            {
+                "label": label,
+                "kind": kind,
+                "alike": mark,
+                "status": str(row["status"]),
+                "metrics": cells,
+                **numbers,
+            }
+        )
+    return rows
+
+
+def _ceilings(run: Run, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    means = run.references.groupby(["model", "metric"], sort=False)["value"].mean()
+    names = list(dict.fromkeys(run.references["model"]))
+    return [
+        {"label": name, "metrics": {m: _number(means.get((name, m))) for m in metrics}}
+        for name in names
+    ]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None: JSON knows no others."""
+    if value is None or value is pd.NA:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+# ---- what the page's script draws ------------------------------------------------------------
+
+
+def _data(
+    run: Run,
+    board: pd.DataFrame,
+    statistics: Statistics,
+    painted: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> str:
+    ranking = ranking_metric(board)
+    content: dict[str, Any] = {
+        "labels": _order(board),
+        "floors": run.manifest["floors"],
+        "metrics": metrics,
+        "ranking": ranking if ranking in metrics else next(iter(metrics), None),
+        "intervals": _records(statistics.intervals),
+        "pairs": _records(statistics.pairs),
+        "speeds": _speeds(run),
+        "learning": _learning(run),
+        "losses": _losses(run),
+        "budget": run.manifest["protocol"]["budget"],
+        "pictures": None,
+    }
+    if run.truth is not None and painted and metrics:
+        gallery = make_gallery(
+            run.truth,
+            painted,
+            run.scores,
+            content["ranking"],
+            lower_is_better=metrics[content["ranking"]]["direction"] == "lower",
+        )
+        content["pictures"] = {**vars(gallery), "scores": _scores(run, gallery.ids, metrics)}
+        content["pictures"]["all"] = run.manifest["data"]["splits"]["test"]["count"]
+    # Inside a <script>, no text may close it.
+    return json.dumps(content, allow_nan=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    return found
+
+
+def _speeds(run: Run) -> list[dict[str, Any]]:
+    """A row per model and hardware: the mean over its repetitions there."""
+    rows = [
+        {"model": cell.label, "hardware": row["hardware"], "device": row["device"]}
+        | {"images_per_s": row["images_per_s"], "latency_ms": row["latency_ms"]}
+        for cell in run.cells
+        for row in cell.timing
+    ]
+    if not rows:
+        return []
+    table = pd.DataFrame(rows)
+    return _records(table.groupby(["model", "device", "hardware"], sort=False).mean().reset_index())
+
+
+def _learning(run: Run) -> list[dict[str, Any]]:
+    """A curve per model and metric, of the first finished repetition."""
+    curves = []
+    for cell in _first_cells(run):
+        learning = cell.learning()
+        for metric, part in learning.groupby("metric", sort=False):
+            curve = {name: [_number(v) for v in part[name]] for name in (*_COSTS, "value")}
+            curves.append({"model": cell.label, "metric": str(metric), **curve})
+    return curves
+
+
+def _losses(run: Run) -> list[dict[str, Any]]:
+    curves = []
+    for cell in _first_cells(run):
+        losses = cell.losses()
+        if len(losses):
+            # A few hundred points tell as much as a thousand.
+            part = losses.iloc[np.unique(np.linspace(0, len(losses) - 1, 200).astype(int))]
+            curve = {name: [_number(v) for v in part[name]] for name in (*_COSTS, "loss")}
+            curves.append({"model": cell.label, **curve})
+    return curves
+
+
+def _first_cells(run: Run) -> list[Cell]:
+    first: dict[str, Cell] = {}
+    for cell in run.cells:
+        if cell.ok:
+            first.setdefault(cell.label, cell)
+    return list(first.values())
+
+
+def _scores(run: Run, ids: list[str], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """{model: {metric: [value of each picture]}}, means over seeds."""
+    part = run.scores[run.scores["image"].isin(ids) & run.scores["metric"].isin(list(metrics))]
+    means = part.groupby(["model", "metric", "image"])["value"].mean()
+    found: dict[str, Any] = {}
+    for model, metric in dict.fromkeys(means.index.droplevel("image")):
+        by_image = means.loc[(model, metric)]
+        found.setdefault(str(model), {})[str(metric)] = [_number(by_image.get(i)) for i in ids]
+    return found
+
+
+# ---- cards, histograms, environment ----------------------------------------------------------
+
+
+def _card(cell: Cell) -> dict[str, Any]:
+    result = cell.result
+    training = result.get("training", {})
+    card: dict[str, Any] = {
+        "label": cell.label,
+        "status": result["status"],
+        "error": result["error"],
+        "log": "" if cell.ok else (result.get("traceback") or cell.log())[-20_000:],
+        "options": result.get("options", {}),
+        "training": training,
+        "costs": training.get("cost", {}),
+        "params": result.get("params"),
+        "memory": result.get("peak_memory_mb"),
+        "key": cell.key,
+        "unavailable": {
+            **result.get("metrics_unavailable", {}),
+            **result.get("metrics_broken", {}),
+        },
+    }
+    try:
+        card["info"] = registry.colorizer_class(cell.model).info
+    except (PluginError, UnknownNameError) as error:
+        card["info"], card["missing"] = None, str(error)
+    return card
+
+
+def _histograms(run: Run, painted: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sets = {"truth": run.truth, **painted} if run.truth is not None else {}
+    found = []
+    for label, pictures in sets.items():
+        histogram = ab_histogram(pictures)
+        found.append(
+            {"label": label, "picture": histogram.picture, "chroma": histogram.mean_chroma}
+        )
+    return found
+
+
+def _environment(run: Run) -> list[dict[str, Any]]:
+    """Each fact with the value that all cells share, or the different ones."""
+    environments = [c.result["environment"] for c in run.cells if "environment" in c.result]
+    names = dict.fromkeys(name for each in environments for name in each)
+    rows = []
+    for name in names:
+        values = list(dict.fromkeys(str(each.get(name, "–")) for each in environments))
+        rows.append({"name": name, "value": "; ".join(values), "differs": len(values) > 1})
+    return rows

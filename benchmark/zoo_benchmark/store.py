@@ -1,0 +1,148 @@
+"""Finished cells, kept under the key of all that their results depend on.
+
+A cell is made in a folder of its own and moved here in one rename when it is complete: a
+reader finds all of it or nothing, whenever its writer dies. What is here is never rewritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zoo
+import zoo_benchmark
+from zoo.colorizer import Colorizer
+from zoo.files import write_text
+from zoo_benchmark.trial_spec import PROGRESS, slug
+
+CHECKSUMS = "files.json"
+_FORMAT = 1
+# What of the two packages decides how a model is trained and scored; plugins, metrics and
+# images have entries of their own in the key.
+_TRAINING_CODE = (
+    "trial.py",
+    "scoring.py",
+    "learning_curve.py",
+)
+
+
+def key_of(name: str, facts: Mapping[str, Any]) -> str:
+    """A folder's name for a cell: readable in front, the hash of the facts behind."""
+    text = json.dumps({"format": _FORMAT, **facts}, sort_keys=True, default=str)
+    return f"{slug(name)}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def sources_digest(colorizer: Colorizer) -> str:
+    """SHA-256 of every source file that a colorizer's results can depend on.
+
+    These are the whole packages of its class, of the classes it derives from and of the
+    colorizers it holds (an extension's forger), and the zoo's own training code. A helper
+    module that was edited makes another key.
+    """
+    held = [value for value in vars(colorizer).values() if isinstance(value, Colorizer)]
+    classes = {cls for each in (colorizer, *held) for cls in type(each).__mro__}
+    modules = {
+        cls.__module__.partition(".")[0]
+        for cls in classes
+        if issubclass(cls, Colorizer) and cls is not Colorizer
+    }
+    package = Path(zoo.__file__).parent
+    core = [file for file in package.rglob("*.py") if file.parent.name != "cli"]
+    bench = [Path(zoo_benchmark.__file__).parent / name for name in _TRAINING_CODE]
+    digest = hashlib.sha256()
+    for root, files in [
+        ("zoo", core),
+        ("zoo_benchmark", bench),
+        *((module, _sources(module)) for module in sorted(modules)),
+    ]:
+        for file in sorted(files):
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{root}/{file.name}:{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _sources(module: str) -> list[Path]:
+    """The Python files of a top-level package, or of a lone module and those installed with it."""
+    loaded = sys.modules[module]
+    if folders := getattr(loaded, "__path__", None):
+        return [file for folder in folders for file in Path(folder).rglob("*.py")]
+    if loaded.__file__ is None:
+        return []
+    file = Path(loaded.__file__)
+    owners = importlib.metadata.packages_distributions().get(module, [])
+    recorded = [
+        Path(str(found.locate()))
+        for owner in owners
+        for found in importlib.metadata.files(owner) or ()
+        if found.suffix == ".py"
+    ]
+    # An editable installation records no sources: what lies beside the module counts then.
+    return recorded if file in recorded else list(file.parent.glob("*.py"))
+
+
+class Store:
+    """A folder of finished cells.
+
+    Args:
+        folder: where they are; made when the first one comes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the cell of a key is, or would be."""
+        return self.folder / key
+
+    def has(self, key: str) -> bool:
+        """Whether a finished cell is there, whole and as it was stored."""
+        return self.flaw(key) is None and self.path(key).is_dir()
+
+    def flaw(self, key: str) -> str | None:
+        """What is wrong with a stored cell, or None: it is whole, or it is not there."""
+        folder = self.path(key)
+        if not folder.is_dir():
+            return None
+        try:
+            recorded = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+            for name, checksum in recorded.items():
+                if _checksum(folder / name) != checksum:
+                    return f"{name} was changed"
+        except (OSError, ValueError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or "cannot be read"
+            return f"{getattr(error, 'filename', None) or CHECKSUMS}: {reason}"
+        return None
+
+    def commit(self, attempt: Path, key: str) -> None:
+        """Moves a complete cell here; keeps the one that is here already."""
+        (attempt / PROGRESS).unlink(missing_ok=True)
+        files = sorted(file for file in attempt.rglob("*") if file.is_file())
+        checksums = {str(file.relative_to(attempt)): _checksum(file) for file in files}
+        write_text(attempt / CHECKSUMS, json.dumps(checksums, indent=1))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            attempt.rename(self.path(key))
+        except OSError:
+            if not self.path(key).is_dir():
+                raise
+            shutil.rmtree(attempt)
+
+    def set_aside(self, key: str, attempts: Path) -> None:
+        """Moves a cell out of the store, to be made again."""
+        aside = attempts / f"{key}.{os.getpid()}.old"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path(key).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,56 @@
+"""The timing of a finished cell in its own process: `python -m zoo_benchmark.timing SPEC OUT`.
+
+Apart from the trial, so that a cell trained elsewhere, or beside others, is timed on this
+machine and with nothing else of the comparison running.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import zoo
+from zoo import registry
+from zoo.photos import to_grey
+from zoo.training import resolve_device
+from zoo_benchmark import child, throughput
+from zoo_benchmark.control import measure_control
+from zoo_benchmark.environment import describe_environment, hardware
+from zoo_benchmark.trial_spec import TimingSpec
+
+_IMAGES = 32
+
+
+def time_prediction(spec: TimingSpec, out: Path, result: dict[str, Any]) -> None:
+    """Times `predict` on the spec's device and, beside a GPU, on the CPU.
+
+    Fills in `throughput`: a row per device with its `hardware` and the speed of the control
+    task on it.
+    """
+    child.Progress(out).stage("timing")
+    device = resolve_device(spec.device)
+    test = registry.open_dataset(spec.dataset).load("test", spec.size)
+    greys = np.stack([to_grey(Image.fromarray(image)) for image in test.images[:_IMAGES]])
+    result["environment"] = describe_environment(device)
+    rows = []
+    for name in dict.fromkeys((str(device), "cpu")):
+        colorizer = zoo.load(spec.model, spec.weights, device=name, precision=spec.precision)
+        control = measure_control(colorizer.device)
+        rows.append(
+            {
+                **asdict(throughput.measure(colorizer, greys)),
+                "precision": colorizer.precision,
+                "hardware": hardware(colorizer.device),
+                "control": control,
+            }
+        )
+    result["throughput"] = rows
+
+
+if __name__ == "__main__":
+    sys.exit(child.main(TimingSpec, time_prediction, sys.argv[1:]))
