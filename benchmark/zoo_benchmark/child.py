@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from zoo.errors import ZooError
 from zoo.feed import Feed
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import OK, PROGRESS, RESULT, Spec
+from zoo_benchmark.trial_spec import FAILED, OK, PROGRESS, RESULT, Spec
 
 # How often the parent is told of progress, in seconds.
 _PROGRESS_EVERY = 0.25
@@ -60,7 +60,7 @@ def run(spec: AnySpec, out: Path, work: Callable[[AnySpec, Path, Result], None])
     except KeyboardInterrupt:
         raise
     except (Exception, SystemExit) as error:
-        result["status"], result["error"] = "failed", _one_line(error)
+        result["status"], result["error"] = FAILED, _one_line(error)
         result["traceback"] = traceback.format_exc()
         traceback.print_exc()
     write_text(out / RESULT, json.dumps(result, indent=1))

@@ -21,7 +21,7 @@ from zoo.errors import DeviceError, InputError
 from zoo.training import resolve_device
 from zoo_benchmark.executor import Result, Task, local_hardware
 from zoo_benchmark.runner import ProgressState, run_trial
-from zoo_benchmark.trial_spec import Spec, TimingSpec, TrialSpec
+from zoo_benchmark.trial_spec import FAILED, Spec, TimingSpec, TrialSpec
 
 RETRIES = 3
 """How often a cell is placed again when its node or worker died."""
@@ -129,7 +129,7 @@ class RayExecutor:
             text, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             reason = f"the cluster lost it {RETRIES + 1} times: {_first_line(error)}"
-            return {"spec": asdict(task.spec), "status": "failed", "error": reason}
+            return {"spec": asdict(task.spec), "status": FAILED, "error": reason}
         for name, content in files.items():
             file = task.folder / name
             if not file.resolve().is_relative_to(task.folder.resolve()):

@@ -15,7 +15,7 @@ from zoo_benchmark.report.samples import is_colourless, write_samples
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.run_folder import Run, open_run, read_pictures
 from zoo_benchmark.statistics import Statistics, analyse
-from zoo_benchmark.trial_spec import SHOWCASE, SHOWCASE_TRUTH
+from zoo_benchmark.trial_spec import FAILED, NOT_RUN, SHOWCASE, SHOWCASE_TRUTH
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Comparison:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """(label, reason) of every trial that failed."""
-        failed = [cell for cell in self.run.cells if cell.result["status"] == "failed"]
+        failed = [cell for cell in self.run.cells if cell.result["status"] == FAILED]
         return [(cell.label, cell.result["error"]) for cell in failed]
 
 
@@ -120,7 +120,7 @@ def _notes(run: Run) -> list[str]:
                 f"{device} speeds are of unlike hardware ({'; '.join(unlike)}): "
                 "do not compare them with each other."
             )
-    missing = [cell for cell in run.cells if cell.result["status"] == "not run"]
+    missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
     if missing:
         notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
     return notes

@@ -30,6 +30,7 @@ from zoo_benchmark.trial_spec import (
     EXTERNAL,
     LEARNING,
     LOG,
+    NOT_RUN,
     OK,
     PREDICTIONS,
     REFERENCES,
@@ -230,7 +231,7 @@ def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
         if result is not None:
             break
     else:
-        result = {"status": "not run", "error": "not run"}
+        result = {"status": NOT_RUN, "error": NOT_RUN}
     timing = read_json(store / entry["timing"] / RESULT) if entry.get("timing") else None
     rows = timing["throughput"] if timing and timing["status"] == OK else []
     return Cell(

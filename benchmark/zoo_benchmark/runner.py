@@ -18,7 +18,7 @@ from typing import Any
 
 from zoo.budget import Budget
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import LOG, PROGRESS, RESULT, SPEC, Spec, read_json
+from zoo_benchmark.trial_spec import FAILED, LOG, PROGRESS, RESULT, SPEC, Spec, read_json
 
 # Loading, scoring and timing may take this long beside the training budget.
 _ALLOWANCE_SECONDS = 1800.0
@@ -112,7 +112,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(spec: Spec, folder: Path, reason: str) -> dict[str, Any]:
-    result = {"spec": dataclasses.asdict(spec), "status": "failed", "error": reason}
+    result = {"spec": dataclasses.asdict(spec), "status": FAILED, "error": reason}
     with contextlib.suppress(OSError):
         write_text(folder / RESULT, json.dumps(result, indent=1))
     return result

@@ -20,7 +20,8 @@ PROGRESS = "progress.json"
 # In a run's folder.
 RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
 REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
-OK = "ok"
+# How a cell stands.
+OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 
 _LONGEST_SLUG = 100
 

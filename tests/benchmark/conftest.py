@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from zoo import registry
+from zoo_benchmark.run_folder import Run, open_run
 
 RunZoo = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -273,9 +273,17 @@ class FinishedBench:
     out: Path
     done: subprocess.CompletedProcess[str]
 
+    @property
+    def run(self) -> Run:
+        return open_run(self.out)
+
+    def folder(self, model: str) -> Path:
+        """Of the model's first cell."""
+        return next(cell.folder for cell in self.run.cells if cell.label == model)
+
     def results(self) -> Iterator[dict[str, object]]:
-        for file in sorted(self.out.glob("cells/*/result.json")):
-            yield json.loads(file.read_text())
+        for cell in self.run.cells:
+            yield cell.result
 
 
 @pytest.fixture(scope="session")
@@ -287,7 +295,7 @@ def finished(
     models = [*floors, painter]
     done = run_zoo(
         *("bench", "--models", ",".join(models), "--budget", "2steps"),
-        *("--no-throughput", "--device", "cpu", "--out", str(out)),
+        *("--no-throughput", "--no-references", "--device", "cpu", "--out", str(out)),
     )
     assert done.returncode == 0, done.stderr
     return FinishedBench(models, out, done)

@@ -20,14 +20,20 @@ from zoo_benchmark.trial_spec import slug
 
 
 def test_nothing_but_what_is_promised_is_left(finished: Any) -> None:
-    names = {path.name for path in finished.out.iterdir()}
-    assert names == {"cells", "leaderboard.csv", "runs.csv", "scores.csv", "samples.png"}
+    names = {path.name for path in finished.out.iterdir() if path.name != "attempts"}
+    tables = {"leaderboard", "runs", "scores", "references", "intervals", "pairs", "learning"}
+    assert names == {
+        *(f"{table}.csv" for table in tables),
+        *("cells", "run.json", "truth.npz", "showcase.npz", "samples.png"),
+        *("report.html", "report.md", "scores.parquet"),
+    }
+    assert not list((finished.out / "attempts").iterdir())
     assert not list(finished.out.rglob("*.partial*"))
 
 
 def test_weights_can_be_loaded_and_predict(finished: Any, tiles: np.ndarray) -> None:
     for model in finished.models:
-        file = finished.out / "cells" / f"{model}-0" / "weights.safetensors"
+        file = finished.folder(model) / "weights.safetensors"
         colorizer = zoo.load(model, file, device="cpu")
         assert colorizer.predict(tiles[0, :, :, 0]).shape == (64, 64, 3)
         assert read_weights(file, model=model)[1]["training"]["budget"] == "2steps"
@@ -40,9 +46,7 @@ def test_samples_show_the_input_every_model_and_the_truth(finished: Any, painter
     assert rest == 0
     # A floor without any colour is the input itself and has no column of its own.
     colourless = [
-        model
-        for model in finished.models
-        if is_colourless(finished.out / "cells" / f"{model}-0" / "showcase")
+        model for model in finished.models if is_colourless(finished.folder(model) / "showcase")
     ]
     assert painter not in colourless
     assert columns == 2 + len(finished.models) - len(colourless)
@@ -57,7 +61,7 @@ def test_every_trial_can_be_repeated_from_its_spec(finished: Any) -> None:
 
 
 def test_costs_and_curve_of_a_trained_model(finished: Any, painter: str) -> None:
-    folder = finished.out / "cells" / f"{painter}-0"
+    folder = finished.folder(painter)
     result = json.loads((folder / "result.json").read_text())
     cost = result["training"]["cost"]
     assert cost["steps"] == 2
@@ -89,12 +93,13 @@ def test_with_lpips_seeds_and_throughput(
         *("bench", "--models", f"{floors[0]},{painter}", "--dataset", f"folder:{small_folder}"),
         *("--budget", "1steps", "--seeds", "2", "--metrics", "psnr,lpips", "--device", "cpu"),
         *("--lpips-weights", str(shared / "weights" / "alexnet_features.safetensors")),
-        *("--out", str(out), "--json"),
+        *("--out", str(out), "--no-references", "--json"),
     )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["out"] == str(out)
     assert any("departs from" in note for note in printed["notes"])
+    assert any(departure.startswith("seeds=") for departure in printed["departures"])
     with (out / "leaderboard.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in printed["rows"]] == [row["model"] for row in rows]
@@ -134,6 +139,7 @@ def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> N
         metrics="psnr,psnr",
         out=tmp_path / "deep" / "out",
         throughput=False,
+        references=False,
         device="cpu",
     )
     comparison = run_bench(settings, Console(quiet=True))

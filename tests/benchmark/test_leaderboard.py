@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from zoo_benchmark.report.leaderboard import leaderboard_table, runs_table
-from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.run_folder import SCORE_COLUMNS, Cell, Run
 
 # The order that people's spreadsheets rely on.
 COLUMNS = [
@@ -51,66 +52,56 @@ METRICS = [
 # ---- from results made up here --------------------------------------------------------------
 
 
-def result(label: str, seed: int = 0, error: str = "", **more: Any) -> dict[str, Any]:
-    spec = {
-        "model": label.partition(":")[0],
-        "label": label,
-        "preset": "small",
-        "budget": "2steps",
-        "repetition": seed,
-        "dataset": "photos",
-        "size": 64,
-        "changes": {},
-        "data_seed": 1,
-        "model_seed": 2,
-    }
+def cell(label: str, seed: int = 0, error: str = "", **more: Any) -> Cell:
+    spec = {"label": label, "preset": "small", "budget": "2steps", "changes": {}}
+    timing = more.pop("timing", ())
     if error:
-        return {"spec": spec, "status": "failed", "error": error}
-    cost = {"seconds": 2.0, "steps": 2, "images": 64, "flops": 1e9}
-    training = {"stop_reason": "budget", "cost": cost}
-    done = {"spec": spec, "status": "ok", "error": "", "params": 7, "training": training}
-    return done | {"train_images_per_s": 32.0, "peak_memory_mb": 500.0} | more
+        result = {"spec": spec, "status": more.pop("status", "failed"), "error": error}
+    else:
+        cost = {"seconds": 2.0, "steps": 2, "images": 64, "flops": 1e9}
+        result = {"spec": spec, "status": "ok", "error": "", "params": 7}
+        result["training"] = {"stop_reason": "budget", "cost": cost}
+        result |= {"train_images_per_s": 32.0, "peak_memory_mb": 500.0} | more
+    name = label.partition(":")[0]
+    return Cell(label, name, seed, f"{label}-{seed}", Path("nowhere"), result, timing)
 
 
-def scores(values: dict[tuple[str, int, str], list[float]]) -> pd.DataFrame:
+def run(cells: list[Cell], values: dict[tuple[str, int, str], list[float]] | None = None) -> Run:
     rows = [
         (model, seed, f"image-{i}", metric, value)
-        for (model, seed, metric), column in values.items()
+        for (model, seed, metric), column in (values or {}).items()
         for i, value in enumerate(column)
     ]
-    return pd.DataFrame(rows, columns=["model", "seed", "image", "metric", "value"])
+    made = Run(Path("nowhere"), {"floors": []}, cells)
+    made.__dict__["scores"] = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    return made
 
 
 def test_sorted_by_lpips_with_failures_last() -> None:
-    requests = [ModelRequest(n, {}, n) for n in ("worse", "fails", "better", "unscored")]
-    results = [result(r.label, error="boom" if r.name == "fails" else "") for r in requests]
-    table = scores(
-        {
-            ("worse", 0, "psnr"): [30, 30],
-            ("worse", 0, "lpips"): [0.4, 0.6],
-            ("better", 0, "psnr"): [20, 20],
-            ("better", 0, "lpips"): [0.1, 0.3],
-            ("unscored", 0, "psnr"): [25, 25],
-        }
-    )
-    board = leaderboard_table(requests, results, table)
+    cells = [cell("worse"), cell("fails", error="boom"), cell("better"), cell("unscored")]
+    values = {
+        ("worse", 0, "psnr"): [30.0, 30],
+        ("worse", 0, "lpips"): [0.4, 0.6],
+        ("better", 0, "psnr"): [20.0, 20],
+        ("better", 0, "lpips"): [0.1, 0.3],
+        ("unscored", 0, "psnr"): [25.0, 25],
+    }
+    board = leaderboard_table(run(cells, values))
     assert list(board["model"]) == ["better", "worse", "unscored", "fails"]
     assert list(board["lpips"].round(6))[:2] == [0.2, 0.5]
     assert list(board["status"]) == ["ok", "ok", "ok", "boom"]
 
 
 def test_sorted_by_psnr_where_there_is_no_lpips() -> None:
-    requests = [ModelRequest(n, {}, n) for n in ("low", "high")]
-    table = scores({("low", 0, "psnr"): [10], ("high", 0, "psnr"): [20]})
-    board = leaderboard_table(requests, [result("low"), result("high")], table)
+    values = {("low", 0, "psnr"): [10.0], ("high", 0, "psnr"): [20.0]}
+    board = leaderboard_table(run([cell("low"), cell("high")], values))
     assert list(board["model"]) == ["high", "low"]
     assert board["lpips"].isna().all()
 
 
 def test_means_are_over_images_and_then_over_seeds() -> None:
-    requests = [ModelRequest("m", {}, "m")]
-    table = scores({("m", 0, "psnr"): [10, 20, 30], ("m", 1, "psnr"): [40]})
-    board = leaderboard_table(requests, [result("m"), result("m", 1)], table)
+    values = {("m", 0, "psnr"): [10.0, 20, 30], ("m", 1, "psnr"): [40.0]}
+    board = leaderboard_table(run([cell("m"), cell("m", 1)], values))
     assert board.loc[0, "seeds"] == 2
     assert board.loc[0, "psnr"] == pytest.approx(30)
     mse = np.mean(10 ** (-np.array([10, 20, 30, 40]) / 10))
@@ -118,13 +109,12 @@ def test_means_are_over_images_and_then_over_seeds() -> None:
 
 
 def test_one_row_per_request_whatever_came_of_it() -> None:
-    labels = ["done", "failed", "half", "m:a=1", "m:a=2", "never"]
-    requests = [ModelRequest(n.partition(":")[0], {}, n) for n in labels]
-    results = [result("done"), result("failed", error="boom"), result("half"), result("m:a=1")]
-    results += [result("half", 1, error="bang"), result("m:a=2")]
-    table = scores({(name, 0, "psnr"): [10.0] for name in ("done", "half", "m:a=1", "m:a=2")})
-    board = leaderboard_table(requests, results, table).set_index("model")
-    assert sorted(board.index) == labels
+    cells = [cell("done"), cell("failed", error="boom"), cell("half"), cell("m:a=1")]
+    cells += [cell("half", 1, error="bang"), cell("m:a=2")]
+    cells += [cell("never", error="not run", status="not run")]
+    values = {(name, 0, "psnr"): [10.0] for name in ("done", "half", "m:a=1", "m:a=2")}
+    board = leaderboard_table(run(cells, values)).set_index("model")
+    assert sorted(board.index) == ["done", "failed", "half", "m:a=1", "m:a=2", "never"]
     assert board.loc["failed", "status"] == "boom"
     assert board.loc["half", "status"] == "bang"
     assert board.loc["half", "seeds"] == 1
@@ -132,31 +122,44 @@ def test_one_row_per_request_whatever_came_of_it() -> None:
     assert list(board.index[:3]) == ["done", "m:a=1", "m:a=2"]
 
 
-@pytest.mark.parametrize("results", [[], [result("m", error="boom")]], ids=["none", "a failure"])
-def test_nothing_that_worked(results: list[dict[str, Any]]) -> None:
-    board = leaderboard_table([ModelRequest("m", {}, "m")], results, scores({}))
+def test_nothing_that_worked() -> None:
+    board = leaderboard_table(run([cell("m", error="boom")]))
     assert list(board.columns) == COLUMNS
     assert list(board["model"]) == ["m"]
 
 
+def speed(device: str, images_per_s: float, hardware: str = "this") -> dict[str, Any]:
+    return {
+        "device": device,
+        "images_per_s": images_per_s,
+        "latency_ms": 1800 / images_per_s,
+        "hardware": hardware,
+        "control": {"images_per_s": 100.0, "spread": 0.1, "version": 1},
+    }
+
+
 def test_speeds_of_each_device_have_columns_of_their_own() -> None:
-    speeds = [
-        {"device": "cuda", "images_per_s": 900.0, "latency_ms": 2.0},
-        {"device": "cpu", "images_per_s": 9.0, "latency_ms": 200.0},
-    ]
-    done = result("m", throughput=speeds)
-    board = leaderboard_table([ModelRequest("m", {}, "m")], [done], scores({}))
+    done = run([cell("m", timing=[speed("cuda", 900.0), speed("cpu", 9.0)])])
+    board = leaderboard_table(done)
     assert board.loc[0, "predict_images_per_s_cuda"] == 900
     assert board.loc[0, "predict_images_per_s_cpu"] == 9
     assert (board.loc[0, "latency_ms_cuda"], board.loc[0, "latency_ms_cpu"]) == (2, 200)
-    runs = runs_table([done])
+    runs = runs_table(done)
     assert runs.loc[0, "latency_ms_cuda"] == 2
     assert runs.loc[0, "images_per_s_cpu"] == 9
+    assert runs.loc[0, "hardware_cpu"] == "this"
+    assert runs.loc[0, "control_images_per_s_cpu"] == 100
 
 
-def test_parameters_are_whole_numbers_beside_a_failure(tmp_path: Any) -> None:
-    requests = [ModelRequest(n, {}, n) for n in ("m", "n")]
-    board = leaderboard_table(requests, [result("m"), result("n", error="boom")], scores({}))
+def test_speeds_of_unlike_hardware_are_never_averaged() -> None:
+    alike = [cell("m", seed, timing=[speed("cpu", 10.0 + seed)]) for seed in (0, 1)]
+    assert leaderboard_table(run(alike)).loc[0, "predict_images_per_s_cpu"] == 10.5
+    unlike = [*alike[:1], cell("m", 1, timing=[speed("cpu", 99.0, "another")])]
+    assert leaderboard_table(run(unlike))["predict_images_per_s_cpu"].isna().all()
+
+
+def test_parameters_are_whole_numbers_beside_a_failure() -> None:
+    board = leaderboard_table(run([cell("m"), cell("n", error="boom")]))
     assert board.to_csv(index=False).splitlines()[1].startswith("m,small,1,7,")
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from zoo.budget import Budget
+from zoo_benchmark.run_folder import Cell, open_run
 from zoo_benchmark.runner import default_timeout, run_trial
 from zoo_benchmark.trial_spec import TrialSpec
 
@@ -49,8 +50,11 @@ def _spec(model: str, folder: Path) -> TrialSpec:
         device="cpu",
         metrics=["psnr"],
         showcase=1,
-        throughput=False,
     )
+
+
+def _cell(out: Path, label: str) -> Cell:
+    return next(cell for cell in open_run(out).cells if cell.label == label)
 
 
 def _wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
@@ -99,7 +103,7 @@ def wreck(
     done = run_zoo(
         *("bench", "--models", ",".join(OUTCOMES), "--dataset", f"folder:{small_folder}"),
         *("--budget", "2steps", "--metrics", "psnr,colourfulness", "--no-throughput"),
-        *("--device", "cpu", "--json", "--out", str(out)),
+        *("--no-references", "--device", "cpu", "--json", "--out", str(out)),
         PYTHONPATH=str(naughty),
     )
     return done, out
@@ -139,14 +143,23 @@ def test_failures_come_last(wreck: Any) -> None:
 def test_what_a_model_prints_is_kept_apart(wreck: Any) -> None:
     done, out = wreck
     assert len(json.loads(done.stdout)["rows"]) == len(OUTCOMES)
-    log = (out / "cells" / "talks-0" / "log.txt").read_text()
+    log = _cell(out, "talks").log()
     assert log.count("a lot") == 20_000
     # Standard input is empty, not the pipe that ties the process to its parent.
     assert "read ''" in log
 
 
 def test_a_trial_that_worked_leaves_no_noise(wreck: Any) -> None:
-    assert (wreck[1] / "cells" / "good-0" / "log.txt").read_text() == ""
+    assert _cell(wreck[1], "good").log() == ""
+
+
+def test_failures_are_kept_apart_from_what_is_finished(wreck: Any) -> None:
+    for model, reason in OUTCOMES.items():
+        cell = _cell(wreck[1], model)
+        where = wreck[1] / ("cells" if reason is None else "attempts")
+        assert cell.folder == where / cell.key
+        assert cell.ok is (reason is None)
+    assert "Traceback" in _cell(wreck[1], "raises").log()
 
 
 # ---- time and death -------------------------------------------------------------------------
@@ -222,7 +235,7 @@ def interrupted(
         [
             *(sys.executable, "-m", "zoo", "bench", "--models", "good,hangs,talks"),
             *("--dataset", f"folder:{small_folder}", "--budget", "1steps", "--metrics", "psnr"),
-            *("--no-throughput", "--device", "cpu", "--out", str(out)),
+            *("--no-throughput", "--no-references", "--device", "cpu", "--out", str(out)),
         ],
         cwd=folder,
         env=offline | {"PYTHONPATH": str(naughty), "NAUGHTY_FILE": str(pids)},
@@ -249,7 +262,8 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_finished(interrupted: Any) -> Non
     assert not any(_lives(pid) for pid in pids)
     board = pd.read_csv(out / "leaderboard.csv").set_index("model")
     assert dict(board["status"]) == {"good": "ok", "hangs": "not run", "talks": "not run"}
-    assert list(pd.read_csv(out / "runs.csv")["model"]) == ["good"]
+    runs = pd.read_csv(out / "runs.csv").set_index("model")
+    assert dict(runs["status"]) == dict(board["status"])
     assert set(pd.read_csv(out / "scores.csv")["model"]) == {"good"}
     assert (out / "samples.png").is_file()
     assert "good" in stdout

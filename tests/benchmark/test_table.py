@@ -88,7 +88,7 @@ def test_headings_and_cells() -> None:
 
 def test_the_command_prints_the_whole_of_it(finished: Any) -> None:
     lines = finished.done.stdout.splitlines()
-    assert lines[0].startswith("photos at 64², small presets, 2steps per model, 1 seed")
+    assert lines[0].startswith("quick@1: photos at 64², small presets, 2steps per model, 1 seed")
     for model in finished.models:
         assert any(line.startswith(model) for line in lines)
     assert lines[-1] == f"written to {finished.out}"

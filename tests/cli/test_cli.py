@@ -18,7 +18,10 @@ from zoo import __version__, registry
 
 Zoo = Callable[..., Any]
 
-QUICKLY = ("--budget", "1steps", "--metrics", "psnr", "--no-throughput", "--device", "cpu")
+QUICKLY = (
+    *("--budget", "1steps", "--metrics", "psnr", "--device", "cpu"),
+    *("--no-throughput", "--no-references"),
+)
 
 
 @pytest.fixture
@@ -270,7 +273,7 @@ def test_wrong_commands(zoo: Zoo, arguments: list[str], says: list[str]) -> None
         (["--lpips-weights", __file__], [Path(__file__).name]),
         (["--out", __file__], [Path(__file__).name]),
         (["--out", f"{__file__}/below"], ["is a file"]),
-        (["--out", str(Path(__file__).parent)], ["not an empty folder"]),
+        (["--out", str(Path(__file__).parent)], ["neither an empty folder nor a run"]),
     ],
     ids=lambda value: " ".join(value)[-60:].replace("/", "|"),
 )
@@ -333,8 +336,8 @@ def test_a_spoilt_file_is_named_and_counted_and_the_rest_goes_on(
     assert "spoilt.jpg" in note
     assert [row["model"] for row in printed["rows"]] == [floor]
     assert printed["rows"][0]["status"] == "ok"
-    # The default folder is runs/<time>.
-    (out,) = Path("runs").iterdir()
+    # The default folder is runs/<time>, and cells are kept beside it for all runs.
+    (out,) = (folder for folder in Path("runs").iterdir() if folder.name != ".cells")
     assert printed["out"] == str(out)
 
 
@@ -356,25 +359,26 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     (error,) = errors
     assert f"cannot write to {out}" in error
-    assert "1 of 3 trials are finished" in error or "2 of 3 trials are finished" in error
+    assert "1 of 3 cells are finished" in error or "2 of 3 cells are finished" in error
     with (out / "leaderboard.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["status"] == "ok"
+    assert row["status"] in ("1 of 3 seeds run", "2 of 3 seeds run")
+    assert float(row["psnr"]) > 0
     assert not list(out.glob("*.partial*"))
 
 
 # Ends the parent's room to write, and not its children's, once the first trial is done.
 FILLS_UP = """
 import resource, signal, sys
-from zoo_benchmark import bench
-run_trial = bench.run_trial
-def run_and_fill(*arguments):
-    result = run_trial(*arguments)
+from zoo_benchmark import executor
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+run_trial = executor.run_trial
+def run_and_fill(*arguments, **keywords):
+    result = run_trial(*arguments, **keywords)
     if arguments[0].repetition:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
     return result
-bench.run_trial = run_and_fill
+executor.run_trial = run_and_fill
 limit = sys.argv.pop(1)
 from zoo.cli.main import main
 sys.exit(main())

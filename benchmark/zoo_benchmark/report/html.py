@@ -15,12 +15,13 @@ import pandas as pd
 import plotly.offline
 
 from zoo import registry
+from zoo.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import write_text
 from zoo_benchmark.report.leaderboard import ranking_metric
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
-from zoo_benchmark.run_folder import Cell, Run
+from zoo_benchmark.run_folder import Cell, External, Run
 from zoo_benchmark.statistics import Statistics, cannot_tell_apart
 
 _COSTS = ("seconds", "steps", "images", "flops")
@@ -81,12 +82,10 @@ def _order(board: pd.DataFrame) -> list[str]:
     return [str(label) for label in board["model"]]
 
 
-def _predictions(run: Run, label: str) -> Any:
-    for source in (*run.cells, *run.externals):
-        name = source.label if isinstance(source, Cell) else source.name
-        if name == label and (found := source.predictions()) is not None:
-            return found
-    return None
+def _predictions(run: Run, label: str) -> ImageSet | None:
+    sources: list[Cell | External] = [c for c in run.cells if c.label == label]
+    sources += [e for e in run.externals if e.name == label]
+    return next((p for each in sources if (p := each.predictions()) is not None), None)
 
 
 def _metrics(run: Run) -> dict[str, dict[str, str]]:
@@ -112,19 +111,19 @@ def _rows(
 ) -> list[dict[str, Any]]:
     labels = _order(board)
     alike = cannot_tell_apart(labels, ranking_metric(board), statistics.pairs)
-    intervals = statistics.intervals.set_index(["model", "metric"])
+    intervals = {(row["model"], row["metric"]): row for row in _records(statistics.intervals)}
     external = {each.name for each in run.externals}
     rows = []
     for (_, row), label, mark in zip(board.iterrows(), labels, alike, strict=True):
         cells = {}
         for metric in metrics:
-            half, seeds = math.nan, math.nan
-            if (label, metric) in intervals.index:
-                interval = intervals.loc[(label, metric)]
-                half = (interval["high"] - interval["low"]) / 2
-                seeds = interval["seed_std"]
-            cells[metric] = {"value": _number(row.get(metric)), "half": _number(half)}
-            cells[metric] |= {"seeds": _number(seeds)}
+            interval = intervals.get((label, metric), {})
+            low, high = interval.get("low"), interval.get("high")
+            cells[metric] = {
+                "value": _number(row.get(metric)),
+                "half": None if low is None or high is None else (high - low) / 2,
+                "seeds": interval.get("seed_std"),
+            }
         numbers = {
             name: _number(row.get(name))
             for name in (
@@ -257,9 +256,11 @@ def _scores(run: Run, ids: list[str], metrics: Mapping[str, Any]) -> dict[str, A
     part = run.scores[run.scores["image"].isin(ids) & run.scores["metric"].isin(list(metrics))]
     means = part.groupby(["model", "metric", "image"])["value"].mean()
     found: dict[str, Any] = {}
-    for model, metric in dict.fromkeys(means.index.droplevel("image")):
-        by_image = means.loc[(model, metric)]
-        found.setdefault(str(model), {})[str(metric)] = [_number(by_image.get(i)) for i in ids]
+    values = means.to_dict()
+    for model in part["model"].unique():
+        found[str(model)] = {
+            name: [_number(values.get((model, name, i))) for i in ids] for name in metrics
+        }
     return found
 
 

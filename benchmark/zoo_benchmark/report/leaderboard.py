@@ -13,7 +13,7 @@ import pandas as pd
 from zoo.files import atomic_path
 from zoo_benchmark.metrics.fidelity import pooled_psnr
 from zoo_benchmark.run_folder import Cell, Run
-from zoo_benchmark.trial_spec import OK
+from zoo_benchmark.trial_spec import FAILED, NOT_RUN, OK
 
 LEADERBOARD_COLUMNS = [
     "model",
@@ -108,7 +108,7 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
     ordered_extra += sorted(set(extra) - set(ordered_extra))
     board = pd.DataFrame(rows).reindex(columns=LEADERBOARD_COLUMNS + ordered_extra)
     # Whole numbers stay whole beside a row that has none.
-    board["params"] = board["params"].astype("Int64")
+    board = board.astype({"params": "Int64", "seeds": "Int64"})
     failed = board["status"] != OK
     by = ranking_metric(board)
     order = board.assign(_failed=failed, _key=board[by] if by == "lpips" else -board[by])
@@ -125,7 +125,9 @@ def _row(
     label: str, cells: Sequence[Cell], scores: pd.DataFrame, *, external: bool
 ) -> dict[str, Any]:
     done = [cell for cell in cells if cell.ok]
-    reasons = [cell.result["error"] for cell in cells if not cell.ok]
+    reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
+    if not reasons and len(done) < len(cells):
+        reasons = [f"{len(done)} of {len(cells)} seeds run" if done else NOT_RUN]
     results = [cell.result for cell in done]
     spec = results[0]["spec"] if results else {}
     row: dict[str, Any] = {
