@@ -25,6 +25,16 @@ app = typer.Typer(
 )
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+LPIPSWeights = Annotated[
+    Path | None,
+    typer.Option(
+        help="AlexNet's features for LPIPS (.pth or .safetensors), where there is no network.",
+        envvar="ZOO_LPIPS_WEIGHTS",
+        show_envvar=True,
+    ),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -124,8 +134,8 @@ def bench(
         bool,
         typer.Option("--references/--no-references", help="Frame the table: floors and ceilings."),
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results; one of before goes on. [default: runs/<time>]"),
@@ -133,14 +143,7 @@ def bench(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.option=value; may be repeated.")
     ] = None,
-    lpips_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="AlexNet's features for LPIPS (.pth or .safetensors), where there is no network.",
-            envvar="ZOO_LPIPS_WEIGHTS",
-            show_envvar=True,
-        ),
-    ] = None,
+    lpips_weights: LPIPSWeights = None,
     timeout: Annotated[
         float | None,
         typer.Option(help="Seconds after which a model counts as hanging."),
@@ -213,6 +216,117 @@ def report(
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="The folder of a run of zoo bench.")],
+    run_b: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what changed between two runs: scores, speed and environment."""
+    from zoo.cli.compare import compare_command
+
+    if code := compare_command(run_a, run_b, as_json=as_json):
+        raise typer.Exit(code)
+
+
+@app.command()
+def score(
+    pred: Annotated[Path, typer.Option(help="A folder of pictures that any program coloured.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="The folder of the originals, of the same names.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call them. [default: the folder's name]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for scores.csv.")] = None,
+    add_to: Annotated[
+        Path | None,
+        typer.Option(help="A run of zoo bench, whose test images they are: adds a row to it."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="NAME[,NAME…]. [default: all usual ones]")
+    ] = None,
+    lpips_weights: LPIPSWeights = None,
+    device: Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there under that name.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score pictures of any program with the metrics of the bench."""
+    from zoo.cli.score import Request, score_command
+
+    score_command(
+        Request(
+            pred=pred,
+            truth=truth,
+            name=name,
+            out=out,
+            add_to=add_to,
+            metrics=metrics,
+            lpips_weights=lpips_weights,
+            device=device,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command("export-test")
+def export_test(
+    run: Annotated[Path, typer.Argument(help="The folder of a run of zoo bench.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder.")],
+) -> None:
+    """Write a run's test images, grey and true, for other programs to colour."""
+    from zoo.cli.score import export_command
+
+    export_command(run, out)
+
+
+@app.command("lr-find")
+def lr_find(
+    model: Annotated[str, typer.Argument(help="A colorizer, as zoo list names it.")],
+    dataset: Annotated[str, typer.Option(help="As zoo bench takes it.")] = "photos",
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels. [default: the dataset's]")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="small or paper.")] = "small",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="option=value; may be repeated.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Of the sweep.")] = 100,
+    lowest: Annotated[float, typer.Option("--from", help="The first learning rate.")] = 1e-6,
+    highest: Annotated[float, typer.Option("--to", help="The last one.")] = 1.0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    seed: Annotated[int, typer.Option(help="Of weights and images' order.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The plot. [default: lr-<model>.png]")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find a learning rate: sweep it, watch the loss, plot both."""
+    from zoo.cli.lr_find import Request, lr_find_command
+
+    lr_find_command(
+        Request(
+            model=model,
+            dataset=dataset,
+            size=size,
+            preset=preset,
+            settings=settings or (),
+            steps=steps,
+            lowest=lowest,
+            highest=highest,
+            device=device,
+            precision=precision,
+            seed=seed,
+            out=out,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def colorize(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders (with all below), patterns in quotes.")
@@ -251,8 +365,8 @@ def colorize(
         int | None,
         typer.Option(help="Threads that read, and as many that write. [default: up to 4]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Colour photographs: the original size, their own lightness untouched."""
