@@ -35,7 +35,7 @@ _BATCH_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True)
-class External:
+class FolderScores:
     """Scores of a folder of pictures.
 
     Attributes:
@@ -86,7 +86,7 @@ def score_folder(
     metrics: Sequence[str],
     backbone: Path | None,
     device: torch.device,
-) -> tuple[External, dict[str, UInt8Array]]:
+) -> tuple[FolderScores, dict[str, UInt8Array]]:
     """Scores a folder of coloured files against the truth of the same names.
 
     As in the bench, metrics see the truth after its way through CIE Lab, and pictures as 8-bit
@@ -140,7 +140,7 @@ def score_folder(
         notes.append("lightness was painted, too: psnr_l_copied and lpips_l_copied undo that.")
     versions = {m.info.name: m.info.version for m in opened if m.info.name not in broken}
     seconds = time.monotonic() - start
-    return External(scores, len(names), grey, versions, notes, seconds), painted
+    return FolderScores(scores, len(names), grey, versions, notes, seconds), painted
 
 
 def truth_of(run: Run) -> ImageSet:
@@ -185,7 +185,7 @@ def export_test(run: Run, out: Path) -> int:
 
 def add_to_run(
     run: Run, name: str, pred: Path, backbone: Path | None, device: torch.device, *, replace: bool
-) -> External:
+) -> FolderScores:
     """Scores pictures of a run's test images and adds them to it as a row.
 
     Raises:

@@ -50,9 +50,10 @@ class Comparison:
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """(label, reason) of every trial that failed."""
-        failed = [cell for cell in self.run.cells if cell.result["status"] == FAILED]
-        return [(cell.label, cell.result["error"]) for cell in failed]
+        """(label, reason) of every trial and timing that failed."""
+        cells = self.run.cells
+        failed = [(c.label, c.result["error"]) for c in cells if c.result["status"] == FAILED]
+        return failed + [(c.label, f"timing: {c.timing_error}") for c in cells if c.timing_error]
 
 
 def write_tables(run: Run) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from zoo_benchmark.trial_spec import (
     ATTEMPTS,
     CURVE,
     EXTERNAL,
+    FAILED,
     LEARNING,
     LOG,
     NOT_RUN,
@@ -60,6 +61,7 @@ class Cell:
         result: its `result.json`; `status` is `ok`, `failed` or `not run`.
         timing: its throughput, one entry per device, each with its `hardware`; empty where
             it was not timed.
+        timing_error: why its timing failed; empty where it did not.
     """
 
     label: str
@@ -69,6 +71,7 @@ class Cell:
     folder: Path
     result: dict[str, Any]
     timing: Sequence[dict[str, Any]] = ()
+    timing_error: str = ""
 
     @property
     def ok(self) -> bool:
@@ -226,17 +229,27 @@ def read_pictures(path: Path) -> ImageSet | None:
 
 
 def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
-    for folder in (store / entry["key"], run / ATTEMPTS / entry["key"]):
+    folder, result = _find(entry["key"], store, run)
+    timing = _find(entry["timing"], store, run)[1] if entry.get("timing") else {}
+    return Cell(
+        entry["label"],
+        entry["model"],
+        entry["repetition"],
+        entry["key"],
+        folder,
+        result,
+        timing.get("throughput", ()),
+        timing["error"] if timing.get("status") == FAILED else "",
+    )
+
+
+def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
+    """A cell's folder and result: the finished one, else that of the last attempt."""
+    for folder in (store / key, run / ATTEMPTS / key):
         result = read_json(folder / RESULT)
         if result is not None:
-            break
-    else:
-        result = {"status": NOT_RUN, "error": NOT_RUN}
-    timing = read_json(store / entry["timing"] / RESULT) if entry.get("timing") else None
-    rows = timing["throughput"] if timing and timing["status"] == OK else []
-    return Cell(
-        entry["label"], entry["model"], entry["repetition"], entry["key"], folder, result, rows
-    )
+            return folder, result
+    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from zoo_benchmark.external import External
+    from zoo_benchmark.external import FolderScores
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def export_command(run: Path, out: Path) -> None:
     typer.echo(f"then: zoo score --pred COLOURED --add-to {run} --name NAME")
 
 
-def _show(name: str, found: External, request: Request, table: Path | None) -> None:
+def _show(name: str, found: FolderScores, request: Request, table: Path | None) -> None:
     from zoo.cli.main import make_console
 
     means = found.scores.groupby("metric", sort=False)["value"].mean()

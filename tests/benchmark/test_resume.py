@@ -1,0 +1,377 @@
+"""Finished cells are taken, failed ones retried, and nothing finished is ever lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from zoo_benchmark import executor as executors
+from zoo_benchmark.executor import LocalExecutor, Task
+from zoo_benchmark.plan import Backbone, plan_cells
+from zoo_benchmark.protocol import find_protocol
+from zoo_benchmark.requests import parse_models
+from zoo_benchmark.run_folder import open_run
+from zoo_benchmark.settings import BenchSettings, check_models
+from zoo_benchmark.store import Store, key_of, sources_digest
+from zoo_benchmark.trial_spec import TimingSpec
+
+QUICKLY = (
+    *("--budget", "1steps", "--metrics", "psnr", "--device", "cpu"),
+    *("--no-throughput", "--no-references"),
+)
+MEETING = '''
+import time
+from pathlib import Path
+
+from torch import nn
+
+from zoo.colorizer import Colorizer, Info
+
+
+class Meets(Colorizer):
+    """Trains only if its partner is trained at the same time."""
+
+    info = Info(name="meets", title="Meets", paper="none", licence="MIT")
+    partner = "waits"
+
+    def build(self):
+        return nn.Conv2d(1, 2, 1)
+
+    def _predict(self, L):
+        return self.net(L / 100)
+
+    def loss(self, L, ab):
+        folder = Path(os.environ["MEETING"])
+        (folder / self.info.name).touch()
+        deadline = time.monotonic() + 60
+        while not (folder / self.partner).exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.partner} never came")
+            time.sleep(0.05)
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        return (self._predict(L) - ab).square().mean()
+
+
+class Waits(Meets):
+    info = Info(name="waits", title="Waits", paper="none", licence="MIT")
+    partner = "meets"
+'''
+
+
+def _stamps(out: Path) -> dict[str, int]:
+    cells = open_run(out).cells
+    return {
+        cell.label: (cell.folder / "result.json").stat().st_mtime_ns for cell in cells if cell.ok
+    }
+
+
+# ---- the command again ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def first(
+    run_zoo: Any, naughty: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A run of one model that works and one that fails, and how to run it again."""
+    out = tmp_path_factory.mktemp("resume") / "out"
+
+    def again(*more: str, models: str = "good,raises") -> subprocess.CompletedProcess[str]:
+        return run_zoo(
+            *("bench", "--models", models, "--dataset", f"folder:{small_folder}", *QUICKLY),
+            *("--out", str(out), *more),
+            PYTHONPATH=str(naughty),
+        )
+
+    done = again()
+    assert done.returncode == 1, done.stderr
+    return out, again, _stamps(out)
+
+
+def test_finished_cells_are_taken_and_failed_ones_retried_in_any_order(first: Any) -> None:
+    out, again, stamps = first
+    done = again(models="raises,good")
+    assert done.returncode == 1
+    assert "good: finished before, taken from" in done.stderr
+    assert "raises: FAILED: RuntimeError: the sky is falling" in done.stderr
+    assert _stamps(out) == stamps
+    assert [cell.label for cell in open_run(out).cells] == ["raises", "good"]
+    assert [path.name for path in (out / "cells").iterdir()] == [
+        cell.key for cell in open_run(out).cells if cell.ok
+    ]
+
+
+def test_collect_only_trains_nothing(first: Any) -> None:
+    out, again, stamps = first
+    done = again("--collect-only", models="good,talks")
+    assert done.returncode == 0, done.stderr
+    assert "FAILED" not in done.stderr
+    rows = {cell.label: cell.result["status"] for cell in open_run(out).cells}
+    assert rows == {"good": "ok", "talks": "not run"}
+    assert "1 of 2 cells have not been run" in done.stdout
+    assert _stamps(out) == stamps
+
+
+def test_a_damaged_cell_is_named_and_made_again(first: Any, tmp_path: Path) -> None:
+    out, again, _ = first
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    (cell,) = (c for c in open_run(copy).cells if c.label == "good")
+    scores = (cell.folder / "scores.csv").read_text()
+    (cell.folder / "scores.csv").write_text(scores[: len(scores) // 2])
+    done = again("--out", str(copy), models="good")
+    assert done.returncode == 0, done.stderr
+    assert f"{cell.key} is damaged (scores.csv was changed); it is made again" in done.stderr
+    assert (cell.folder / "scores.csv").read_text() == scores
+
+
+def test_force_makes_a_finished_cell_again(first: Any, tmp_path: Path) -> None:
+    out, again, stamps = first
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    done = again("--out", str(copy), "--force", "good", models="good")
+    assert done.returncode == 0, done.stderr
+    assert _stamps(copy)["good"] > stamps["good"]
+    assert len(list((copy / "cells").iterdir())) == 1
+    done = again("--out", str(copy), "--force", "goood", models="good")
+    assert done.returncode == 2
+    assert "did you mean 'good'" in done.stderr
+
+
+def test_another_protocol_needs_another_folder(first: Any) -> None:
+    out, again, stamps = first
+    done = again("--budget", "2steps")
+    assert done.returncode == 2
+    assert "holds a run of other rules or images" in done.stderr
+    assert _stamps(out) == stamps
+
+
+def test_two_benches_do_not_write_to_one_folder(first: Any) -> None:
+    from filelock import FileLock
+
+    out, again, _ = first
+    with FileLock(out / ".lock"):
+        done = again()
+    assert done.returncode == 2
+    assert f"another zoo bench is writing to --out {out}" in done.stderr
+
+
+def test_without_out_all_runs_share_their_cells(
+    offline: dict[str, str], cache: Path, naughty: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-m", "zoo", "bench", "--models", "good"),
+        *("--dataset", f"folder:{small_folder}", *QUICKLY),
+    ]
+    variables = offline | {"ZOO_CACHE": str(cache), "PYTHONPATH": str(naughty)}
+    for number in range(2):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True
+        )
+        assert ("finished before" in done.stderr) is (number == 1)
+        time.sleep(1.1)  # the folder's name is the second it began in
+    runs = [folder for folder in (tmp_path / "runs").iterdir() if folder.name != ".cells"]
+    assert len(runs) == 2
+    assert {open_run(run).cells[0].key for run in runs} == {
+        folder.name for folder in (tmp_path / "runs" / ".cells").iterdir()
+    }
+
+
+def test_nothing_finished_is_lost_to_kill_9(
+    offline: dict[str, str], cache: Path, naughty: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    out, pids = tmp_path / "out", tmp_path / "pids"
+    command = [
+        *(sys.executable, "-m", "zoo", "bench", "--models", "good,hangs"),
+        *("--dataset", f"folder:{small_folder}", *QUICKLY, "--out", str(out)),
+    ]
+    variables = offline | {"ZOO_CACHE": str(cache), "PYTHONPATH": str(naughty)}
+    variables["NAUGHTY_FILE"] = str(pids)
+    bench = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not pids.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    bench.send_signal(signal.SIGKILL)
+    bench.communicate()
+    run = open_run(out)
+    assert {cell.label: cell.result["status"] for cell in run.cells} == {
+        "good": "ok",
+        "hangs": "not run",
+    }
+    stamps = _stamps(out)
+    done = subprocess.run(
+        [*command, "--models", "good"], env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "good: finished before, taken from" in done.stderr
+    assert _stamps(out) == stamps
+
+
+# ---- side by side ---------------------------------------------------------------------------
+
+
+def test_jobs_run_side_by_side_with_their_share_of_threads(
+    run_zoo: Any, small_folder: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "plugin"
+    info = plugin / "meeting-1.0.dist-info"
+    info.mkdir(parents=True)
+    (plugin / "meeting.py").write_text(MEETING)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: meeting\nVersion: 1.0\n")
+    entries = "[zoo.colorizers]\nmeets = meeting:Meets\nwaits = meeting:Waits\n"
+    (info / "entry_points.txt").write_text(entries)
+    done = run_zoo(
+        *("bench", "--models", "meets,waits", "--dataset", f"folder:{small_folder}", *QUICKLY),
+        *("--jobs", "2", "--out", str(tmp_path / "out")),
+        PYTHONPATH=str(plugin),
+        MEETING=str(tmp_path),
+        OMP_NUM_THREADS="2",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_timings_never_overlap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(*_: Any, **__: Any) -> dict[str, Any]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.1)
+        with lock:
+            running -= 1
+        return {"status": "ok"}
+
+    monkeypatch.setattr(executors, "run_trial", slow)
+    spec = TimingSpec("m", "m", 0, "w", "photos", 64)
+    tasks = [Task(spec, tmp_path / str(n), str(n)) for n in range(4)]
+    local = LocalExecutor(torch.device("cpu"), jobs=4)
+    for alone, expected in ((False, 4), (True, 1)):
+        most = 0
+        done = list(local.run(tasks, 60, lambda *_: None, alone=alone))
+        assert {task.key for task, _ in done} == {"0", "1", "2", "3"}
+        assert most == expected
+
+
+# ---- keys -----------------------------------------------------------------------------------
+
+
+def _keys(hardware: str = "this", **changes: Any) -> dict[str, tuple[str, str]]:
+    protocol = replace(find_protocol("quick-steps@1"), **changes.pop("protocol", {}))
+    settings = BenchSettings(models=changes.pop("models", "all"), device="cpu", **changes)
+    requests = parse_models(settings.models, settings.settings)
+    models = check_models(requests, protocol, settings)
+    manifests = changes.get("manifests", {"train": "a", "test": "b"})
+    store, backbone = Store(Path("nowhere")), Backbone(None, "")
+    names = (hardware, hardware)
+    cells = plan_cells(models, protocol, settings, store, manifests, backbone, names)
+    return {f"{c.spec.label} {c.spec.repetition}": (c.key, c.timing[1]) for c in cells}
+
+
+def test_a_key_changes_with_all_that_a_result_depends_on() -> None:
+    same = _keys()
+    assert _keys() == same
+    assert len(set(same.values())) == len(same)
+    changed = [
+        {"protocol": {"size": 96}},
+        {"protocol": {"budget": "7steps"}},
+        {"protocol": {"seed": 1}},
+        {"protocol": {"version": 2}},
+        {"protocol": {"learning_rate": "find"}},
+        {"protocol": {"metrics": {"psnr": 1}}},
+        {"precision": "fp32" if zoo.load("grey", device="cpu").precision == "bf16" else "bf16"},
+    ]
+    for change in changed:
+        other = _keys(**change)
+        assert other.keys() == same.keys()
+        assert not set(other.values()) & set(same.values()), change
+    # What else is compared, how often, and where it is written make no difference.
+    first = next(iter(same))
+    assert _keys(models=first.split()[0])[first] == same[first]
+    assert _keys(protocol={"seeds": 2})[first] == same[first]
+
+
+def test_options_make_another_key() -> None:
+    plain = _keys(models="zhang_classifier")
+    wide = _keys(models="zhang_classifier:width=0.5")
+    assert plain != wide
+
+
+def test_hardware_is_in_the_key_of_seconds_alone_and_of_every_timing() -> None:
+    for budget, alike in (("20s", False), ("5steps", True), ("1GFLOP", True)):
+        here, there = (_keys(h, protocol={"budget": budget}) for h in ("this", "another"))
+        for label in here:
+            assert (here[label][0] == there[label][0]) is alike
+            assert here[label][1] != there[label][1]
+
+
+def test_an_edited_helper_module_makes_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "helpful"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "deep" / "helper.py").write_text("WIDTH = 3\n")
+    (package / "model.py").write_text(
+        "from torch import nn\n"
+        "from zoo.colorizer import Colorizer, Info\n"
+        "class Helped(Colorizer):\n"
+        "    info = Info(name='helped', title='', paper='none', licence='MIT')\n"
+        "    def build(self): return nn.Conv2d(1, 2, 1)\n"
+        "    def _predict(self, L): return self.net(L)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from helpful.model import Helped
+
+    def held() -> Any:
+        holder = zoo.load("grey", device="cpu")
+        holder.forger = Helped(device="cpu")
+        return holder
+
+    before, around = sources_digest(Helped(device="cpu")), sources_digest(held())
+    assert sources_digest(Helped(device="cpu")) == before
+    (package / "deep" / "helper.py").write_text("WIDTH = 4\n")
+    assert sources_digest(Helped(device="cpu")) != before
+    # An extension depends on what it wraps.
+    assert sources_digest(held()) != around
+
+
+def test_the_store_takes_a_cell_whole_and_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for content in ("first", "second"):
+        attempt = tmp_path / "attempt"
+        (attempt / "deep").mkdir(parents=True)
+        (attempt / "deep" / "file").write_text(content)
+        (attempt / "result.json").write_text(json.dumps({"status": "ok"}))
+        store.commit(attempt, "key")
+        assert not attempt.exists()
+    assert (store.path("key") / "deep" / "file").read_text() == "first"
+    assert store.flaw("key") is None
+    assert store.flaw("another") is None
+    (store.path("key") / "deep" / "file").unlink()
+    assert "file" in str(store.flaw("key"))
+    (store.path("key") / "files.json").write_text("[")
+    assert store.flaw("key") is not None
+    store.set_aside("key", tmp_path / "attempts")
+    assert not store.path("key").exists()
+
+
+def test_keys_are_file_names() -> None:
+    key = key_of("../a:b", {"x": 1})
+    assert "/" not in key
+    assert key != key_of("../a:b", {"x": 2})
+    assert Path(key).name == key
