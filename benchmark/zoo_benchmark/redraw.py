@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +11,22 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from zoo.files import atomic_path
 from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.leaderboard import leaderboard_table, runs_table, write_csv
 from zoo_benchmark.report.samples import is_colourless, write_samples
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.run_folder import Run, open_run, read_pictures
 from zoo_benchmark.statistics import Statistics, analyse
-from zoo_benchmark.trial_spec import FAILED, NOT_RUN, SHOWCASE, SHOWCASE_TRUTH
+from zoo_benchmark.trial_spec import (
+    FAILED,
+    NOT_RUN,
+    SHOWCASE,
+    SHOWCASE_TRUTH,
+    WEIGHTS,
+    WEIGHTS_FOLDER,
+    slug,
+)
 
 
 @dataclass
@@ -80,6 +91,7 @@ def redraw(folder: Path) -> Comparison:
     comparison = Comparison(run, board, statistics, _means(run.references))
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)
+    _offer_weights(run)
     write_report(run, board, statistics)
     return comparison
 
@@ -145,6 +157,22 @@ def _write_grid(comparison: Comparison) -> None:
         lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
         columns.append((label, lpips, showcase if cell.ok else None))
     write_samples(run.folder / "samples.png", pictures, columns)
+
+
+def _offer_weights(run: Run) -> None:
+    """Puts the cells' weights where people find them: `weights/MODEL.safetensors`."""
+    folder = run.folder / WEIGHTS_FOLDER
+    for cell in run.cells:
+        source = cell.folder / WEIGHTS
+        if not (cell.ok and source.is_file()):
+            continue
+        number = f"-{cell.repetition}" if cell.repetition else ""
+        with atomic_path(folder / f"{slug(cell.label)}{number}.safetensors") as partial:
+            partial.unlink()
+            try:
+                os.link(source, partial)  # no second copy of what may be large
+            except OSError:
+                shutil.copyfile(source, partial)
 
 
 def _in_order(board: pd.DataFrame) -> Sequence[str]:

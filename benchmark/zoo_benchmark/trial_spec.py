@@ -19,6 +19,7 @@ WEIGHTS, SHOWCASE, PREDICTIONS = "weights.safetensors", "showcase", "predictions
 PROGRESS = "progress.json"
 # In a run's folder.
 RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
+WEIGHTS_FOLDER = "weights"
 REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
 # How a cell stands.
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"

@@ -1,0 +1,192 @@
+"""Pictures of any program: the same numbers as the bench's, and every mismatch named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo.dataset import ImageSet
+from zoo.errors import DataError, InputError
+from zoo.lab import rgb_to_lab
+from zoo.metric import MetricContext, Pictures
+from zoo_benchmark import scoring
+from zoo_benchmark.external import add_to_run, export_test, pictures_in, score_folder, truth_of
+from zoo_benchmark.run_folder import open_run
+
+CPU = torch.device("cpu")
+METRICS = ["psnr", "ssim", "ciede2000", "colourfulness", "auc", "auc_rebalanced"]
+
+
+def _write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / name)
+    return folder
+
+
+def _means(scores: pd.DataFrame) -> dict[str, float]:
+    return scores.groupby("metric")["value"].mean().to_dict()
+
+
+@pytest.mark.parametrize("model", ["painter", "floor"])
+def test_the_same_numbers_as_the_bench(
+    model: str, painter: str, floors: list[str], tiles: np.ndarray, tmp_path: Path
+) -> None:
+    name = painter if model == "painter" else floors[0]
+    colorizer = zoo.load(name, device="cpu").fit(tiles, budget="2steps", size=64)
+    test = ImageSet(tiles[:7], [f"n{i}/x.y{i}" for i in range(7)])
+    metrics, _ = scoring.open_metrics(METRICS, MetricContext(CPU, test.images), 64)
+    expected, _ = scoring.score(colorizer, test, metrics)
+    L = rgb_to_lab(Pictures.from_array(test.images).rgb)[0]
+    painted = scoring.paint(colorizer, L).rgb8.permute(0, 2, 3, 1).numpy()
+    files = {f"{i}.png": picture for i, picture in zip(test.ids, painted, strict=True)}
+    truth = {f"{i}.png": picture for i, picture in zip(test.ids, test.images, strict=True)}
+    pred = _write(tmp_path / "pred", files)
+    found, _ = score_folder(
+        pred, {**pictures_in(_write(tmp_path / "truth", truth))}, METRICS, None, CPU
+    )
+    assert found.count == 7
+    ours, theirs = (
+        table.set_index(["image", "metric"])["value"].sort_index()
+        for table in (found.scores, expected)
+    )
+    shared = ours.index.intersection(theirs.index)
+    assert len(shared) == len(theirs)
+    np.testing.assert_allclose(ours[shared], theirs[shared], atol=1e-6)
+    assert ("psnr_l_copied" in _means(found.scores)) is colorizer.paints_rgb
+
+
+def test_pictures_of_many_sizes_and_kinds(tiles: np.ndarray, tmp_path: Path) -> None:
+    pictures = {
+        "a.png": tiles[0],
+        "deep/b.c.jpg": tiles[1][:, :40].copy(),
+        "ü ö.webp": np.repeat(tiles[2], 2, axis=0),
+    }
+    truth = _write(tmp_path / "truth", pictures)
+    grey = {
+        f"{name}.png": np.repeat(p.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+        for name, p in (("a", tiles[0]), ("deep/b.c", pictures["deep/b.c.jpg"]))
+    }
+    grey["ü ö.png"] = pictures["ü ö.webp"] // 2
+    pred = _write(tmp_path / "pred", grey)
+    found, _ = score_folder(pred, {**pictures_in(truth)}, METRICS, None, CPU)
+    assert set(found.scores["image"]) == {"a", "deep/b.c", "ü ö"}
+    assert np.isfinite(found.scores["value"]).all()
+
+
+def test_every_mismatch_is_named(tiles: np.ndarray, tmp_path: Path) -> None:
+    truth = {**pictures_in(_write(tmp_path / "truth", {f"{i}.png": tiles[i] for i in range(8)}))}
+
+    def score(files: dict[str, np.ndarray]) -> Any:
+        shutil.rmtree(tmp_path / "pred", ignore_errors=True)
+        return score_folder(_write(tmp_path / "pred", files), truth, ["psnr"], None, CPU)
+
+    good = {f"{i}.png": tiles[i] for i in range(8)}
+    with pytest.raises(InputError, match=r"missing: 3, 5; without truth: extra"):
+        score({**{k: v for k, v in good.items() if k[0] not in "35"}, "extra.png": tiles[0]})
+    with pytest.raises(InputError, match=r"missing: 1, 2, 3, 4, 5 and 2 more"):
+        score({"0.png": tiles[0]})
+    with pytest.raises(InputError, match=r"4 \(32×64, truth 64×64\)"):
+        score({**good, "4.png": tiles[4][:, :32].copy()})
+    with pytest.raises(InputError, match=r"0\.(jpg|png) and .*0\.(jpg|png) have the same name"):
+        score({**good, "0.jpg": tiles[0]})
+    score(good)
+    (tmp_path / "pred" / "6.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"6\.png"):
+        score_folder(tmp_path / "pred", truth, ["psnr"], None, CPU)
+    with pytest.raises(InputError, match="is not a folder"):
+        pictures_in(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image in"):
+        pictures_in(tmp_path / "empty")
+
+
+def test_what_looks_wrong_is_said(tiles: np.ndarray, tmp_path: Path) -> None:
+    grey = np.repeat(tiles[2].mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
+    folder = _write(tmp_path / "truth", {"a.png": tiles[0], "b.png": tiles[1], "c.png": grey})
+    truth = {**pictures_in(folder)}
+    found, _ = score_folder(folder, truth, ["psnr"], None, CPU)
+    assert (found.count, found.grey) == (2, ["c"])
+    assert any("already grey" in note for note in found.notes)
+    assert any("its own truth" in note for note in found.notes)
+    greyed = {
+        f"{n}.png": np.repeat(p[..., :1], 3, axis=2) for n, p in zip("abc", tiles[:3], strict=True)
+    }
+    found, _ = score_folder(_write(tmp_path / "grey", greyed), truth, ["psnr"], None, CPU)
+    assert any("was it coloured?" in note for note in found.notes)
+    with pytest.raises(InputError, match="already grey"):
+        score_folder(folder, {"c": grey, "a": grey, "b": grey}, ["psnr"], None, CPU)
+
+
+@pytest.fixture
+def run_copy(finished: Any, tmp_path: Path) -> Path:
+    shutil.copytree(finished.out, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_row_of_another_program(
+    run_copy: Path, run_zoo: Any, floors: list[str], tmp_path: Path
+) -> None:
+    run = open_run(run_copy)
+    assert export_test(run, tmp_path / "pictures") == len(truth_of(run))
+    with pytest.raises(InputError, match="is there already"):
+        export_test(run, tmp_path / "pictures")
+    greys = pictures_in(tmp_path / "pictures" / "grey")
+    assert greys.keys() == pictures_in(tmp_path / "pictures" / "truth").keys()
+    coloured = tmp_path / "coloured"
+    for name, file in greys.items():
+        with Image.open(file) as image:
+            assert image.mode == "L"
+            rgb = np.asarray(image.convert("RGB")) * np.array([1, 0.9, 0.8])
+        _write(coloured, {f"{name}.png": rgb.round().astype(np.uint8)})
+    arguments = ("score", "--pred", str(coloured), "--add-to", str(run_copy), "--json")
+    done = run_zoo(*arguments, "--name", "sepia/<b>")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    board = pd.read_csv(run_copy / "leaderboard.csv").set_index("model")
+    row = board.loc["sepia/<b>"]
+    assert row["psnr"] == pytest.approx(printed["metrics"]["psnr"])
+    assert (row["status"], row["stop_reason"]) == ("ok", "external")
+    assert "&lt;b&gt;" in (run_copy / "report.html").read_text()
+    assert open_run(run_copy).externals[0].predictions() is not None
+    assert not list(run_copy.rglob("*.partial*"))
+    again = run_zoo(*arguments, "--name", "sepia/<b>")
+    assert again.returncode == 2
+    assert "has a row 'sepia/<b>' already" in again.stderr
+    assert run_zoo(*arguments, "--name", "sepia/<b>", "--overwrite").returncode == 0
+    assert run_zoo(*arguments, "--name", floors[0], "--overwrite").returncode == 2
+
+
+def test_other_test_images_are_refused(run_copy: Path, tmp_path: Path) -> None:
+    manifest = json.loads((run_copy / "run.json").read_text())
+    manifest["data"]["splits"]["test"]["manifest"] = "0" * 64
+    (run_copy / "run.json").write_text(json.dumps(manifest))
+    run = open_run(run_copy)
+    for act in (
+        lambda: export_test(run, tmp_path / "pictures"),
+        lambda: add_to_run(run, "x", tmp_path, None, CPU, replace=False),
+    ):
+        with pytest.raises(DataError, match="are not those that"):
+            act()
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_misuse_is_one_line(run_zoo: Any, tmp_path: Path) -> None:
+    for arguments, part in (
+        ((), "give either --truth DIR or --add-to RUN"),
+        (("--truth", "a", "--metrics", "pnsr"), "did you mean 'psnr'"),
+        (("--add-to", str(tmp_path)), "is not the folder of a run"),
+    ):
+        done = run_zoo("score", "--pred", str(tmp_path), *arguments)
+        assert done.returncode == 2
+        assert part in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
