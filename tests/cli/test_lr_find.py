@@ -44,4 +44,5 @@ def test_what_cannot_be_swept_is_one_line(zoo: Any, tmp_path: Path) -> None:
         assert answer.code == 2, arguments
         assert part in answer.stderr
         assert len(answer.stderr.strip().splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("lr*"))
+    assert not list(Path.cwd().iterdir())
