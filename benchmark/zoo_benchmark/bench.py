@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo import registry
 from zoo.budget import Budget
@@ -22,6 +21,7 @@ from zoo.dataset import Dataset, ImageSet, Split
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training import resolve_device
+from zoo_benchmark.bench_progress import Reporter, bar_callback, progress_bars, row_name, say
 from zoo_benchmark.executor import Executor, LocalExecutor, Task
 from zoo_benchmark.learning_curve import spread
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
@@ -113,7 +113,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         write_text(out / RUN, json.dumps(manifest, indent=1))
         write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
         write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
-        with _progress_bars(console) as bars:
+        with progress_bars(console) as bars:
             task = bars.add_task("references", total=None, state="")
             write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
             bars.update(task, total=1, completed=1)
@@ -247,10 +247,10 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
     splits: dict[str, ImageSet] = {}
     manifests: dict[str, str] = {}
     wanted: tuple[Split, ...] = ("train", "test")
-    with _progress_bars(console) as bars:
+    with progress_bars(console) as bars:
         for split in wanted:
             task = bars.add_task(f"{protocol.dataset} {split}", total=None, state="")
-            images = dataset.load(split, protocol.size, _bar_callback(bars, task))
+            images = dataset.load(split, protocol.size, bar_callback(bars, task))
             bars.update(task, total=1, completed=1, state=f"{len(images)} images")
             splits[split], manifests[split] = images, images.manifest_hash()
             if images.skipped:
@@ -278,10 +278,10 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
 def _find_backbone(settings: BenchSettings, protocol: Protocol, console: Console) -> Backbone:
     if "lpips" not in protocol.metrics:
         return Backbone(None, "")
-    with _progress_bars(console) as bars:
+    with progress_bars(console) as bars:
         task = bars.add_task("LPIPS weights", total=None, state="")
         found = find_lpips_weights(
-            settings.lpips_weights, download=True, progress=_bar_callback(bars, task)
+            settings.lpips_weights, download=True, progress=bar_callback(bars, task)
         )
         bars.update(task, total=1, completed=1, state=found.status)
     return Backbone(found.path, found.status)
@@ -325,7 +325,7 @@ def _run_cells(
 ) -> None:
     """Makes what is not in the store: all trials first, then the timings, one at a time."""
     attempts = out / ATTEMPTS
-    with _progress_bars(console) as bars:
+    with progress_bars(console) as bars:
         overall = bars.add_task("all", total=len(cells), state="")
         tasks = []
         for cell in cells:
@@ -333,9 +333,9 @@ def _run_cells(
                 tasks.append(Task(cell.spec, attempts / cell.key, cell.key))
             else:
                 bars.advance(overall)
-                _say(console, f"{_name(cell.spec)}: finished before, taken from {store.folder}")
+                say(console, f"{row_name(cell.spec)}: finished before, taken from {store.folder}")
         forced = {cell.key for cell in cells if cell.forced}
-        reporter = _Reporter(bars, console)
+        reporter = Reporter(bars, console)
         for task, result in executor.run(tasks, timeout, reporter.progress):
             if is_complete(result):
                 if task.key in forced:
@@ -368,69 +368,7 @@ def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, console: Co
     if forced:
         return True
     if flaw := store.flaw(key):
-        _say(console, f"the stored cell {key} is damaged ({flaw}); it is made again")
+        say(console, f"the stored cell {key} is damaged ({flaw}); it is made again")
         store.set_aside(key, attempts)
         return True
     return not store.path(key).is_dir()
-
-
-def _name(spec: Any) -> str:
-    return f"{spec.label} #{spec.repetition}" if spec.repetition else str(spec.label)
-
-
-class _Reporter:
-    """A bar per task for people, a line per result for pipes."""
-
-    def __init__(self, bars: Progress, console: Console) -> None:
-        self._bars, self._console = bars, console
-        self._tasks: dict[str, TaskID] = {}
-
-    def progress(self, task: Task, state: dict[str, Any]) -> None:
-        """Shows what a task says of itself."""
-        loss = f" loss {state['loss']:.3f}" if state.get("loss") is not None else ""
-        share = state["share"] if state["stage"] == "training" else 1.0
-        self._bars.update(self._bar(task), completed=share, state=state["stage"] + loss)
-
-    def done(self, task: Task, result: Mapping[str, Any]) -> None:
-        """Shows how a task ended."""
-        if result["status"] != OK:
-            state = f"FAILED: {result['error']}"
-        elif "training" in result:
-            cost = result["training"]["cost"]
-            state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
-        else:
-            state = ", ".join(
-                f"{row['images_per_s']:,.0f} images/s on {row['device']}"
-                for row in result["throughput"]
-            )
-        self._bars.update(self._bar(task), completed=1.0, state=state)
-        _say(self._console, f"{_name(task.spec)}: {state}")
-
-    def _bar(self, task: Task) -> TaskID:
-        if task.key not in self._tasks:
-            name = _name(task.spec)
-            self._tasks[task.key] = self._bars.add_task(name, total=1.0, state="starting")
-        return self._tasks[task.key]
-
-
-def _say(console: Console, line: str) -> None:
-    if not console.is_terminal:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _progress_bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def _bar_callback(bars: Progress, task: Any) -> Callable[[str, int, int], None]:
-    def update(what: str, done: int, total: int) -> None:
-        bars.update(task, completed=done, total=total or None, state=what)
-
-    return update

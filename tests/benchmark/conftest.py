@@ -114,6 +114,16 @@ class Talks(Good):
         super()._fit(feed)
 
 
+class Vanishes(Good):
+    """Takes the images away while it is trained."""
+
+    info = describe("vanishes")
+
+    def loss(self, L, ab):
+        Path(os.environ["NAUGHTY_FILE"]).rename(os.environ["NAUGHTY_FILE"] + ".gone")
+        return super().loss(L, ab)
+
+
 class Unbuilt(Good):
     info = describe("unbuilt")
 
@@ -178,6 +188,7 @@ NAUGHTY_NAMES = {
     "killed": "Killed",
     "exits": "Exits",
     "talks": "Talks",
+    "vanishes": "Vanishes",
     "unbuilt": "Unbuilt",
     "hangs": "Hangs",
     "sticks": "Sticks",

@@ -119,6 +119,26 @@ def test_with_lpips_seeds_and_throughput(
     assert len(list((out / "cells").glob("*/weights.safetensors"))) == 4
 
 
+@pytest.mark.long
+def test_learning_rates_are_found_inside_the_budget(
+    run_zoo: Any, small_folder: Path, floors: list[str], painter: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run_zoo(
+        *("bench", "--models", f"{floors[0]},{painter}", "--dataset", f"folder:{small_folder}"),
+        *("--budget", "600steps", "--lr", "find", "--metrics", "psnr", "--device", "cpu"),
+        *("--no-throughput", "--no-references", "--out", str(out)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "learning_rate=find" in done.stdout
+    with (out / "runs.csv").open(newline="") as file:
+        runs = {run["model"]: run for run in csv.DictReader(file)}
+    assert runs[painter]["learning_rate_found"] == "True"
+    assert 1e-6 < float(runs[painter]["learning_rate"]) < 1
+    assert runs[painter]["cost_steps"] == "600"
+    assert runs[floors[0]]["learning_rate"] == ""
+
+
 def test_labels_become_file_names_that_stay_in_their_folder() -> None:
     labels = ["../x", "..", "a/b", "a:b", "a%b", "m:path=/etc", "ü", "m:" + 400 * "x", "a" * 400]
     slugs = [slug(label) for label in labels]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +161,26 @@ def test_failures_are_kept_apart_from_what_is_finished(wreck: Any) -> None:
         assert cell.folder == where / cell.key
         assert cell.ok is (reason is None)
     assert "Traceback" in _cell(wreck[1], "raises").log()
+
+
+def test_images_that_vanish_midway_are_a_reason_and_not_a_crash(
+    run_zoo: Any, naughty: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(small_folder, images)
+    done = run_zoo(
+        *("bench", "--models", "good,vanishes,talks", "--dataset", f"folder:{images}"),
+        *("--budget", "1steps", "--metrics", "psnr", "--no-throughput", "--no-references"),
+        *("--device", "cpu", "--out", str(tmp_path / "out")),
+        PYTHONPATH=str(naughty),
+        NAUGHTY_FILE=str(images),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    rows = {cell.label: cell.result for cell in open_run(tmp_path / "out").cells}
+    assert rows["good"]["status"] == "ok"
+    assert f"folder '{images}' does not exist" in rows["talks"]["error"]
+    assert "\n" not in rows["talks"]["error"]
 
 
 # ---- time and death -------------------------------------------------------------------------
