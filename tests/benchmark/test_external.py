@@ -133,6 +133,7 @@ def run_copy(finished: Any, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.long
 def test_a_row_of_another_program(
     run_copy: Path, run_zoo: Any, floors: list[str], tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_damaged_cell_is_named_and_made_again(first: Any, tmp_path: Path) -> N
     assert (cell.folder / "scores.csv").read_text() == scores
 
 
+@pytest.mark.long
 def test_force_makes_a_finished_cell_again(first: Any, tmp_path: Path) -> None:
     out, again, stamps = first
     copy = tmp_path / "copy"
@@ -167,6 +168,7 @@ def test_two_benches_do_not_write_to_one_folder(first: Any) -> None:
     assert f"another zoo bench is writing to --out {out}" in done.stderr
 
 
+@pytest.mark.long
 def test_without_out_all_runs_share_their_cells(
     offline: dict[str, str], cache: Path, naughty: Path, small_folder: Path, tmp_path: Path
 ) -> None:
@@ -221,6 +223,7 @@ def test_nothing_finished_is_lost_to_kill_9(
 # ---- side by side ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_jobs_run_side_by_side_with_their_share_of_threads(
     run_zoo: Any, small_folder: Path, tmp_path: Path
 ) -> None:

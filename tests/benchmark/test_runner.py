@@ -163,6 +163,7 @@ def test_failures_are_kept_apart_from_what_is_finished(wreck: Any) -> None:
     assert "Traceback" in _cell(wreck[1], "raises").log()
 
 
+@pytest.mark.long
 def test_images_that_vanish_midway_are_a_reason_and_not_a_crash(
     run_zoo: Any, naughty: Path, small_folder: Path, tmp_path: Path
 ) -> None:
