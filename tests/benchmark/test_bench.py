@@ -24,7 +24,7 @@ def test_nothing_but_what_is_promised_is_left(finished: Any) -> None:
     tables = {"leaderboard", "runs", "scores", "references", "intervals", "pairs", "learning"}
     assert names == {
         *(f"{table}.csv" for table in tables),
-        *("cells", "run.json", "truth.npz", "showcase.npz", "samples.png"),
+        *("cells", "weights", "run.json", "truth.npz", "showcase.npz", "samples.png"),
         *("report.html", "report.md", "scores.parquet"),
     }
     assert not list((finished.out / "attempts").iterdir())

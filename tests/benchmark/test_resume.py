@@ -32,6 +32,7 @@ QUICKLY = (
     *("--no-throughput", "--no-references"),
 )
 MEETING = '''
+import os
 import time
 from pathlib import Path
 
