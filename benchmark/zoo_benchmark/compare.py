@@ -17,6 +17,9 @@ from zoo_benchmark.run_folder import Cell, Run, open_run
 from zoo_benchmark.statistics import analyse
 
 _A, _B = "A", "B"
+# What of a protocol may differ between two machines that follow the same rules, and what is
+# compared by itself.
+_NO_RULES = ("title", "note", "dataset", "manifests", "metrics")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class RunComparison:
         scores: a row per model and metric: mean in A and B, difference B − A with its paired
             95 % interval, and whether it is distinguishable from none.
         speeds: a row per model and device: B's speed over A's, each as a multiple of its own
-            control task's speed; the ratio is empty where the hardware is unlike.
+            control task's speed; the ratio is empty where hardware or control task are unlike.
+            Empty with obstacles.
         environment: facts that differ: name, A, B.
-        models: what is only in one of them, or has other options there.
+        models: what is only in one of them or was scored in one alone, and what was trained
+            anew for which reason.
     """
 
     titles: tuple[str, str]
@@ -64,7 +69,7 @@ def compare_runs(folder_a: Path, folder_b: Path) -> RunComparison:
         titles=(a.manifest["title"], b.manifest["title"]),
         obstacles=obstacles,
         scores=_scores(a, b) if not obstacles else pd.DataFrame(),
-        speeds=_speeds(a, b),
+        speeds=_speeds(a, b) if not obstacles else pd.DataFrame(),
         environment=_environment(a, b),
         models=_models(a, b),
     )
@@ -85,7 +90,9 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
             interval = f"{row['low']:+.4g} … {row['high']:+.4g}" if pd.notna(row["low"]) else "–"
             mark = "changed" if row["distinguishable"] else "≈"
             numbers = (f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4g}")
-            table.add_row(escape(row["model"]), row["metric"], *numbers, interval, mark)
+            table.add_row(escape(row["model"]), escape(row["metric"]), *numbers, interval, mark)
+        table.caption = "the interval is over test images: another seed would move scores as well"
+        table.caption_justify = "left"
         console.print(table)
     if len(comparison.speeds):
         table = _table(
@@ -110,11 +117,25 @@ def _table(*headings: str) -> Table:
 
 
 def _obstacles(a: Run, b: Run) -> list[str]:
-    found = [f"protocol {a.protocol_id} and {b.protocol_id}"] * (a.protocol_id != b.protocol_id)
+    if a.protocol_id != b.protocol_id:
+        return [f"protocol {a.protocol_id} and {b.protocol_id}"]
+    found = []
+    if a.manifest["departures"] != b.manifest["departures"]:
+        words = [", ".join(run.manifest["departures"]) or "nothing" for run in (a, b)]
+        found.append(f"departs from {a.protocol_id} in {words[0]}; and in {words[1]}")
+    else:
+        # Someone's own file, whose version was not raised.
+        rules = a.manifest["protocol"], b.manifest["protocol"]
+        found += [
+            f"{a.protocol_id} with {name} {rules[0].get(name)} and {rules[1].get(name)}"
+            for name in dict.fromkeys([*rules[0], *rules[1]])
+            if name not in _NO_RULES and rules[0].get(name) != rules[1].get(name)
+        ]
+    metrics = a.manifest["metrics"], b.manifest["metrics"]
     found += [
-        f"{name} {a.manifest[name]} and {b.manifest[name]}"
-        for name in ("departures", "metrics")
-        if a.manifest[name] != b.manifest[name]
+        f"{name} of version {metrics[0][name]} and {metrics[1][name]}"
+        for name in metrics[0]
+        if name in metrics[1] and metrics[0][name] != metrics[1][name]
     ]
     splits = a.manifest["data"]["splits"], b.manifest["data"]["splits"]
     found += [
@@ -178,15 +199,17 @@ def _speeds(a: Run, b: Run) -> pd.DataFrame:
                 _mean(side, lambda row: row["images_per_s"] / row["control"]["images_per_s"])
                 for side in pair
             ]
-            alike = len(hardware) == 1 and len(versions) == 1
+            unlike = "; ".join(hardware) if len(hardware) > 1 else ""
+            if len(versions) > 1:
+                unlike = f"control task of versions {' and '.join(map(str, sorted(versions)))}"
             rows.append(
                 {
                     "model": label,
                     "device": device,
                     "a": speeds[0],
                     "b": speeds[1],
-                    "ratio": relative[1] / relative[0] if alike else None,
-                    "hardware": hardware[0] if alike else f"unlike: {'; '.join(hardware)}",
+                    "ratio": None if unlike else relative[1] / relative[0],
+                    "hardware": f"unlike: {unlike}" if unlike else hardware[0],
                 }
             )
     return pd.DataFrame(rows)
@@ -218,16 +241,31 @@ def _facts(cells: Sequence[Cell]) -> dict[str, str]:
 def _models(a: Run, b: Run) -> list[str]:
     lines = [f"only in A: {label}" for label in a.labels if label not in b.labels]
     lines += [f"only in B: {label}" for label in b.labels if label not in a.labels]
+    scored = [set(run.scores["model"]) for run in (a, b)]
     for label in _shared(a, b):
-        ours, theirs = ([cell for cell in run.cells if cell.label == label] for run in (a, b))
-        if {cell.key for cell in ours} == {cell.key for cell in theirs}:
-            continue
-        options = [side[0].result.get("options", {}) if side else {} for side in (ours, theirs)]
-        changed = [
-            f"{name} {options[0].get(name)} → {value}"
-            for name, value in options[1].items()
-            if options[0].get(name) != value
+        lines += [
+            f"{label} has no scores in {name}"
+            for name, there in zip((_A, _B), scored, strict=True)
+            if label not in there
         ]
-        reason = ", ".join(changed) or "sources, hardware, precision or versions"
-        lines.append(f"{label} was trained anew: {reason}")
+        ours, theirs = ([c for c in run.cells if c.label == label and c.ok] for run in (a, b))
+        if ours and theirs and {cell.key for cell in ours} != {cell.key for cell in theirs}:
+            reasons = _changes(_conditions(ours[0]), _conditions(theirs[0]))
+            lines.append(f"{label} was trained anew: {', '.join(reasons) or 'its sources changed'}")
     return lines
+
+
+def _conditions(cell: Cell) -> dict[str, Any]:
+    """What a cell was made under, beside its protocol and sources."""
+    environment = cell.result["environment"]
+    made_by = {name: environment.get(name) for name in ("hardware", "device", "torch")}
+    precision = {"precision": cell.result["training"].get("precision")}
+    return {**cell.result["options"], **precision, **made_by}
+
+
+def _changes(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} {ours.get(name, '–')} → {theirs.get(name, '–')}"
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name)
+    ]

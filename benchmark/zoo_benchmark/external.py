@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -19,7 +22,7 @@ from PIL import Image
 from zoo import registry
 from zoo._version import __version__
 from zoo.dataset import ImageSet, UInt8Array
-from zoo.errors import DataError, InputError
+from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
@@ -29,8 +32,9 @@ from zoo_benchmark.run_folder import Run, write_pictures
 from zoo_benchmark.trial_spec import EXTERNAL, PREDICTIONS, SCORES, slug
 
 _NAMED = 5
-# Mean |ΔL| of a set's pictures above which they were painted, and not just rounded and clipped.
-_PAINTED = 0.5
+# Mean |ΔL| of a set above which its lightness is not the truth's. Measured on photographs: 8-bit
+# rounding and clipping leave 0.1 to 0.4 where L was kept, good JPEG as much, a sepia tone 4.
+_OTHER_LIGHTNESS = 0.5
 _BATCH_PIXELS = 1 << 18
 
 
@@ -86,61 +90,45 @@ def score_folder(
     metrics: Sequence[str],
     backbone: Path | None,
     device: torch.device,
-) -> tuple[FolderScores, dict[str, UInt8Array]]:
+) -> FolderScores:
     """Scores a folder of coloured files against the truth of the same names.
 
     As in the bench, metrics see the truth after its way through CIE Lab, and pictures as 8-bit
-    RGB. Where the lightness was painted as well, `psnr_l_copied` and `lpips_l_copied` tell what
+    RGB. Where the lightness is not the truth's, `psnr_l_copied` and `lpips_l_copied` tell what
     the colours alone are worth.
 
     Args:
         pred: the coloured files.
-        truth: pictures N×3 uint8 or files, by name.
+        truth: pictures H×W×3 uint8 or files, by name.
         metrics: names of the metrics.
         backbone: AlexNet's features for LPIPS, or None.
         device: where to compute.
 
-    Returns:
-        The scores, and the coloured pictures by name.
-
     Raises:
         InputError: files are missing, too many, of another size, or unreadable; all are looked
             at before anything is scored.
+        PluginError: not one of the metrics could be scored.
     """
     start = time.monotonic()
     files = pictures_in(pred)
     _check_names(files, truth, pred)
-    truths = {name: _open(source) for name, source in truth.items()}
-    painted = {name: _open(files[name]) for name in truth}
-    unlike = [
-        f"{name} ({_size(painted[name])}, truth {_size(picture)})"
-        for name, picture in truths.items()
-        if painted[name].shape != picture.shape
-    ]
-    if unlike:
-        raise InputError(f"other sizes in {pred}: {_list(unlike)}; colour at the truth's size")
-    grey = [name for name, picture in truths.items() if is_grey(picture[None])[0]]
-    names = [name for name in truths if name not in grey]
-    if not names:
-        raise InputError("every truth picture is already grey: there is nothing to score")
-    smallest = min(min(truths[name].shape[:2]) for name in names)
-    context = MetricContext(device, _pixels([truths[n] for n in names]), backbone)
-    opened, unavailable = scoring.open_metrics(metrics, context, smallest)
-    copies = _mean_lightness_error(names, painted, truths) > _PAINTED
-    batches = _painted(names, painted, truths, device, copies=copies)
-    scores, broken = scoring.score_pictures(batches, opened)
-    notes = [f"{name} was not scored: {why}" for name, why in {**unavailable, **broken}.items()]
-    if grey:
-        notes.append(f"{len(grey)} already grey truth pictures were left out: {_list(grey)}.")
-    if all(np.array_equal(painted[name], truths[name]) for name in names):
-        notes.append(f"every picture in {pred} is its own truth: is that the right folder?")
-    elif is_grey(np.concatenate([painted[n].reshape(-1, 1, 1, 3)[::7] for n in names])).all():
-        notes.append(f"every picture in {pred} is grey: was it coloured?")
-    if copies:
-        notes.append("lightness was painted, too: psnr_l_copied and lpips_l_copied undo that.")
-    versions = {m.info.name: m.info.version for m in opened if m.info.name not in broken}
-    seconds = time.monotonic() - start
-    return FolderScores(scores, len(names), grey, versions, notes, seconds), painted
+    # Still mapped into memory when it is cleaned up, which Windows minds.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        decoded = _decode(files, truth, pred, Path(scratch))
+        context = MetricContext(device, decoded.all_truth(), backbone)
+        opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side)
+        scores, broken = scoring.score_pictures(_painted(decoded, device), opened)
+    unscored = [f"{name} was not scored: {why}" for name, why in {**unavailable, **broken}.items()]
+    if scores.empty:
+        raise PluginError("; ".join(unscored))
+    return FolderScores(
+        scores=scores,
+        count=len(decoded.names),
+        grey=decoded.grey,
+        metrics={m.info.name: m.info.version for m in opened if m.info.name not in broken},
+        notes=[*unscored, *decoded.notes(pred)],
+        seconds=time.monotonic() - start,
+    )
 
 
 def truth_of(run: Run) -> ImageSet:
@@ -171,14 +159,16 @@ def export_test(run: Run, out: Path) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"-o {out} is there already; name another folder")
     test = truth_of(run)
-    for name, picture in zip(_names(test), test.images, strict=True):
+    names = _names(test)
+    for name in names:
+        # Names come from a dataset, which may be a stranger's.
+        if not (out / name).resolve().is_relative_to(out.resolve()):
+            raise DataError(f"the image name {name!r} leads out of {out}")
+    for name, picture in zip(names, test.images, strict=True):
         original = Image.fromarray(np.asarray(picture))
         grey = Image.fromarray(to_grey(original))
         for kind, image in (("grey", grey), ("truth", original)):
-            target = out / kind / f"{name}.png"
-            if not target.resolve().is_relative_to((out / kind).resolve()):
-                raise DataError(f"the image name {name!r} leads out of {out}")
-            with atomic_path(target) as partial:
+            with atomic_path(out / kind / f"{name}.png") as partial:
                 image.save(partial)
     return len(test)
 
@@ -189,45 +179,87 @@ def add_to_run(
     """Scores pictures of a run's test images and adds them to it as a row.
 
     Raises:
-        InputError: the name is taken, or the pictures do not fit the run's images.
-        DataError: the run's images cannot be had.
+        InputError: the name cannot be used or is taken, or the pictures do not fit the run's
+            images.
+        DataError: the run's images cannot be had, or it was scored by other versions of metrics.
     """
-    taken = [label for label in run.labels if label == name]
-    target = run.folder / EXTERNAL / slug(name)
-    if taken and not (replace and target.is_dir()):
-        raise InputError(f"{run.folder} has a row {name!r} already; give another --name")
+    target = _row_folder(run, name, replace=replace)
+    _check_versions(run)
+    pictures_in(pred)  # before a dataset is read, which may take long
     test = truth_of(run)
     ids = dict(zip(_names(test), test.ids, strict=True))
     truth: dict[str, UInt8Array | Path] = {
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
-    found, painted = score_folder(pred, truth, list(run.manifest["metrics"]), backbone, device)
+    found = score_folder(pred, truth, list(run.manifest["metrics"]), backbone, device)
     scores = found.scores.assign(image=found.scores["image"].map(ids))
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    facts = {
+        "name": name,
+        "source": pred.resolve().name,
+        "count": found.count,
+        "grey": len(found.grey),
+        "metrics": found.metrics,
+        "notes": found.notes,
+        "zoo_version": __version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": found.seconds,
+    }
+    with _whole_folder(target, run.folder) as partial:
         scores.to_csv(partial / SCORES, index=False)
-        kept = run.truth
-        if kept is not None:
-            images = np.stack([painted[picture_name(str(i))] for i in kept.ids])
-            write_pictures(partial / PREDICTIONS, ImageSet(images, kept.ids))
-        facts = {
-            "name": name,
-            "source": pred.name,
-            "count": found.count,
-            "metrics": found.metrics,
-            "notes": found.notes,
-            "zoo_version": __version__,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": found.seconds,
-        }
+        if run.truth is not None:
+            files = pictures_in(pred)
+            kept = np.stack([_open(files[picture_name(str(i))]) for i in run.truth.ids])
+            write_pictures(partial / PREDICTIONS, ImageSet(kept, run.truth.ids))
         write_text(partial / "external.json", json.dumps(facts, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
+    return found
+
+
+def _row_folder(run: Run, name: str, *, replace: bool) -> Path:
+    # A folder called "" or ".." would be the run itself.
+    if not name.strip() or not name.isprintable() or name.startswith("."):
+        raise InputError(
+            f"--name {name!r} cannot name a row; give one in plain characters, no dot in front"
+        )
+    target = run.folder / EXTERNAL / slug(name)
+    if any(cell.label == name for cell in run.cells):
+        raise InputError(f"{run.folder} has a row {name!r} of its own; give another --name")
+    if target.exists() and not replace:
+        raise InputError(
+            f"{run.folder} has a row {name!r} already; give another --name, or add --overwrite"
+        )
+    return target
+
+
+def _check_versions(run: Run) -> None:
+    for name, version in run.manifest["metrics"].items():
+        try:
+            ours = registry.metric_class(name).info.version
+        except ZooError:
+            continue  # its column will say why it is empty
+        # A run holds 0 for a metric that did not work then.
+        if version not in (0, ours):
+            raise DataError(
+                f"{run.folder} was scored by version {version} of the metric {name!r}, this zoo "
+                f"has {ours}: the rows would not compare; run the bench again"
+            )
+
+
+@contextmanager
+def _whole_folder(target: Path, beside: Path) -> Iterator[Path]:
+    """Yields an empty folder in `beside`; moves it to `target` if the block succeeds."""
+    partial = beside / f".{target.name}.{os.getpid()}.partial"
+    old = partial.with_suffix(".old")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
+            target.rename(old)
         partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return found
 
 
 def _names(test: ImageSet) -> list[str]:
@@ -260,43 +292,140 @@ def _open(source: UInt8Array | Path) -> UInt8Array:
     return to_rgb(read_image(source)) if isinstance(source, Path) else source
 
 
-def _pixels(pictures: Sequence[UInt8Array]) -> UInt8Array:
-    """All truth as one array: pictures of one size as they are, others as single pixels."""
-    if len({picture.shape for picture in pictures}) == 1:
-        return np.stack(pictures)
-    return np.concatenate([picture.reshape(-1, 1, 1, 3) for picture in pictures])
+@dataclass(frozen=True)
+class _Decoded:
+    """All pictures of two folders, decoded once, in files: there may be more than memory holds.
+
+    Attributes:
+        pixels: those of `truths`, one after the other, flat.
+        truths: the truth that is not grey, H×W×3 by name.
+        painted: the coloured pictures of the same names.
+        grey: names whose truth is already grey; they are nowhere else.
+        lightness_error: mean |ΔL| over the pictures, each weighing the same.
+        identical: whether every picture is its truth.
+        colourless: whether every picture is grey.
+    """
+
+    pixels: UInt8Array
+    truths: dict[str, UInt8Array]
+    painted: dict[str, UInt8Array]
+    grey: list[str]
+    lightness_error: float
+    identical: bool
+    colourless: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Of the pictures that are scored."""
+        return list(self.truths)
+
+    @property
+    def smallest_side(self) -> int:
+        """In pixels."""
+        smallest: int = min(min(picture.shape[:2]) for picture in self.truths.values())
+        return smallest
+
+    @property
+    def other_lightness(self) -> bool:
+        """Whether the pictures do not have the truth's lightness."""
+        return self.lightness_error > _OTHER_LIGHTNESS
+
+    def all_truth(self) -> UInt8Array:
+        """All truth as N×H×W×3: pictures of one size as they are, others as single pixels."""
+        shapes = {picture.shape for picture in self.truths.values()}
+        return self.pixels.reshape(-1, *(shapes.pop() if len(shapes) == 1 else (1, 1, 3)))
+
+    def notes(self, pred: Path) -> list[str]:
+        """What a reader of the scores must know."""
+        notes = []
+        if self.grey:
+            left_out = f"{len(self.grey)} already grey truth pictures were left out"
+            notes.append(f"{left_out}: {_list(self.grey)}.")
+        if self.identical:
+            notes.append(f"every picture in {pred} is its own truth: is that the right folder?")
+        elif self.colourless:
+            notes.append(f"every picture in {pred} is grey: was it coloured?")
+        if self.other_lightness:
+            notes.append(
+                f"lightness is {self.lightness_error:.1f} off the truth's on average, painted or "
+                "lost in saving: psnr_l_copied and lpips_l_copied put the truth's back."
+            )
+        return notes
 
 
-def _mean_lightness_error(
-    names: Sequence[str], painted: Mapping[str, UInt8Array], truths: Mapping[str, UInt8Array]
-) -> float:
-    errors = []
-    for name in names:
-        pair = [Pictures.from_array(side[name][None]).rgb for side in (painted, truths)]
-        ours, theirs = (rgb_to_lab(rgb)[0] for rgb in pair)
-        errors.append(float((ours - theirs).abs().mean()))
-    return float(np.mean(errors))
+def _decode(
+    files: Mapping[str, Path], truth: Mapping[str, UInt8Array | Path], pred: Path, scratch: Path
+) -> _Decoded:
+    """Decodes everything once into `scratch`, and refuses what does not fit."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    grey: list[str] = []
+    unlike: list[str] = []
+    errors: list[float] = []
+    identical = colourless = True
+    with (scratch / "truth").open("wb") as theirs, (scratch / "painted").open("wb") as ours:
+        for name, source in truth.items():
+            original, picture = _open(source), _open(files[name])
+            if picture.shape != original.shape:
+                unlike.append(f"{name} ({_size(picture)}, truth {_size(original)})")
+            elif is_grey(original[None])[0]:
+                grey.append(name)
+            elif not unlike:
+                shapes[name] = original.shape
+                theirs.write(original.tobytes())
+                ours.write(picture.tobytes())
+                errors.append(_lightness_error(original, picture))
+                identical = identical and np.array_equal(original, picture)
+                colourless = colourless and bool(is_grey(picture[None])[0])
+    if unlike:
+        raise InputError(f"other sizes in {pred}: {_list(unlike)}; colour at the truth's size")
+    if not shapes:
+        raise InputError("every truth picture is already grey: there is nothing to score")
+    pixels, painted = (
+        np.memmap(scratch / file, dtype=np.uint8, mode="r") for file in ("truth", "painted")
+    )
+    return _Decoded(
+        pixels=pixels,
+        truths=_views(pixels, shapes),
+        painted=_views(painted, shapes),
+        grey=grey,
+        lightness_error=float(np.mean(errors)),
+        identical=identical,
+        colourless=colourless,
+    )
 
 
-def _painted(
-    names: Sequence[str],
-    painted: Mapping[str, UInt8Array],
-    truths: Mapping[str, UInt8Array],
-    device: torch.device,
-    *,
-    copies: bool,
-) -> Iterator[scoring.Painted]:
+def _views(pixels: UInt8Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, UInt8Array]:
+    """Pictures of these shapes, one after the other, without a copy."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    parts = np.split(pixels, ends[:-1])
+    return {
+        name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+
+
+def _lightness_error(original: UInt8Array, picture: UInt8Array) -> float:
+    theirs, ours = (
+        rgb_to_lab(Pictures.from_array(each[None]).rgb)[0] for each in (original, picture)
+    )
+    return float((ours - theirs).abs().mean())
+
+
+def _painted(decoded: _Decoded, device: torch.device) -> Iterator[scoring.Painted]:
     """Batches of pictures of one size."""
     by_shape: dict[tuple[int, ...], list[str]] = {}
-    for name in names:
-        by_shape.setdefault(truths[name].shape, []).append(name)
+    for name, picture in decoded.truths.items():
+        by_shape.setdefault(picture.shape, []).append(name)
     for shape, alike in by_shape.items():
-        count = max(1, _BATCH_PIXELS // (shape[0] * shape[1]))
+        count = max(1, _BATCH_PIXELS // math.prod(shape[:2]))
         for start in range(0, len(alike), count):
-            part = alike[start : start + count]
-            source = Pictures.from_array(np.stack([truths[name] for name in part]), device)
-            predicted = Pictures.from_array(np.stack([painted[name] for name in part]), device)
+            names = alike[start : start + count]
+            source, predicted = (
+                Pictures.from_array(np.stack([side[name] for name in names]), device)
+                for side in (decoded.truths, decoded.painted)
+            )
             L, ab = rgb_to_lab(source.rgb)
-            copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab)) if copies else None
             truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
-            yield scoring.Painted(part, predicted, copied, truth)
+            copied = None
+            if decoded.other_lightness:
+                copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
+            yield scoring.Painted(names, predicted, copied, truth)

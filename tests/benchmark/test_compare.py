@@ -39,6 +39,17 @@ def test_a_run_does_not_differ_from_itself(finished: Any) -> None:
     assert not found.scores["distinguishable"].any()
 
 
+def _rekey(run: Path, label: str) -> None:
+    """Gives a model's cell another key, as one that was trained anew has."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        (entry,) = (cell for cell in manifest["cells"] if cell["label"] == label)
+        (run / "cells" / entry["key"]).rename(run / "cells" / "anew")
+        entry["key"] = "anew"
+
+    _edit(run / "run.json", change)
+
+
 def test_what_changed_is_shown(finished: Any, other: Path, painter: str) -> None:
     (cell,) = (c for c in open_run(other).cells if c.label == painter)
     scores = pd.read_csv(cell.folder / "scores.csv")
@@ -51,8 +62,12 @@ def test_what_changed_is_shown(finished: Any, other: Path, painter: str) -> None
         result["options"]["learning_rate"] = 0.5
 
     _edit(cell.folder / "result.json", newer)
-    _edit(other / "run.json", lambda run: run["cells"][-1].update(key=cell.key))
+    _rekey(other, painter)
     found = compare_runs(finished.out, other)
+    (line,) = found.models
+    assert line.startswith(f"{painter} was trained anew: learning_rate ")
+    assert "→ 0.5" in line
+    assert "→ 9.9" in line
     row = found.scores.set_index(["model", "metric"]).loc[(painter, "psnr")]
     assert row["difference"] == pytest.approx(0.5, abs=0.01)
     assert row["distinguishable"]
@@ -66,14 +81,16 @@ def test_other_rules_or_images_are_not_ranked_together(
     finished: Any, other: Path, run_zoo: Any
 ) -> None:
     for change, reason in (
-        (lambda run: run["protocol"].update(version=2), "protocol quick@1 and quick@2"),
-        (lambda run: run.update(departures=["size=32"]), "departures"),
         (lambda run: run["data"]["splits"]["test"].update(manifest="0"), "other test images"),
+        (lambda run: run["metrics"].update(psnr=2), "psnr of version 1 and 2"),
+        (lambda run: run["protocol"].update(crop="none"), "quick@1 with crop tiles and none"),
+        (lambda run: run.update(departures=["size=32"]), "budget=2steps, without all"),
+        (lambda run: run["protocol"].update(version=2), "protocol quick@1 and quick@2"),
     ):
         _edit(other / "run.json", change)
         found = compare_runs(finished.out, other)
         assert any(reason in obstacle for obstacle in found.obstacles)
-        assert len(found.scores) == 0
+        assert len(found.scores) == len(found.speeds) == 0
     done = run_zoo("compare", str(finished.out), str(other))
     assert done.returncode == 1
     assert "not ranked together" in done.stdout
@@ -82,13 +99,43 @@ def test_other_rules_or_images_are_not_ranked_together(
     assert json.loads(done.stdout)["scores"] == []
 
 
-def _time(run: Path, speed: float, control: float, hardware: str = "this") -> None:
+def test_the_same_images_elsewhere_are_the_same(finished: Any, other: Path) -> None:
+    _edit(other / "run.json", lambda run: run["protocol"].update(dataset="folder:/elsewhere"))
+    assert not compare_runs(finished.out, other).obstacles
+
+
+def test_what_is_in_one_run_alone(finished: Any, other: Path, floors: list[str]) -> None:
+    """A model that was not asked for, one that failed, and one whose sources changed."""
+    gone, failed = floors
+    (trained,) = set(finished.models) - set(floors)
+    _edit(
+        other / "run.json",
+        lambda run: run.update(cells=[c for c in run["cells"] if c["label"] != gone]),
+    )
+    (cell,) = (c for c in open_run(other).cells if c.label == failed)
+    _edit(cell.folder / "result.json", lambda result: result.update(status="failed"))
+    _rekey(other, trained)
+    found = compare_runs(finished.out, other)
+    assert found.models == [
+        f"only in A: {gone}",
+        *sorted(  # in the order of the request
+            [f"{failed} has no scores in B", f"{trained} was trained anew: its sources changed"],
+            key=lambda line: finished.models.index(line.split()[0]),
+        ),
+    ]
+    assert set(found.scores["model"]) == {trained}
+    backwards = compare_runs(other, finished.out).models
+    assert f"only in B: {gone}" in backwards
+    assert f"{failed} has no scores in A" in backwards
+
+
+def _time(run: Path, speed: float, control: float, hardware: str = "this", version: int = 1) -> None:
     """Gives the first cell of a run a timing."""
     manifest = json.loads((run / "run.json").read_text())
     manifest["cells"][0]["timing"] = "timed"
     (run / "run.json").write_text(json.dumps(manifest))
     row = {"device": "cpu", "images_per_s": speed, "latency_ms": 1.0, "hardware": hardware}
-    row["control"] = {"images_per_s": control, "spread": 0.0, "version": 1}
+    row["control"] = {"images_per_s": control, "spread": 0.0, "version": version}
     (run / "cells" / "timed").mkdir(exist_ok=True)
     result = {"status": "ok", "error": "", "throughput": [row]}
     (run / "cells" / "timed" / "result.json").write_text(json.dumps(result))
@@ -103,7 +150,11 @@ def test_speeds_are_ratios_to_the_control_task(finished: Any, other: Path, tmp_p
     _time(other, 90.0, 25.0, "another")
     (row,) = compare_runs(tmp_path / "one", other).speeds.to_dict("records")
     assert pd.isna(row["ratio"])
-    assert "unlike" in row["hardware"]
+    assert row["hardware"] == "unlike: another; this"
+    _time(other, 90.0, 25.0, version=2)
+    (row,) = compare_runs(tmp_path / "one", other).speeds.to_dict("records")
+    assert pd.isna(row["ratio"])
+    assert "control task of versions 1 and 2" in row["hardware"]
 
 
 def test_no_run_no_comparison(finished: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,24 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 import zoo
 from zoo.dataset import ImageSet
-from zoo.errors import DataError, InputError
+from zoo.errors import DataError, InputError, PluginError
 from zoo.lab import rgb_to_lab
 from zoo.metric import MetricContext, Pictures
-from zoo_benchmark import scoring
+from zoo_benchmark import external, scoring
 from zoo_benchmark.external import add_to_run, export_test, pictures_in, score_folder, truth_of
 from zoo_benchmark.run_folder import open_run
 
 CPU = torch.device("cpu")
 METRICS = ["psnr", "ssim", "ciede2000", "colourfulness", "auc", "auc_rebalanced"]
+SHARED = Path(__file__).parents[2].parent / "shared" / "weights" / "alexnet_features.safetensors"
+BACKBONE = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
+needs_backbone = pytest.mark.skipif(
+    not BACKBONE.exists(), reason="AlexNet's weights are not here: set ZOO_LPIPS_WEIGHTS"
+)
 
 
 def _write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
@@ -33,27 +40,29 @@ def _write(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def _means(scores: pd.DataFrame) -> dict[str, float]:
-    return scores.groupby("metric")["value"].mean().to_dict()
-
-
+@pytest.mark.parametrize("chosen", [METRICS, pytest.param(["lpips"], marks=needs_backbone)])
 @pytest.mark.parametrize("model", ["painter", "floor"])
 def test_the_same_numbers_as_the_bench(
-    model: str, painter: str, floors: list[str], tiles: np.ndarray, tmp_path: Path
+    model: str,
+    chosen: list[str],
+    painter: str,
+    floors: list[str],
+    tiles: np.ndarray,
+    tmp_path: Path,
 ) -> None:
     name = painter if model == "painter" else floors[0]
     colorizer = zoo.load(name, device="cpu").fit(tiles, budget="2steps", size=64)
     test = ImageSet(tiles[:7], [f"n{i}/x.y{i}" for i in range(7)])
-    metrics, _ = scoring.open_metrics(METRICS, MetricContext(CPU, test.images), 64)
+    backbone = BACKBONE if "lpips" in chosen else None
+    metrics, _ = scoring.open_metrics(chosen, MetricContext(CPU, test.images, backbone), 64)
     expected, _ = scoring.score(colorizer, test, metrics)
     L = rgb_to_lab(Pictures.from_array(test.images).rgb)[0]
     painted = scoring.paint(colorizer, L).rgb8.permute(0, 2, 3, 1).numpy()
     files = {f"{i}.png": picture for i, picture in zip(test.ids, painted, strict=True)}
     truth = {f"{i}.png": picture for i, picture in zip(test.ids, test.images, strict=True)}
     pred = _write(tmp_path / "pred", files)
-    found, _ = score_folder(
-        pred, {**pictures_in(_write(tmp_path / "truth", truth))}, METRICS, None, CPU
-    )
+    originals = {**pictures_in(_write(tmp_path / "truth", truth))}
+    found = score_folder(pred, originals, chosen, backbone, CPU)
     assert found.count == 7
     ours, theirs = (
         table.set_index(["image", "metric"])["value"].sort_index()
@@ -62,7 +71,8 @@ def test_the_same_numbers_as_the_bench(
     shared = ours.index.intersection(theirs.index)
     assert len(shared) == len(theirs)
     np.testing.assert_allclose(ours[shared], theirs[shared], atol=1e-6)
-    assert ("psnr_l_copied" in _means(found.scores)) is colorizer.paints_rgb
+    copied = {f"{name}_l_copied" for name in chosen} & set(found.scores["metric"])
+    assert bool(copied) is colorizer.paints_rgb
 
 
 def test_pictures_of_many_sizes_and_kinds(tiles: np.ndarray, tmp_path: Path) -> None:
@@ -78,9 +88,37 @@ def test_pictures_of_many_sizes_and_kinds(tiles: np.ndarray, tmp_path: Path) -> 
     }
     grey["ü ö.png"] = pictures["ü ö.webp"] // 2
     pred = _write(tmp_path / "pred", grey)
-    found, _ = score_folder(pred, {**pictures_in(truth)}, METRICS, None, CPU)
-    assert set(found.scores["image"]) == {"a", "deep/b.c", "ü ö"}
+    found = score_folder(pred, {**pictures_in(truth)}, METRICS, None, CPU)
     assert np.isfinite(found.scores["value"]).all()
+    psnr = found.scores[found.scores["metric"] == "psnr"].set_index("image")["value"]
+    assert set(psnr.index) == {"a", "deep/b.c", "ü ö"}
+    for file in pictures_in(truth).values():
+        name = file.relative_to(truth).with_suffix("")
+        original, grey_one = (
+            np.asarray(Image.open(each).convert("RGB"))
+            for each in (file, (pred / name).with_name(f"{name.name}.png"))
+        )
+        expected = peak_signal_noise_ratio(original, grey_one)
+        assert psnr[name.as_posix()] == pytest.approx(expected, abs=1e-4)
+
+
+def test_rare_colours_weigh_the_same_whatever_the_sizes(tiles: np.ndarray, tmp_path: Path) -> None:
+    alike = {"a.png": tiles[0], "b.png": tiles[30]}
+    # The same pixels in another order: no matter to a metric of single pixels.
+    unlike = {"a.png": tiles[0], "b.png": tiles[30].reshape(32, 128, 3)}
+    values = []
+    for number, pictures in enumerate((alike, unlike)):
+        pred = {name: picture // 2 + 40 for name, picture in pictures.items()}
+        found = score_folder(
+            _write(tmp_path / f"pred{number}", pred),
+            {**pictures_in(_write(tmp_path / f"truth{number}", pictures))},
+            ["auc_rebalanced"],
+            None,
+            CPU,
+        )
+        values.append(found.scores.set_index("image")["value"])
+    assert values[0]["a"] != values[0]["b"]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-6)
 
 
 def test_every_mismatch_is_named(tiles: np.ndarray, tmp_path: Path) -> None:
@@ -114,17 +152,29 @@ def test_what_looks_wrong_is_said(tiles: np.ndarray, tmp_path: Path) -> None:
     grey = np.repeat(tiles[2].mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
     folder = _write(tmp_path / "truth", {"a.png": tiles[0], "b.png": tiles[1], "c.png": grey})
     truth = {**pictures_in(folder)}
-    found, _ = score_folder(folder, truth, ["psnr"], None, CPU)
+    found = score_folder(folder, truth, ["psnr"], None, CPU)
     assert (found.count, found.grey) == (2, ["c"])
     assert any("already grey" in note for note in found.notes)
     assert any("its own truth" in note for note in found.notes)
     greyed = {
         f"{n}.png": np.repeat(p[..., :1], 3, axis=2) for n, p in zip("abc", tiles[:3], strict=True)
     }
-    found, _ = score_folder(_write(tmp_path / "grey", greyed), truth, ["psnr"], None, CPU)
+    found = score_folder(_write(tmp_path / "grey", greyed), truth, ["psnr"], None, CPU)
     assert any("was it coloured?" in note for note in found.notes)
     with pytest.raises(InputError, match="already grey"):
         score_folder(folder, {"c": grey, "a": grey, "b": grey}, ["psnr"], None, CPU)
+
+
+def test_a_missing_backbone_is_a_note_unless_nothing_is_left(
+    tiles: np.ndarray, tmp_path: Path
+) -> None:
+    folder = _write(tmp_path / "truth", {"a.png": tiles[0]})
+    truth = {**pictures_in(folder)}
+    found = score_folder(folder, truth, ["psnr", "lpips"], None, CPU)
+    assert (set(found.scores["metric"]), set(found.metrics)) == ({"psnr"}, {"psnr"})
+    assert any(note.startswith("lpips was not scored") for note in found.notes)
+    with pytest.raises(PluginError, match="lpips was not scored"):
+        score_folder(folder, truth, ["lpips"], None, CPU)
 
 
 @pytest.fixture
@@ -181,13 +231,69 @@ def test_other_test_images_are_refused(run_copy: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "pictures").exists()
 
 
-def test_misuse_is_one_line(run_zoo: Any, tmp_path: Path) -> None:
-    for arguments, part in (
-        ((), "give either --truth DIR or --add-to RUN"),
-        (("--truth", "a", "--metrics", "pnsr"), "did you mean 'psnr'"),
-        (("--add-to", str(tmp_path)), "is not the folder of a run"),
-    ):
-        done = run_zoo("score", "--pred", str(tmp_path), *arguments)
-        assert done.returncode == 2
-        assert part in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+@pytest.fixture
+def sepia(run_copy: Path, tmp_path: Path) -> Path:
+    """The test images of the run, toned."""
+    test = truth_of(open_run(run_copy))
+    toned = (test.images.mean(3, keepdims=True) * [1, 0.9, 0.8]).round().astype(np.uint8)
+    return _write(
+        tmp_path / "sepia", {f"{i}.png": each for i, each in zip(test.ids, toned, strict=True)}
+    )
+
+
+def test_a_row_is_there_whole_or_not_at_all(
+    run_copy: Path, sepia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(name: str, *, replace: bool = False) -> None:
+        add_to_run(open_run(run_copy), name, sepia, None, CPU, replace=replace)
+
+    add("a/b")
+    add("a b")
+    rows = open_run(run_copy).externals
+    assert {row.name for row in rows} == {"a/b", "a b"}
+    kept, truth = rows[0].predictions(), open_run(run_copy).truth
+    assert kept is not None
+    assert truth is not None
+    assert list(kept.ids) == list(truth.ids)
+    for i, picture in zip(kept.ids, kept.images, strict=True):
+        np.testing.assert_array_equal(picture, np.asarray(Image.open(sepia / f"{i}.png")))
+    facts = [row.facts["time"] for row in rows]
+    before = sorted(run_copy.rglob("*"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(external, "write_pictures", full)
+    for name, replace in (("new", False), ("a b", True)):
+        with pytest.raises(OSError, match="No space"):
+            add(name, replace=replace)
+    assert sorted(run_copy.rglob("*")) == before
+    assert [row.facts["time"] for row in open_run(run_copy).externals] == facts
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", ".hidden", "two\nlines"])
+def test_names_that_would_lead_out_of_the_run(name: str, run_copy: Path, sepia: Path) -> None:
+    before = sorted(run_copy.rglob("*"))
+    for replace in (False, True):
+        with pytest.raises(InputError, match="cannot name a row"):
+            add_to_run(open_run(run_copy), name, sepia, None, CPU, replace=replace)
+    assert sorted(run_copy.rglob("*")) == before
+
+
+def test_other_versions_of_a_metric_are_refused(run_copy: Path, sepia: Path) -> None:
+    manifest = json.loads((run_copy / "run.json").read_text())
+    manifest["metrics"]["psnr"] += 1
+    (run_copy / "run.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="version 2 of the metric 'psnr', this zoo has 1"):
+        add_to_run(open_run(run_copy), "x", sepia, None, CPU, replace=False)
+    assert not open_run(run_copy).externals
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "../truth/evil"])
+def test_image_names_cannot_lead_out_of_the_exported_folder(
+    name: str, tiles: np.ndarray, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "truth_of", lambda _: ImageSet(tiles[:2], ["good", name]))
+    with pytest.raises(DataError, match=r"evil' leads out of"):
+        export_test(finished.run, tmp_path / "deep" / "out")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,11 @@ class Request:
     overwrite: bool
     as_json: bool
 
+    @property
+    def table(self) -> Path | None:
+        """The file for the scores."""
+        return self.out / "scores.csv" if self.out is not None else None
+
 
 def score_command(request: Request) -> None:
     """Scores pictures of any program against their truth, or against a run's test images.
@@ -35,47 +41,66 @@ def score_command(request: Request) -> None:
     Raises:
         ZooError: the folders do not match, or something is wrong with the request.
     """
-    from zoo import registry
-    from zoo.errors import InputError, UnknownNameError
     from zoo.files import atomic_path
     from zoo.training import resolve_device
     from zoo_benchmark.external import add_to_run, pictures_in, score_folder
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-    from zoo_benchmark.protocol import DEFAULT, find_protocol
     from zoo_benchmark.redraw import redraw
     from zoo_benchmark.run_folder import open_run
 
-    if (request.truth is None) == (request.add_to is None):
-        raise InputError("give either --truth DIR or --add-to RUN, whose test images are the truth")
-    table = request.out / "scores.csv" if request.out else None
-    if table is not None and table.exists() and not request.overwrite:
-        raise InputError(f"{table} is there already; name another --out, or add --overwrite")
-    name = request.name or request.pred.resolve().name
+    _check(request)
     device = resolve_device(request.device)
-    wanted = list(find_protocol(DEFAULT).metrics)
-    if request.metrics is not None:
-        known = registry.names(registry.METRICS)
-        wanted = [each.strip() for each in request.metrics.split(",")]
-        for each in wanted:
-            if each not in known:
-                raise UnknownNameError("metric", each, known)
-    backbone = None
-    if request.add_to is not None or "lpips" in wanted:
-        backbone = find_lpips_weights(request.lpips_weights, download=True).path
+    name = request.name if request.name is not None else request.pred.resolve().name
+    pictures_in(request.pred)  # before LPIPS' backbone is looked for, and maybe downloaded
     if request.add_to is not None:
-        if request.metrics is not None:
-            raise InputError("--add-to scores the run's own metrics; leave --metrics out")
         run = open_run(request.add_to)
+        backbone = _backbone(request, run.manifest["metrics"])
         found = add_to_run(run, name, request.pred, backbone, device, replace=request.overwrite)
         redraw(request.add_to)
     else:
         assert request.truth is not None
         truth = pictures_in(request.truth)
-        found, _ = score_folder(request.pred, {**truth}, wanted, backbone, device)
-    if table is not None:
-        with atomic_path(table) as partial:
+        wanted = _metrics(request.metrics)
+        backbone = _backbone(request, wanted)
+        found = score_folder(request.pred, {**truth}, wanted, backbone, device)
+    if request.table is not None:
+        with atomic_path(request.table) as partial:
             found.scores.to_csv(partial, index=False)
-    _show(name, found, request, table)
+    _show(name, found, request)
+
+
+def _check(request: Request) -> None:
+    from zoo.errors import InputError
+
+    if (request.truth is None) == (request.add_to is None):
+        raise InputError("give either --truth DIR or --add-to RUN, whose test images are the truth")
+    if request.add_to is not None and request.metrics is not None:
+        raise InputError("--add-to scores the run's own metrics; leave --metrics out")
+    if request.table is not None and request.table.exists() and not request.overwrite:
+        raise InputError(f"{request.table} is there already; name another --out, or --overwrite")
+
+
+def _metrics(asked: str | None) -> list[str]:
+    """Names of metrics: those asked for, or the usual ones."""
+    from zoo import registry
+    from zoo.errors import UnknownNameError
+    from zoo_benchmark.protocol import DEFAULT, find_protocol
+
+    if asked is None:
+        return list(find_protocol(DEFAULT).metrics)
+    known = registry.names(registry.METRICS)
+    wanted = [each.strip() for each in asked.split(",")]
+    for each in wanted:
+        if each not in known:
+            raise UnknownNameError("metric", each, known)
+    return list(dict.fromkeys(wanted))
+
+
+def _backbone(request: Request, metrics: Collection[str]) -> Path | None:
+    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
+
+    if "lpips" not in metrics:
+        return None
+    return find_lpips_weights(request.lpips_weights, download=True).path
 
 
 def export_command(run: Path, out: Path) -> None:
@@ -88,13 +113,20 @@ def export_command(run: Path, out: Path) -> None:
     typer.echo(f"then: zoo score --pred COLOURED --add-to {run} --name NAME")
 
 
-def _show(name: str, found: FolderScores, request: Request, table: Path | None) -> None:
+def _show(name: str, found: FolderScores, request: Request) -> None:
     from zoo.cli.main import make_console
 
     means = found.scores.groupby("metric", sort=False)["value"].mean()
     if request.as_json:
-        facts = {"name": name, "count": found.count, "notes": found.notes}
-        facts["metrics"] = {str(metric): float(value) for metric, value in means.items()}
+        facts = {
+            "name": name,
+            "count": found.count,
+            "grey": found.grey,
+            "notes": found.notes,
+            "versions": found.metrics,
+            # As pandas writes it: JSON has no infinity, which identical pictures score.
+            "metrics": json.loads(means.to_json(double_precision=15)),
+        }
         typer.echo(json.dumps(facts, indent=1))
         return
     from rich.table import Table
@@ -109,7 +141,7 @@ def _show(name: str, found: FolderScores, request: Request, table: Path | None) 
     console.print(shown)
     for note in found.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    if table is not None:
-        console.print(f"written to {table}", markup=False, highlight=False)
+    if request.table is not None:
+        console.print(f"written to {request.table}", markup=False, highlight=False)
     if request.add_to is not None:
         console.print(f"added to {request.add_to / 'report.html'}", markup=False, highlight=False)
