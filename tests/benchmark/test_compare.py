@@ -129,7 +129,9 @@ def test_what_is_in_one_run_alone(finished: Any, other: Path, floors: list[str])
     assert f"{failed} has no scores in A" in backwards
 
 
-def _time(run: Path, speed: float, control: float, hardware: str = "this", version: int = 1) -> None:
+def _time(
+    run: Path, speed: float, control: float, hardware: str = "this", version: int = 1
+) -> None:
     """Gives the first cell of a run a timing."""
     manifest = json.loads((run / "run.json").read_text())
     manifest["cells"][0]["timing"] = "timed"
