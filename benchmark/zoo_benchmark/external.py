@@ -348,7 +348,7 @@ class _Decoded:
         if self.other_lightness:
             notes.append(
                 f"lightness is {self.lightness_error:.1f} off the truth's on average, painted or "
-                "lost in saving: psnr_l_copied and lpips_l_copied put the truth's back."
+                "lost in saving: metrics called …_l_copied put the truth's back."
             )
         return notes
 

@@ -79,7 +79,9 @@ def score_pictures(
     the absolute difference is kept (`NAME_difference`). A metric that fails is not the
     pictures' fault: it scores nothing.
     """
-    frames: dict[str, list[pd.DataFrame]] = {metric.info.name: [] for metric in metrics}
+    # Plain rows, not a table per batch: arrays that live on between the large ones of pictures
+    # of many sizes would keep the freed memory from being used again (megabytes per picture).
+    rows: dict[str, list[tuple[str, str, float]]] = {metric.info.name: [] for metric in metrics}
     broken: dict[str, str] = {}
     for painted in pictures:
         for metric in metrics:
@@ -92,17 +94,13 @@ def score_pictures(
                 traceback.print_exc()
                 broken[name] = f"it raised {type(error).__name__}: {error}"
                 # A mean over some of the images would mislead.
-                del frames[name]
+                del rows[name]
                 continue
             for column, value in values.items():
-                array = value.cpu().double().numpy()
-                frames[name].append(
-                    pd.DataFrame({"image": painted.ids, "metric": column, "value": array})
-                )
-    parts = [part for of_metric in frames.values() for part in of_metric]
-    if not parts:
-        return pd.DataFrame(columns=["image", "metric", "value"]), broken
-    return pd.concat(parts, ignore_index=True), broken
+                numbers = value.cpu().double().tolist()
+                rows[name] += zip(painted.ids, [column] * len(numbers), numbers, strict=True)
+    scored = [row for of_metric in rows.values() for row in of_metric]
+    return pd.DataFrame(scored, columns=["image", "metric", "value"]), broken
 
 
 def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str], Pictures]]:

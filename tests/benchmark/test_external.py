@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 import zoo
 from zoo.dataset import ImageSet
 from zoo.errors import DataError, InputError, PluginError
-from zoo.lab import rgb_to_lab
+from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
 from zoo_benchmark import external, scoring
 from zoo_benchmark.external import add_to_run, export_test, pictures_in, score_folder, truth_of
@@ -175,6 +177,32 @@ def test_a_missing_backbone_is_a_note_unless_nothing_is_left(
     assert any(note.startswith("lpips was not scored") for note in found.notes)
     with pytest.raises(PluginError, match="lpips was not scored"):
         score_folder(folder, truth, ["lpips"], None, CPU)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for its memory")
+def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+    def megabytes() -> float:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+    photo, random = data.astronaut(), np.random.default_rng(0)
+    measured = []
+
+    def pictures() -> Iterator[scoring.Painted]:
+        for number in range(160):
+            measured.append(megabytes())
+            side = np.ascontiguousarray(photo[:, : int(random.integers(300, 512))])
+            truth = Pictures.from_array(np.concatenate((side, side))[None])
+            L, ab = rgb_to_lab(truth.rgb)
+            painted = Pictures.from_unit_rgb(lab_to_rgb(L, ab / 2))
+            yield scoring.Painted([str(number)], painted, None, truth)
+
+    metrics, _ = scoring.open_metrics(["psnr"], MetricContext(CPU, photo[None]), 300)
+    scores, _ = scoring.score_pictures(pictures(), metrics)
+    assert len(scores) == 160
+    # One of the pictures takes some 12 MB as float32, and a few of those are alive at a time.
+    assert max(measured[40:]) - max(measured[:40]) < 100
 
 
 @pytest.fixture
