@@ -6,7 +6,6 @@ Meant for a run on other images than these. Needs the run's folder, no network.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ from PIL import Image
 import zoo
 from zoo.dataset import ImageSet
 from zoo.photos import square_tile, to_grey
-from zoo_benchmark.report.samples import write_samples
-from zoo_benchmark.trial_spec import WEIGHTS, cell_folder, slug
+from zoo_benchmark.report.samples import Column, write_samples
+from zoo_benchmark.trial_spec import WEIGHTS, cell_folder
 from zoo_datasets.photos import Photos
 
 SIDE = 160
@@ -31,17 +30,13 @@ def main(run: Path, out: Path) -> None:
     runs = pd.read_csv(run / "runs.csv").drop_duplicates("model").set_index("model")
     board = pd.read_csv(run / "leaderboard.csv")
     columns = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in board[board["model"] != "grey"].itertuples():
-            model = str(row.model)
-            weights = cell_folder(run, model, repetition=0) / WEIGHTS
-            colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
-            painted = Path(folder) / slug(model)
-            painted.mkdir()
-            for index, colour in enumerate(colorizer.predict(greys)):
-                Image.fromarray(colour).save(painted / f"{index:02d}.png")
-            columns.append((model, f"LPIPS {row.lpips:.3f}", painted))
-        write_samples(out, pictures, columns)
+    for row in board[board["model"] != "grey"].itertuples():
+        model = str(row.model)
+        weights = cell_folder(run, model, repetition=0) / WEIGHTS
+        colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
+        painted = [Image.fromarray(colour) for colour in colorizer.predict(greys)]
+        columns.append(Column(model, f"LPIPS {row.lpips:.3f}", painted))
+    write_samples(out, pictures, columns)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,58 +22,31 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo import containers
-from zoo._version import __version__
 from zoo.budget import Budget
+from zoo.checkpoint import Checkpoint, set_random_state
+from zoo.containers import TrainingSet
 from zoo.dataset import Dataset, ImageSet, UInt8Array
-from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError
+from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
 from zoo.feed import Feed
+from zoo.info import INTERFACE, Info, Preset
 from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.lr_finder import search_in_budget
 from zoo.options import NoOptions, replace_options
-from zoo.training import TrainingOptions, autocast, resolve_device, resolve_precision, train
-from zoo.training_record import TrainingRecord, read_record, record_training
-from zoo.weights import load_state, read_weights, save_weights
+from zoo.training import (
+    TrainingOptions,
+    autocast,
+    own_random_state,
+    resolve_device,
+    resolve_precision,
+    train,
+)
+from zoo.training_record import TrainingRecord, record_training
+from zoo.weights import Origin, StoredWeights, find_weights, load_state, save_weights
 
-__all__ = ["Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
-
-INTERFACE = 1
-"""The version of what this module promises to plugins and asks of them."""
-
-Preset = Literal["paper", "small"]
+__all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
 
 # `Colorizer.batch_pixels` by device.
 _BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 22, "mps": 1 << 20}
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a colorizer says of itself.
-
-    Attributes:
-        name: the entry point's name.
-        title: the name for people.
-        paper: the publication, or `none`.
-        licence: of the code, as an SPDX identifier.
-        differs: departures from the paper, one sentence each.
-        minimum_size: the smallest side in pixels the network takes; smaller input is padded.
-        multiple: sides must be multiples of this; other input is padded and cropped back.
-        output: whether `_predict` gives `ab` or paints `rgb`.
-        deterministic: the same seed and budget in steps give the same weights on one CPU.
-        floor: a reference to be beaten rather than a method; tables mark it.
-        interface: the version of the interface the plugin was written for.
-    """
-
-    name: str
-    title: str
-    paper: str
-    licence: str
-    differs: tuple[str, ...] = ()
-    minimum_size: int = 1
-    multiple: int = 1
-    output: Literal["ab", "rgb"] = "ab"
-    deterministic: bool = True
-    floor: bool = False
-    interface: int = INTERFACE
 
 
 class Colorizer(ABC):
@@ -117,6 +90,7 @@ class Colorizer(ABC):
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.record: TrainingRecord | None = None
+        self.origin: Origin | None = None
         self._net: nn.Module | None = None
         self._fitted = False
         self._feed: Feed | None = None
@@ -205,9 +179,11 @@ class Colorizer(ABC):
         data_seed: int | None = None,
         size: int | None = None,
         find_learning_rate: bool = False,
+        initial: str | Path | None = None,
+        checkpoint: Checkpoint | None = None,
         on_step: Callable[[Feed], None] | None = None,
     ) -> Self:
-        """Trains from scratch within the budget and returns self.
+        """Trains within the budget, from scratch unless told otherwise, and returns self.
 
         Args:
             data: colour images: N×H×W×3 uint8, a list of H×W×3 uint8 arrays or PIL images of
@@ -218,38 +194,82 @@ class Colorizer(ABC):
             size: side of the training crops in pixels; by default what the images allow.
             find_learning_rate: spends a tenth of the budget on a learning-rate range test and
                 trains with what it suggests in place of the options' learning rate.
+            initial: weights to start from, for fine-tuning: a file or a published name. They
+                must be of this model with these options.
+            checkpoint: a file that training is written to now and then. Where it holds an
+                unfinished training of the same kind, that one is resumed. Delete it once the
+                weights are saved.
             on_step: called with the feed after every step, for progress bars.
 
         Raises:
             BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
             InputError: images of a wrong kind, or none.
             TrainingError: the loss became NaN.
+            WeightsError: `initial` or the checkpoint does not fit.
         """
+        budget = Budget.parse(budget)
+        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
+        start = None if initial is None else find_weights(initial, type(self))
+        identity = {
+            "model": self.info.name,
+            "options": asdict(self.options),
+            "budget": f"{budget.amount:g} {budget.unit}",
+            "seed": seed,
+            "data seed": data_seed,
+            "size": given.size,
+            "images": given.images.manifest_hash(),
+            "learning-rate search": find_learning_rate,
+            "initial weights": None if initial is None else str(initial),
+        }
+        saved = checkpoint.read(identity) if checkpoint is not None else None
         search_steps = 0
+
+        def after_step(feed: Feed) -> None:
+            if on_step is not None:
+                on_step(feed)
+            if checkpoint is not None:
+                checkpoint.step(identity, self.net, feed, search_steps)
+
         session = self.training_session(
-            data, budget, seed=seed, data_seed=data_seed, size=size, on_step=on_step
+            given, budget, seed=seed, data_seed=data_seed, initial=start, on_step=after_step
         )
         with session as feed:
-            if find_learning_rate:
+            if saved is not None:
+                search_steps = saved["search_steps"]
+                self.net.load_state_dict(saved["net"])
+                feed.restore(saved["feed"])
+                set_random_state(saved["random"], self.device)
+            elif find_learning_rate:
                 search_steps = search_in_budget(self, feed)
             self._fit(feed)
             feed.close()
         self.net.eval()
         self._fitted = True
+        self.origin = start.origin if start is not None else Origin(self.info.licence)
         self.record = record_training(
-            feed, seed=seed, precision=self.precision, search_steps=search_steps
+            feed,
+            given.images,
+            seed=seed,
+            precision=self.precision,
+            search_steps=search_steps,
+            initial="" if initial is None else str(initial),
         )
         return self
 
     @contextmanager
     def training_session(
         self,
-        data: UInt8Array | Sequence[npt.NDArray[Any] | Image.Image] | ImageSet | Dataset,
+        data: TrainingSet
+        | UInt8Array
+        | Sequence[npt.NDArray[Any] | Image.Image]
+        | ImageSet
+        | Dataset,
         budget: str | Budget,
         *,
         seed: int = 0,
         data_seed: int | None = None,
         size: int | None = None,
+        initial: StoredWeights | None = None,
         on_step: Callable[[Feed], None] | None = None,
     ) -> Iterator[Feed]:
         """A fresh network in train mode and the feed of its budget: what `fit` trains in.
@@ -258,18 +278,19 @@ class Colorizer(ABC):
         method's own. The colorizer is not fitted afterwards.
         """
         budget = Budget.parse(budget)
-        images, size = containers.training_images(
-            data, size, self.info.multiple, self.info.minimum_size
-        )
-        self._net, self._fitted, self.record = None, False, None
-        with self._own_random_state(seed), torch.enable_grad():
-            self.net = self._place(self.build())
+        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
+        self._net, self._fitted, self.record, self.origin = None, False, None, None
+        with own_random_state(self.device, seed), torch.enable_grad():
+            net = self.build()
+            if initial is not None:
+                load_state(net, initial.tensors(), initial.path)
+            self.net = self._place(net)
             self.net.train()
             self._feed = feed = Feed(
-                images,
+                given.images.images,
                 budget,
                 batch_size=self.training_options.batch_size,
-                size=size,
+                size=given.size,
                 device=self.device,
                 seed=seed if data_seed is None else data_seed,
                 on_step=on_step,
@@ -295,7 +316,7 @@ class Colorizer(ABC):
             raise TrainingError(f"{self.info.name} is not being trained; evaluate it directly")
         modes = [(module, module.training) for module in self.net.modules()]
         fitted = self._fitted
-        with self._feed.paused(), self._own_random_state(0), torch.no_grad():
+        with self._feed.paused(), own_random_state(self.device, 0), torch.no_grad():
             self._fitted = True
             try:
                 yield
@@ -366,36 +387,39 @@ class Colorizer(ABC):
         """
         if not self._fitted:
             raise self._not_fitted()
-        record = asdict(self.record) if self.record else None
-        if record is not None:
-            record.pop("curve")
         save_weights(
             Path(path),
             self.net,
-            {
-                "model": self.info.name,
-                "options": asdict(self.options),
-                "licence": self.info.licence,
-                "training": record,
-                "zoo_version": __version__,
-            },
+            info=self.info,
+            options=self.options,
+            record=self.record,
+            origin=self.origin or Origin(self.info.licence),
         )
 
-    def restore(self, path: str | Path) -> Self:
-        """Loads weights written by `save` for the same model and options; returns self.
+    def restore(self, stored: StoredWeights) -> Self:
+        """Takes over weights that were opened for this model; returns self.
 
         Raises:
-            WeightsError: the file is missing or unreadable, or belongs to something else.
+            WeightsError: they do not fit the options.
         """
-        path = Path(path)
-        tensors, metadata = read_weights(path, model=self.info.name)
-        with self._own_random_state(0):
+        with own_random_state(self.device, 0):
             net = self.build()
-        load_state(net, tensors, path)
+        load_state(net, stored.tensors(), stored.path)
         self.net = self._place(net).eval()
-        self.record = read_record(metadata.get("training"))
+        self.record, self.origin = stored.record, stored.origin
         self._fitted = True
         return self
+
+    @classmethod
+    def adopt(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Options and tensors out of a state dict of another program; for plugins that know one.
+
+        Raises:
+            WeightsError: it is in no format that this colorizer knows.
+        """
+        raise WeightsError(
+            f"{cls.info.name} knows no other format; use a file written by colorizer.save(…)"
+        )
 
     # ---- common work -------------------------------------------------------------------
 
@@ -404,13 +428,6 @@ class Colorizer(ABC):
         channels_last = self.device.type == "cuda" or self.precision == "bf16"
         layout = torch.channels_last if channels_last else torch.contiguous_format
         return net.to(device=self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-    @contextmanager
-    def _own_random_state(self, seed: int) -> Iterator[None]:
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed % 2**63)
-            yield
 
     def _colour(self, L: Tensor) -> Tensor:
         output = self._run(L)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,24 @@ from zoo.photos import square_tile, to_grey, to_rgb
 _LARGEST_DEFAULT_CROP = 256
 
 
-def training_images(
-    data: Any, size: int | None, multiple: int, minimum: int = 1
-) -> tuple[UInt8Array, int]:
-    """The training set as N×S×S×3 uint8, and the side of the crops taken from it.
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a colorizer is trained on.
+
+    Attributes:
+        images: square tiles, with the manifest's ids, source and licence.
+        size: side in pixels of the crops that are taken from them.
+    """
+
+    images: ImageSet
+    size: int
+
+
+def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -> TrainingSet:
+    """The training set, square, and the side of the crops taken from it.
 
     Args:
-        data: as `Colorizer.fit` takes it.
+        data: as `Colorizer.fit` takes it; a training set comes back as it is.
         size: the wanted crop; where None the images' short side, at most 256, rounded down
             to `multiple`.
         multiple: what the network wants sides to be a multiple of.
@@ -31,6 +43,8 @@ def training_images(
     Raises:
         InputError: no images, a wrong dtype or shape, or a size that the network cannot take.
     """
+    if isinstance(data, TrainingSet):
+        return data
     smallest = -(-max(minimum, 1) // multiple) * multiple
     if size is not None and (size < smallest or size % multiple):
         raise InputError(
@@ -38,9 +52,10 @@ def training_images(
             f"from {smallest} on, such as {max(smallest, size // multiple * multiple)}"
         )
     if isinstance(data, Dataset):
-        data = data.load("train", size or data.info.native_size)
-    if isinstance(data, ImageSet):
-        data = data.images
+        data = data.open("train", size or data.info.native_size)
+    given = data if isinstance(data, ImageSet) else None
+    if given is not None:
+        data = given.images
     if isinstance(data, np.ndarray) and data.ndim == 4:
         _check_colour(data, "data", ndim=4)
         images: UInt8Array | list[UInt8Array] = data
@@ -58,10 +73,14 @@ def training_images(
     if size is None:
         size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
     if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= size:
-        return images, size
-    # An eighth of margin gives room for random crops, where every image has that much.
-    side = size + size // 8 if shortest >= size + size // 8 else size
-    return np.stack([square_tile(image, side) for image in images]), size
+        tiles = images
+    else:
+        # An eighth of margin gives room for random crops, where every image has that much.
+        side = size + size // 8 if shortest >= size + size // 8 else size
+        tiles = np.stack([square_tile(image, side) for image in images])
+    if given is None:
+        return TrainingSet(ImageSet(tiles, [str(i) for i in range(len(tiles))]), size)
+    return TrainingSet(given if tiles is given.images else replace(given, images=tiles), size)
 
 
 def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array]], Any]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -53,12 +54,16 @@ class ImageSet:
         ids: N names, unique within the set and stable between runs and machines.
         skipped: (name, reason) of every file that could not be read.
         grey: ids of images left out because their truth is already grey.
+        source: the dataset's name; empty for images that were given as such.
+        licence: the dataset's; empty where it is not known.
     """
 
     images: UInt8Array
     ids: Sequence[str]
     skipped: Sequence[tuple[str, str]] = field(default=())
     grey: Sequence[str] = field(default=())
+    source: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
@@ -76,8 +81,24 @@ class ImageSet:
         """The side of the images in pixels."""
         return int(self.images.shape[1])
 
+    def left_out(self) -> list[str]:
+        """What of the source is not in the set, a line each, for people to read."""
+        notes = []
+        if self.skipped:
+            name, reason = self.skipped[0]
+            notes.append(
+                f"{len(self.skipped)} unreadable files were skipped, such as {name} ({reason})."
+            )
+        if self.grey:
+            notes.append(f"{len(self.grey)} already grey images were left out.")
+        return notes
+
     def manifest_hash(self) -> str:
         """SHA-256 over ids and pixels: equal hashes mean the same images in the same order."""
+        return self._manifest
+
+    @cached_property
+    def _manifest(self) -> str:
         digest = hashlib.sha256(repr((self.images.shape, list(self.ids))).encode())
         for start in range(0, len(self.images), 1024):
             digest.update(np.ascontiguousarray(self.images[start : start + 1024]).data)
@@ -117,6 +138,11 @@ class Dataset(ABC):
         Raises:
             DataError: the data is missing, empty or corrupt.
         """
+
+    def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """What `load` gives, under the dataset's name and licence; raises like `load`."""
+        images = self.load(split, size, progress)
+        return replace(images, source=self.info.name, licence=self.info.licence)
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """Test images for the picture grid; by default spread evenly over the test split."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,14 +20,25 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.budget import Budget, Cost
+from zoo.crops import CropStream, ImageStore
 from zoo.dataset import UInt8Array
 from zoo.errors import BudgetError, InputError, TrainingError
 from zoo.lab import rgb_to_lab
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
 _CURVE_SPACING = 1.01
-# A resident image set may take this share of the free device memory.
-_RESIDENT_SHARE = 0.4
+# Of a phase; its end is the budget's.
+_PHASE_STATE = ("start", "learning_rate", "steps")
+
+
+class Stateful(Protocol):
+    """An optimiser, or whatever else has a state that training must go on with."""
+
+    def state_dict(self) -> Any:
+        """Numbers and tensors in dictionaries and lists."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Takes what `state_dict` gave."""
 
 
 class Clock:
@@ -47,41 +59,17 @@ class Clock:
             self._elapsed += time.perf_counter() - self._running_since
             self._running_since = None
 
+    def set(self, seconds: float) -> None:
+        """Makes it show so many seconds; runs or stands as before."""
+        self._elapsed = seconds
+        if self._running_since is not None:
+            self._running_since = time.perf_counter()
+
     @property
     def seconds(self) -> float:
         """Time run so far."""
         running = time.perf_counter() - self._running_since if self._running_since else 0.0
         return self._elapsed + running
-
-
-class _Stream:
-    """Which image, crop and flip stand at each position of an endless, shuffled stream."""
-
-    def __init__(self, count: int, slack: int, seed: int) -> None:
-        self._count, self._slack, self._seed = count, slack, seed
-        self._epoch = -1
-        self._plan: UInt8Array | np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-
-    def take(self, start: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        """Rows (image, y, x, flip) of the positions `start` … `start + count`: count×4."""
-        rows = []
-        while count:
-            epoch, within = divmod(start, self._count)
-            if epoch != self._epoch:
-                generator = np.random.default_rng([self._seed % 2**63, epoch])
-                self._plan = np.stack(
-                    [
-                        generator.permutation(self._count),
-                        generator.integers(0, self._slack + 1, self._count),
-                        generator.integers(0, self._slack + 1, self._count),
-                        generator.integers(0, 2, self._count),
-                    ],
-                    axis=1,
-                )
-                self._epoch = epoch
-            rows.append(self._plan[within : within + count])
-            start, count = start + len(rows[-1]), count - len(rows[-1])
-        return np.concatenate(rows).astype(np.int64)
 
 
 @dataclass
@@ -145,6 +133,14 @@ class Curve:
             self.points.append({**asdict(cost), "loss": self._sum / self._count})
             self._sum, self._count = 0.0, 0
 
+    def state(self) -> dict[str, Any]:
+        """All of it, as plain values."""
+        return {**vars(self), "points": list(self.points)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken."""
+        vars(self).update({**state, "points": list(state["points"])})
+
 
 class Feed:
     """Batches of (L, ab) on the device until the budget is spent.
@@ -184,8 +180,8 @@ class Feed:
         self.device = device
         self.stop_reason = "no steps"
         self.curve = Curve()
-        self._images = _Store(images, device)
-        self._stream = _Stream(len(images), images.shape[1] - size, seed)
+        self._images = ImageStore(images, device)
+        self._stream = CropStream(len(images), images.shape[1] - size, seed)
         self._seed = seed
         self._on_step = on_step
         self.longest_step_seconds = 0.0
@@ -200,6 +196,8 @@ class Feed:
         self._loop: Iterator[tuple[Tensor, Tensor]] | None = None
         # Losses logged and not read yet, with their steps.
         self._losses: deque[tuple[int, Tensor]] = deque()
+        self._kept: list[Stateful] = []
+        self._kept_before: list[Any] = []
 
     @property
     def cost(self) -> Cost:
@@ -294,9 +292,61 @@ class Feed:
                 self._loop.close()
             self._loop = None
             self._read_losses(self._steps)
+            self._kept.clear()
             self.stop_reason = "no steps"
             self._phase = Phase(self._spent, self.budget.amount)
             self._phase_taken = self._taken
+
+    def keep(self, part: Stateful) -> None:
+        """Makes an optimiser (or what has a state like one) part of every checkpoint.
+
+        A plugin that uses `zoo.training.Optimiser` has nothing to do; one with parts of its own
+        keeps each, always in the same order. In a training that is resumed the part gets here
+        the state that it had.
+        """
+        number = len(self._kept)
+        self._kept.append(part)
+        if number < len(self._kept_before):
+            part.load_state_dict(self._kept_before[number])
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether training could go on from here: it is under way, and this is no search."""
+        return self._phase.rate_factor is None and self._steps > 0
+
+    def state(self) -> dict[str, Any]:
+        """Where the feed stands after a step, as plain values and the states of what it keeps."""
+        self._read_losses(self._steps)
+        return {
+            "seconds": self._clock.seconds,
+            "steps": self._steps,
+            "taken": self._taken,
+            "phase_taken": self._phase_taken,
+            "phase": {name: getattr(self._phase, name) for name in _PHASE_STATE},
+            "flops_per_step": self._flops_per_step,
+            "rate_scale": self.rate_scale,
+            "longest_step_seconds": self.longest_step_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "curve": self.curve.state(),
+            "kept": [part.state_dict() for part in self._kept],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken; to be called before the first batch.
+
+        What was done in this process so far, such as looking at the training set, is not
+        charged again.
+        """
+        self._clock.set(state["seconds"])
+        self._steps, self._taken = state["steps"], state["taken"]
+        self._phase_taken = state["phase_taken"]
+        self._phase = Phase(end=self.budget.amount, **state["phase"])
+        self._flops_per_step = state["flops_per_step"]
+        self.rate_scale = state["rate_scale"]
+        self.longest_step_seconds = state["longest_step_seconds"]
+        self.evaluation_seconds = state["evaluation_seconds"]
+        self.curve.restore(state["curve"])
+        self._kept_before = list(state["kept"])
 
     def survey(self, limit: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
         """Up to `limit` training images once, centre-cropped, for statistics such as a prior.
@@ -416,40 +466,6 @@ class Feed:
                     "(--set MODEL.learning_rate=…) or use --precision fp32"
                 )
             self.curve.add(self.cost, value)
-
-
-class _Store:
-    """uint8 images, resident on the device where they fit, else gathered from the host."""
-
-    def __init__(self, images: UInt8Array, device: torch.device) -> None:
-        self.side = int(images.shape[1])
-        self._host, self._device = images, device
-        self._resident: Tensor | None = None
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if images.nbytes < _RESIDENT_SHARE * free:
-                self._resident = torch.from_numpy(np.array(images)).to(device)
-
-    def __len__(self) -> int:
-        return len(self._host)
-
-    def crop(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int) -> Tensor:
-        """The crops of rows (image, y, x, flip): N×3×size×size RGB in [0, 1] on the device."""
-        span = np.arange(size)
-        image = rows[:, 0, None, None]
-        y = (rows[:, 1, None] + span)[:, :, None]
-        x = rows[:, 2, None] + np.where(rows[:, 3, None] == 1, span[::-1], span)
-        x = x[:, None, :]
-        if self._resident is not None:
-            index = tuple(torch.from_numpy(i).to(self._device) for i in (image, y, x))
-            crops = self._resident[index]
-        else:
-            crops = torch.from_numpy(np.asarray(self._host[image, y, x]))
-            if self._device.type == "cuda":
-                crops = crops.pin_memory().to(self._device, non_blocking=True)
-            else:
-                crops = crops.to(self._device)
-        return crops.permute(0, 3, 1, 2).float().div_(255)
 
 
 def synchronise(device: torch.device) -> None:

@@ -26,6 +26,13 @@ L_RANGE = (0.0, 100.0)
 AB_RANGE = (-110.0, 110.0)
 U_MAX, V_MAX = 0.436, 0.615
 
+PLANES = {
+    "L": "CIE L in [0, 100], D65, 2° observer",
+    "ab": "CIE ab, D65, 2° observer",
+    "rgb": "sRGB in [0, 1]",
+}
+"""What goes in and comes out of a network, in words that a file of weights records."""
+
 _XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),

@@ -20,6 +20,7 @@ from zoo.budget import Budget
 from zoo.errors import BudgetError, InputError, TrainingError
 from zoo.feed import Feed, Phase
 from zoo.files import atomic_path
+from zoo.training import own_random_state
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
@@ -193,7 +194,7 @@ def _sweep(
         return record.rate_now(progress) / base
 
     with (
-        colorizer._own_random_state(0),
+        own_random_state(colorizer.device, 0),
         feed.search(share, steps, _BATCHES, factor, record.add) as record.phase,
     ):
         colorizer._fit(feed)

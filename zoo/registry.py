@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoo.errors import PluginError, UnknownNameError, ZooError
+from zoo.errors import OptionError, PluginError, UnknownNameError, WeightsError
 from zoo.files import cache_folder, write_text
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def load(
 
     Args:
         name: as in `list_colorizers()`.
-        weights: a safetensors file written by `Colorizer.save`; its options are taken over.
+        weights: a file written by `Colorizer.save`, one of another program in a format that the
+            colorizer knows, or the name of published weights (`zoo weights list`), which are
+            fetched at first use. Their options are taken over.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
         **options: of the colorizer, as `zoo info NAME` lists them.
@@ -102,21 +104,22 @@ def load(
     Raises:
         UnknownNameError: no such colorizer or option; near names are offered.
         PluginError: it is installed but broken.
-        WeightsError: the file is missing, unreadable or of another model.
+        WeightsError: the weights are missing, unreadable, of another model, or could not be
+            fetched.
     """
     cls = colorizer_class(name)
     if weights is None:
         return cls(device=device, precision=precision, **options)
-    from zoo.weights import read_metadata
+    from zoo.weights import find_weights
 
-    stored: dict[str, object] = read_metadata(Path(weights), model=name)["options"]
-    conflicts = [key for key in options if key in stored and stored[key] != options[key]]
-    colorizer = cls(device=device, precision=precision, **{**stored, **options})
+    stored = find_weights(weights, cls)
+    conflicts = [k for k in options if k in stored.options and stored.options[k] != options[k]]
     try:
-        return colorizer.restore(weights)
-    except ZooError as error:
+        colorizer = cls(device=device, precision=precision, **{**stored.options, **options})
+        return colorizer.restore(stored)
+    except (OptionError, WeightsError) as error:
         if conflicts:
-            trained = ", ".join(f"{key}={stored[key]!r}" for key in conflicts)
+            trained = ", ".join(f"{key}={stored.options[key]!r}" for key in conflicts)
             raise type(error)(f"{error}; the weights were trained with {trained}") from error
         raise
 

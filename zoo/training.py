@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+@contextmanager
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """A block with a random state of its own, started from `seed`; the caller's comes back."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
 def schedule(progress: float, options: TrainingOptions) -> float:
     """The learning rate's factor at `progress`: linear warm-up, plateau, linear decay to 0."""
     rise = (progress + 1e-3) / options.warm_up if options.warm_up else 1.0
@@ -145,6 +154,20 @@ class Optimiser:
             weight_decay=options.weight_decay,
             fused=feed.device.type in ("cpu", "cuda"),
         )
+        feed.keep(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """AdamW's state: moments and step counts."""
+        return self._adamw.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the state of an optimiser of the same parameters."""
+        self._adamw.load_state_dict(state)
+        # The fused kernels take moments for laid out like their parameters, unchecked.
+        for parameter, values in self._adamw.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
 
     def step(self, loss: Tensor) -> None:
         """One update of the parameters against the gradient of `loss`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.budget import Cost, Unit
+from zoo.dataset import ImageSet
 from zoo.feed import Feed
 
 CLOCK_RULES = (
@@ -40,6 +41,10 @@ class TrainingRecord:
         learning_rate: the highest step size of the training; None where the method has none.
         learning_rate_found: whether a search inside the budget chose it.
         search_steps: steps that the search took of the budget.
+        manifest: `ImageSet.manifest_hash` of the training images.
+        data: the dataset's name; empty where images were given as such.
+        data_licence: the dataset's; empty where it is not known.
+        initial: the weights that training started from; empty for fresh ones.
         clock: what counted and what did not.
     """
 
@@ -62,17 +67,23 @@ class TrainingRecord:
     learning_rate: float | None = None
     learning_rate_found: bool = False
     search_steps: int = 0
+    manifest: str = ""
+    data: str = ""
+    data_licence: str = ""
+    initial: str = ""
     clock: str = CLOCK_RULES
 
 
 def record_training(
     feed: Feed,
+    images: ImageSet,
     *,
     seed: int,
     precision: str,
     search_steps: int,
+    initial: str,
 ) -> TrainingRecord:
-    """The record of a feed that has been closed."""
+    """The record of a feed over these images that has been closed."""
     return TrainingRecord(
         budget=str(feed.budget),
         seed=seed,
@@ -93,6 +104,10 @@ def record_training(
         learning_rate=feed.learning_rate,
         learning_rate_found=bool(search_steps),
         search_steps=search_steps,
+        manifest=images.manifest_hash(),
+        data=images.source,
+        data_licence=images.licence,
+        initial=initial,
     )
 
 

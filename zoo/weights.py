@@ -1,27 +1,102 @@
-"""Weights on disk: safetensors, with what is needed to rebuild the model in the metadata."""
+"""Weights on disk: safetensors, with all that is needed to rebuild and to trust the model.
+
+One file format. Its metadata names model, options, the units of input and output, how it was
+trained and on which images, licence, source, and the zoo's version; reading checks all of it.
+Files of other programs are read where the plugin knows their format (`Colorizer.adopt`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from zoo._version import __version__
 from zoo.errors import WeightsError
 from zoo.files import atomic_path
+from zoo.lab import PLANES
+from zoo.published import fetch, find_published
+from zoo.training_record import TrainingRecord, read_record
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from zoo.colorizer import Colorizer, Info
+
+FORMAT = 2
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+"""Of PyTorch's own files, which are read with `weights_only=True`."""
+
+UNKNOWN_LICENCE = "unknown"
 _KEY = "colorizer-zoo"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Writes the state of `net` and `metadata` (JSON) to a safetensors file, atomically."""
+@dataclass(frozen=True)
+class Origin:
+    """Whose weights they are.
+
+    Attributes:
+        licence: as an SPDX identifier, or `unknown`.
+        source: where they were published; empty for weights of one's own.
+        trained_on: the images, in words.
+    """
+
+    licence: str
+    source: str = ""
+    trained_on: str = ""
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """A file of weights whose metadata have been checked; `tensors` reads the rest.
+
+    Attributes:
+        path: the file.
+        options: of the colorizer, as JSON has them.
+        record: how it was trained; None where that is not known.
+        origin: whose weights they are.
+        zoo_version: that wrote the file; empty for a file of another program.
+    """
+
+    path: Path
+    options: dict[str, Any]
+    record: TrainingRecord | None
+    origin: Origin
+    zoo_version: str = ""
+    _read: Mapping[str, Tensor] | None = field(default=None, repr=False)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The tensors by name, on the CPU.
+
+        Raises:
+            WeightsError: the file is not readable any more.
+        """
+        return self._read if self._read is not None else _read_safetensors(self.path)
+
+
+def save_weights(
+    path: Path,
+    net: nn.Module,
+    *,
+    info: Info,
+    options: object,
+    record: TrainingRecord | None,
+    origin: Origin,
+) -> None:
+    """Writes the state of `net` and what belongs to it to a safetensors file, atomically.
+
+    Raises:
+        WeightsError: the name does not end in `.safetensors`.
+    """
     if path.suffix != ".safetensors":
         raise WeightsError(f"weights are written as safetensors; type {path.name}.safetensors")
     # Copies, since safetensors refuses tensors that share memory, as tied weights do.
@@ -29,60 +104,66 @@ def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> Non
         name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, t in net.state_dict().items()
     }
-    header = {_KEY: json.dumps({"format": FORMAT, **metadata})}
+    training = dataclasses.asdict(record) if record else None
+    if training is not None:
+        training.pop("curve")
+    metadata = {
+        "format": FORMAT,
+        "model": info.name,
+        "options": dataclasses.asdict(options),  # type: ignore[call-overload]
+        "preprocessing": _preprocessing(info),
+        "training": training,
+        **dataclasses.asdict(origin),
+        "zoo_version": __version__,
+    }
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(tensors, partial, metadata=header)
+        safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
 
 
-def read_weights(path: Path, model: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the metadata of a file that `save_weights` wrote for `model`.
+def open_weights(path: Path, cls: type[Colorizer], foreign: Origin | None = None) -> StoredWeights:
+    """Opens a file for a colorizer and checks what it says of itself.
+
+    Args:
+        path: safetensors written by `Colorizer.save`, or a file of another program in a format
+            that `cls.adopt` knows: safetensors, or a PyTorch checkpoint of tensors alone.
+        cls: the colorizer.
+        foreign: whose weights a file of another program holds.
 
     Raises:
-        WeightsError: no such file, not safetensors, not written by the zoo, or for another
-            model.
+        WeightsError: no such file, unreadable, damaged, or for something else; the message
+            says what was expected.
     """
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return tensors, read_metadata(path, model)
-
-
-def read_metadata(path: Path, model: str) -> dict[str, Any]:
-    """The metadata alone, from the file's header; raises like `read_weights`."""
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return _adopt(path, cls, _read_checkpoint(path), foreign)
     with _opened(path) as file:
         header = file.metadata() or {}
     if _KEY not in header:
-        raise WeightsError(
-            f"{path} was not written by the zoo (no {_KEY!r} in its metadata); "
-            "use a file written by colorizer.save(…)"
-        )
+        return _adopt(path, cls, _read_safetensors(path), foreign)
     try:
         metadata = json.loads(header[_KEY])
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
         raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} has weights format {metadata.get('format')}, this zoo reads {FORMAT}; "
-            f"it was written by colorizer-zoo {metadata.get('zoo_version', '?')}"
-        )
-    if metadata.get("model") != model:
-        raise WeightsError(
-            f"{path} holds weights of {metadata.get('model')!r}, not of {model!r}; "
-            f"type zoo.load({metadata.get('model')!r}, weights=…)"
-        )
-    return metadata
+    return _checked(path, cls, metadata)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise WeightsError(f"there are no weights at {path}; check the path")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            yield file
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
+    """Weights by the path of their file, or by the name that they were published under.
+
+    Published ones are fetched at first use. A file of another program whose SHA-256 is that of
+    published weights gets their licence and source.
+
+    Raises:
+        UnknownNameError: neither a file nor a published name.
+        WeightsError: as `open_weights`, or the file could not be fetched.
+    """
+    path = Path(weights).expanduser()
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return open_weights(path, cls)
+    published = find_published(cls.info.name, str(weights))
+    origin = Origin(published.licence, published.source, published.trained_on)
+    return open_weights(fetch(published), cls, origin)
 
 
 def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -106,3 +187,100 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems[:3])}{more}")
     net.load_state_dict(dict(tensors))
+
+
+def _preprocessing(info: Info) -> dict[str, str]:
+    """The units of what the network takes and gives."""
+    return {"input": PLANES["L"], "output": PLANES[info.output]}
+
+
+def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> StoredWeights:
+    """The metadata of a file that the zoo wrote, every part of it checked."""
+    name, version = cls.info.name, str(metadata.get("zoo_version", "?"))
+    by = f"it was written by colorizer-zoo {version}, this is {__version__}"
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has weights format {metadata.get('format')}, this zoo reads {FORMAT}; {by}"
+        )
+    model = metadata.get("model")
+    if model != name:
+        raise WeightsError(
+            f"{path} holds weights of {model!r}, not of {name!r}; "
+            f"type zoo.load({model!r}, weights=…)"
+        )
+    stored = metadata.get("preprocessing")
+    for plane, expected in _preprocessing(cls.info).items():
+        found = stored.get(plane) if isinstance(stored, dict) else None
+        if found != expected:
+            raise WeightsError(
+                f"{path} was trained with another {plane}: {found!r}, where {name} has "
+                f"{expected!r}; its colours would be wrong. {by[0].upper()}{by[1:]}"
+            )
+    options = metadata.get("options")
+    if not isinstance(options, dict):
+        raise WeightsError(f"{path} is damaged: its options are {options!r}")
+    unknown = sorted(options.keys() - {f.name for f in dataclasses.fields(cls.Options)})
+    if unknown:
+        raise WeightsError(
+            f"{path} was trained with options that {name} does not have: "
+            f"{', '.join(f'{o}={options[o]!r}' for o in unknown)}; {by}"
+        )
+    training = metadata.get("training")
+    record = read_record(training)
+    if training is not None and record is None:
+        raise WeightsError(f"{path}: its training record cannot be read; {by}")
+    if record is not None and not _SHA256.fullmatch(record.manifest):
+        raise WeightsError(
+            f"{path} is damaged: its dataset manifest is {record.manifest!r}, not a SHA-256"
+        )
+    licence = metadata.get("licence")
+    if not isinstance(licence, str) or not licence:
+        raise WeightsError(f"{path} names no licence; {by}")
+    origin = Origin(licence, str(metadata.get("source", "")), str(metadata.get("trained_on", "")))
+    return StoredWeights(path, options, record, origin, version)
+
+
+def _adopt(
+    path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor], foreign: Origin | None
+) -> StoredWeights:
+    """A file of another program in the zoo's own terms."""
+    try:
+        options, adopted = cls.adopt(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path} was not written by the zoo: {error}") from error
+    origin = foreign or Origin(UNKNOWN_LICENCE)
+    return StoredWeights(path, dict(options), None, origin, "", adopted)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise WeightsError(f"there are no weights at {path}; check the path")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict that `torch.save` wrote; pickled code is never run."""
+    if not path.is_file():
+        raise WeightsError(f"there are no weights at {path}; check the path")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # Whatever the many readers behind torch.load raise, it means the same to the user.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError(
+            f"{path} holds more than a state dict of tensors, or none; save that alone: "
+            "torch.save(net.state_dict(), FILE)"
+        )
+    return {str(name): tensor for name, tensor in state.items()}

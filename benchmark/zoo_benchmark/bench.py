@@ -253,14 +253,7 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
             images = dataset.load(split, protocol.size, bar_callback(bars, task))
             bars.update(task, total=1, completed=1, state=f"{len(images)} images")
             splits[split], manifests[split] = images, images.manifest_hash()
-            if images.skipped:
-                name, reason = images.skipped[0]
-                notes.append(
-                    f"{split}: {len(images.skipped)} unreadable files were skipped, "
-                    f"such as {name} ({reason})."
-                )
-            if images.grey:
-                notes.append(f"{split}: {len(images.grey)} already grey images were left out.")
+            notes += [f"{split}: {note}" for note in images.left_out()]
     for split in wanted:
         images = splits[split]
         if len(images) == 0:

@@ -1,4 +1,4 @@
-"""The learning curve of a trial: every metric at 1, 2, 4, … 100 % of the budget."""
+"""The learning curve of a training: every metric at 1, 2, 4, … 100 % of the budget."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class LearningCurve:
         metrics: what to measure.
         subset: the images.
         pause: entered around each evaluation.
+        on_point: told of each point once it is measured, with the half-trained model still able
+            to predict: its share of the budget, cost, and the mean of every metric.
+
+    Attributes:
+        rows: what was measured so far, a row per point and metric.
     """
 
     def __init__(
@@ -52,11 +57,18 @@ class LearningCurve:
         metrics: Sequence[Metric],
         subset: ImageSet,
         pause: Callable[[], AbstractContextManager[None]],
+        on_point: Callable[[float, Cost, dict[str, float]], None] | None = None,
     ) -> None:
         self._colorizer, self._metrics, self._subset = colorizer, metrics, subset
-        self._pause = pause
+        self._pause, self._on_point = pause, on_point
         self._left = list(SHARES)
-        self._rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def resume(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Goes on behind the points of a training that was stopped."""
+        self.rows = list(rows)
+        done = max((row["share"] for row in rows), default=0.0)
+        self._left = [share for share in self._left if share > done]
 
     def step(self, feed: Feed) -> None:
         """Measures where training has just passed one of the shares."""
@@ -78,10 +90,13 @@ class LearningCurve:
     def write(self, path: Path) -> None:
         """Writes the curve in long form: a row per point and metric."""
         with atomic_path(path) as partial:
-            pd.DataFrame(self._rows, columns=COLUMNS).to_csv(partial, index=False)
+            pd.DataFrame(self.rows, columns=COLUMNS).to_csv(partial, index=False)
 
     def _measure(self, share: float, cost: Cost) -> None:
         scores, _ = scoring.score(self._colorizer, self._subset, self._metrics)
         means = scores.groupby("metric", sort=False)["value"].mean()
         point = {"share": share, **asdict(cost)}
-        self._rows += [{**point, "metric": name, "value": mean} for name, mean in means.items()]
+        values = {str(name): float(mean) for name, mean in means.items()}
+        self.rows += [{**point, "metric": name, "value": mean} for name, mean in values.items()]
+        if self._on_point is not None:
+            self._on_point(share, cost, values)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 from rich.console import Console
 
 from zoo.files import atomic_path
 from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.leaderboard import leaderboard_table, runs_table, write_csv
-from zoo_benchmark.report.samples import is_colourless, write_samples
+from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.run_folder import Run, open_run, read_pictures
 from zoo_benchmark.statistics import Statistics, analyse
@@ -145,7 +146,7 @@ def _write_grid(comparison: Comparison) -> None:
     if pictures is None:
         return
     first = {cell.label: cell for cell in reversed(run.cells)}
-    columns: list[tuple[str, str, Path | None]] = []
+    columns: list[Column] = []
     for label in _in_order(comparison.board):
         cell = first.get(label)
         if cell is None:
@@ -155,7 +156,9 @@ def _write_grid(comparison: Comparison) -> None:
             continue  # the input once more
         row = comparison.board[comparison.board["model"] == label].iloc[0]
         lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
-        columns.append((label, lpips, showcase if cell.ok else None))
+        nothing: list[Image.Image | None] = [None] * len(pictures)
+        painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
+        columns.append(Column(label, lpips, painted))
     write_samples(run.folder / "samples.png", pictures, columns)
 
 

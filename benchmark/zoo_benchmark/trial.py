@@ -99,7 +99,7 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any]) -> None:
 
 def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
     """The images of a split, which must be those that the comparison was planned with."""
-    images = dataset.load(split, spec.size)
+    images = dataset.open(split, spec.size)
     wanted = spec.manifests.get(split)
     if wanted and (found := images.manifest_hash()) != wanted:
         raise DataError(

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.weights import read_weights
+from zoo.registry import colorizer_class
+from zoo.weights import open_weights
 from zoo_benchmark.bench import run_bench
 from zoo_benchmark.report.samples import is_colourless
 from zoo_benchmark.settings import BenchSettings
@@ -36,7 +37,7 @@ def test_weights_can_be_loaded_and_predict(finished: Any, tiles: np.ndarray) -> 
         file = finished.folder(model) / "weights.safetensors"
         colorizer = zoo.load(model, file, device="cpu")
         assert colorizer.predict(tiles[0, :, :, 0]).shape == (64, 64, 3)
-        assert read_weights(file, model=model)[1]["training"]["budget"] == "2steps"
+        assert open_weights(file, colorizer_class(model)).record.budget == "2steps"
 
 
 def test_samples_show_the_input_every_model_and_the_truth(finished: Any, painter: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from zoo.dataset import ImageSet
-from zoo_benchmark.report.samples import is_colourless, write_samples
+from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
 
 TILE, GAP, MARGIN = 160, 6, 16
 
@@ -33,7 +33,11 @@ def columns_of(image: Image.Image) -> int:
 def test_columns_and_rows(pictures: ImageSet, tmp_path: Path) -> None:
     red = painted(tmp_path / "red", (250, 0, 0))
     blue = painted(tmp_path / "blue", (0, 0, 250), count=2)
-    columns = [("red", "LPIPS 0.1", red), ("blue", "", blue), ("failing", "", None)]
+    columns = [
+        Column("red", "LPIPS 0.1", pictures_in(red, 3)),
+        Column("blue", "", pictures_in(blue, 3)),
+        Column("failing", "", [None] * 3),
+    ]
     write_samples(tmp_path / "samples.png", pictures, columns)
     with Image.open(tmp_path / "samples.png") as sheet:
         assert columns_of(sheet) == 5
@@ -61,7 +65,7 @@ def test_input_and_truth_alone(pictures: ImageSet, tmp_path: Path) -> None:
 
 def test_long_headings_do_not_widen_the_grid(pictures: ImageSet, tmp_path: Path) -> None:
     label = "a_stranger_with_a_long_name:learning_rate=0.0003,temperature=0.2,width=0.25"
-    write_samples(tmp_path / "samples.png", pictures, [(label, "", None)])
+    write_samples(tmp_path / "samples.png", pictures, [Column(label, "", [None] * 3)])
     with Image.open(tmp_path / "samples.png") as sheet:
         assert columns_of(sheet) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -12,6 +13,9 @@ import zoo
 from zoo.budget import Budget
 from zoo.errors import NotFittedError, TrainingError
 from zoo.feed import Feed
+from zoo.registry import colorizer_class
+from zoo.training_record import read_record
+from zoo.weights import open_weights
 
 NAMES = zoo.list_colorizers()
 SIZE = 32
@@ -135,10 +139,7 @@ def test_an_evaluation_that_raises_ends_the_training_cleanly(tiles, fit, new):
 
 @every
 def test_a_record_of_an_older_version_can_still_be_read(name, saved):
-    from zoo.training_record import read_record
-    from zoo.weights import read_weights
-
-    stored = read_weights(saved(name), model=name)[1]["training"]
+    stored = dataclasses.asdict(open_weights(saved(name), colorizer_class(name)).record)
     newer = ("overshoot", "longest_step_seconds", "learning_rate", "clock", "budget_unit")
     old = read_record({k: v for k, v in stored.items() if k not in newer})
     assert old is not None

@@ -66,7 +66,7 @@ def lr_find_command(request: Request) -> None:
         if file.exists():
             raise InputError(f"{file} is there already; name another with -o")
     dataset = registry.open_dataset(request.dataset)
-    images = dataset.load("train", request.size or dataset.info.native_size)
+    images = dataset.open("train", request.size or dataset.info.native_size)
 
     console = make_console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,36 @@ _MARGIN = 16
 _BACKGROUND, _INK, _FAINT = (250, 250, 248), (32, 32, 34), (120, 120, 124)
 
 
-def write_samples(
-    path: Path, pictures: ImageSet, columns: Sequence[tuple[str, str, Path | None]]
-) -> None:
+@dataclass(frozen=True)
+class Column:
+    """What one model made of the pictures.
+
+    Attributes:
+        title: its heading.
+        note: the smaller line below.
+        pictures: one for each row; None leaves a tile empty.
+    """
+
+    title: str
+    note: str
+    pictures: Sequence[Image.Image | None]
+
+
+def pictures_in(folder: Path, count: int) -> list[Image.Image | None]:
+    """The pictures `00.png`, `01.png`, … of a folder; None for each that is not there."""
+    files = [folder / f"{row:02d}.png" for row in range(count)]
+    return [_open(file) if file.is_file() else None for file in files]
+
+
+def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> None:
     """Writes the grid.
 
     Args:
         path: the PNG to write.
         pictures: the truth of every row.
-        columns: heading, smaller second line, and folder of coloured pictures of each model;
-            None for the folder leaves the column's tiles empty.
+        columns: what stands between the input and the truth.
     """
-    headings = [("grey", "the input"), *[(a, b) for a, b, _ in columns], ("truth", "")]
+    headings = [("grey", "the input"), *[(c.title, c.note) for c in columns], ("truth", "")]
     title_font, small_font = ImageFont.load_default(15), ImageFont.load_default(13)
     wrapped = [_wrap(title, title_font) for title, _ in headings]
     header = max(len(lines) for lines in wrapped) * 18 + 20 + _GAP
@@ -47,9 +66,7 @@ def write_samples(
     for row, truth in enumerate(pictures.images):
         original = Image.fromarray(np.asarray(truth))
         tiles: list[Image.Image | None] = [Image.fromarray(to_grey(original)).convert("RGB")]
-        for _, _, folder in columns:
-            file = folder / f"{row:02d}.png" if folder else None
-            tiles.append(_open(file) if file is not None and file.is_file() else None)
+        tiles += [column.pictures[row] for column in columns]
         tiles.append(original)
         y = _MARGIN + header + row * step
         for number, tile in enumerate(tiles):

@@ -8,8 +8,9 @@ its colour.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,17 @@ from torch import Tensor, nn
 
 from zoo.bins import BIN_COUNT
 from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import WeightsError
 from zoo.feed import Feed
 from zoo.soft_encoding import SoftEncoding, SoftTarget, annealed_mean
-from zoo_plugins.zhang.network import INPUT_MULTIPLE, OUTPUT_STRIDE, Initialisation, ZhangNet
+from zoo_plugins.zhang.network import (
+    INPUT_MULTIPLE,
+    OUTPUT_STRIDE,
+    WIDTHS,
+    Decoder,
+    Initialisation,
+    ZhangNet,
+)
 from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
 
 _PAPER = "R. Zhang, P. Isola, A. A. Efros, Colorful Image Colorization, ECCV 2016"
@@ -32,6 +41,8 @@ class ZhangOptions(TrainingOptions):
 
     Attributes:
         width: factor on every channel count of the network.
+        decoder: `annealed_mean` (section 2.3), or `release`: the layer of the public release in
+            its place, which takes the probabilities as they are (temperature 1).
         temperature: T of the annealed mean, eq. 5; 0 is the mode, 1 the mean.
         neighbours: bins with weight in a soft target (5; the released Caffe layer has 10).
         sigma: standard deviation of the soft encoding's Gaussian, in units of ab.
@@ -39,6 +50,7 @@ class ZhangOptions(TrainingOptions):
     """
 
     width: float = 1.0
+    decoder: Decoder = "annealed_mean"
     temperature: float = 0.38
     neighbours: int = 5
     sigma: float = 5.0
@@ -52,6 +64,11 @@ class ZhangOptions(TrainingOptions):
             raise ValueError(f"width must lie in (0, 8], got {self.width}")
         if not 0 <= self.temperature <= 1:
             raise ValueError(f"temperature must lie in [0, 1], got {self.temperature}")
+        if self.decoder == "release" and self.temperature != 1:
+            raise ValueError(
+                "decoder 'release' has no temperature: it takes the probabilities as they are; "
+                f"temperature must stay 1, got {self.temperature:g}"
+            )
         if not 1 <= self.neighbours <= BIN_COUNT:
             raise ValueError(f"neighbours must lie in 1 … {BIN_COUNT}, got {self.neighbours}")
         if not 0 < self.sigma < math.inf:
@@ -97,7 +114,7 @@ class ZhangClassifier(Colorizer):
         """Eight blocks up to the logits, and the encoding's table."""
         self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
         self._class_weights = torch.ones(BIN_COUNT, device=self.device)
-        return ZhangNet(self.options.width, self.options.initialisation)
+        return ZhangNet(self.options.width, self.options.initialisation, self.options.decoder)
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Cross-entropy against the soft target, each pixel times its colour's weight; eq. 2."""
@@ -111,8 +128,29 @@ class ZhangClassifier(Colorizer):
         return self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
 
     def _predict(self, L: Tensor) -> Tensor:
-        ab = annealed_mean(self.net(L), self.options.temperature)
+        logits = self.net(L)
+        if self.options.decoder == "release":
+            ab = cast(ZhangNet, self.net).decode_as_released(logits)
+        else:
+            ab = annealed_mean(logits, self.options.temperature)
         return F.interpolate(ab, scale_factor=OUTPUT_STRIDE, mode="bilinear", align_corners=False)
+
+    @classmethod
+    def adopt(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Weights in the format of the authors' public PyTorch release of 2019."""
+        first, last = tensors.get("model1.0.weight"), tensors.get("model_out.weight")
+        if first is None or last is None or first.ndim != 4:
+            raise WeightsError(
+                f"{cls.info.name} also reads the public release of the paper, which this is not: "
+                "that has model1.0.weight … model8.6.weight and model_out.weight"
+            )
+        state = dict(tensors)
+        for name in tensors:
+            # Files from before PyTorch 0.4.1 do not count the batches of a batch-norm.
+            if name.endswith(".running_mean"):
+                state.setdefault(f"{name.rpartition('.')[0]}.num_batches_tracked", torch.tensor(0))
+        width = first.shape[0] / WIDTHS[0]
+        return {"decoder": "release", "temperature": 1.0, "width": width}, state
 
 
 class ZhangRebalanced(ZhangClassifier):

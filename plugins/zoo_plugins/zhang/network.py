@@ -1,22 +1,29 @@
 """The network of Zhang, Isola, Efros 2016, fig. 2: eight blocks up to 313 logits.
 
 Tensor names and shapes are those of the authors' public PyTorch release (`model1.0.weight` …
-`model8.6.weight`). A block ends in its stride and a batch-norm; blocks 5 and 6 are dilated
-instead of strided, block 8 upsamples once; logits stand at a quarter of the resolution.
+`model8.6.weight`, `model_out.weight`). A block ends in its stride and a batch-norm; blocks 5 and
+6 are dilated instead of strided, block 8 upsamples once; logits stand at a quarter of the
+resolution.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT
+from zoo.bins import BIN_COUNT, bin_centres
 
 OUTPUT_STRIDE = 4
 INPUT_MULTIPLE = 8
+WIDTHS = (64, 128, 256, 512)
+"""Channels of blocks 1, 2, 3 and 4 … 7 in the paper."""
 
 Initialisation = Literal["xavier", "default"]
+Decoder = Literal["annealed_mean", "release"]
+
+_RELEASE_SCALE = 110.0
 
 
 class ZhangNet(nn.Module):
@@ -25,11 +32,19 @@ class ZhangNet(nn.Module):
     Args:
         width: factor on every channel count; 1 is the paper's, with 32,235,385 parameters.
         initialisation: `xavier`, or PyTorch's `default`, which bleeds colour between objects.
+        decoder: `release` adds the layer `model_out` that decodes probabilities in the public
+            release. It starts as the bins' centres and is not trained: the loss is on the
+            logits.
     """
 
-    def __init__(self, width: float = 1.0, initialisation: Initialisation = "xavier") -> None:
+    def __init__(
+        self,
+        width: float = 1.0,
+        initialisation: Initialisation = "xavier",
+        decoder: Decoder = "annealed_mean",
+    ) -> None:
         super().__init__()
-        c1, c2, c3, c4 = (max(8, round(channels * width)) for channels in (64, 128, 256, 512))
+        c1, c2, c3, c4 = (max(8, round(channels * width)) for channels in WIDTHS)
         self.model1 = _block(1, c1, layers=2, stride=2)
         self.model2 = _block(c1, c2, layers=2, stride=2)
         self.model3 = _block(c2, c3, layers=3, stride=2)
@@ -52,6 +67,10 @@ class ZhangNet(nn.Module):
                     nn.init.xavier_uniform_(module.weight)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+        if decoder == "release":
+            self.model_out = nn.Conv2d(BIN_COUNT, 2, 1, bias=False).requires_grad_(False)
+            centres = bin_centres().T[:, :, None, None]
+            self.model_out.load_state_dict({"weight": centres / _RELEASE_SCALE})
 
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L in [0, 100] to N×313×H/4×W/4 logits; H and W multiples of 8."""
@@ -68,6 +87,13 @@ class ZhangNet(nn.Module):
             x = block(x)
         logits: Tensor = self.model8(x)
         return logits
+
+    def decode_as_released(self, logits: Tensor) -> Tensor:
+        """N×313×h×w logits to N×2×h×w ab by `model_out`, as the public release does."""
+        # In float32 whatever the surroundings: bf16 would round ab to whole units.
+        with torch.autocast(logits.device.type, enabled=False):
+            ab: Tensor = self.model_out(torch.softmax(logits.float(), dim=1))
+            return ab * _RELEASE_SCALE
 
 
 def _block(

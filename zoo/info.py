@@ -1,0 +1,42 @@
+"""What a colorizer says of itself, for people and for the harness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+INTERFACE = 1
+"""The version of what this module promises to plugins and asks of them."""
+
+Preset = Literal["paper", "small"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a colorizer says of itself.
+
+    Attributes:
+        name: the entry point's name.
+        title: the name for people.
+        paper: the publication, or `none`.
+        licence: of the code, as an SPDX identifier.
+        differs: departures from the paper, one sentence each.
+        minimum_size: the smallest side in pixels the network takes; smaller input is padded.
+        multiple: sides must be multiples of this; other input is padded and cropped back.
+        output: whether `_predict` gives `ab` or paints `rgb`.
+        deterministic: the same seed and budget in steps give the same weights on one CPU.
+        floor: a reference to be beaten rather than a method; tables mark it.
+        interface: the version of the interface the plugin was written for.
+    """
+
+    name: str
+    title: str
+    paper: str
+    licence: str
+    differs: tuple[str, ...] = ()
+    minimum_size: int = 1
+    multiple: int = 1
+    output: Literal["ab", "rgb"] = "ab"
+    deterministic: bool = True
+    floor: bool = False
+    interface: int = INTERFACE
