@@ -145,7 +145,11 @@ def copy_verified(source: Path, target: Path, *, sha256: str) -> Obtained:
         shutil.copyfile(source, partial)
         digest = file_sha256(partial)
         if not digest.startswith(sha256):
-            raise WeightsError(wrong_hash(source, digest, sha256))
+            another = wrong_hash(source, digest, sha256)
+            raise WeightsError(f"{another}: it is another file, or damaged")
+    # Not where another process is at it.
+    with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
+        _Part(target).remove()
     return Obtained(digest, "")
 
 
@@ -372,7 +376,7 @@ def _check_room(folder: Path, needed: int) -> None:
 @contextlib.contextmanager
 def _locked(target: Path, request: _Request) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = _lock_of(target)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -383,6 +387,10 @@ def _locked(target: Path, request: _Request) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock_of(target: Path) -> FileLock:
+    return FileLock(target.with_name(f".{target.name}.lock"))
 
 
 @contextlib.contextmanager
