@@ -176,9 +176,8 @@ def wrong_hash(what: str | Path, found: str, expected: str) -> str:
 
 def is_offline() -> bool:
     """Whether `ZOO_OFFLINE` forbids downloads: it is set, and not to 0, no, off or false."""
-    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in (
-        *("", "0", "no", "off", "false"),
-    )
+    value = os.environ.get(OFFLINE_VARIABLE, "").strip().lower()
+    return value not in ("", "0", "no", "off", "false")
 
 
 def is_secure(url: str) -> bool:
@@ -278,7 +277,8 @@ def _receive(url: str, part: _Part, request: _Request) -> bool:
             raise DownloadError(f"{url} has {total:,} bytes, not {request.size:,}")
         _check_room(part.path.parent, total - start)
         if not start:
-            part.begin(_origin(url, response.headers, total))
+            said = {name: response.headers.get(name) or "" for name in ("ETag", "Last-Modified")}
+            part.begin(_Origin(url, said["ETag"], said["Last-Modified"], total))
         _append(url, response, part, start, total, request)
     return start > 0
 
@@ -311,10 +311,6 @@ def _continues(response: HTTPResponse, start: int, origin: _Origin, url: str) ->
         return False
     etag = response.headers.get("ETag") or ""
     return not (origin.url == url and etag and origin.etag and etag != origin.etag)
-
-
-def _origin(url: str, headers: HTTPMessage, total: int) -> _Origin:
-    return _Origin(url, headers.get("ETag") or "", headers.get("Last-Modified") or "", total)
 
 
 def _read(url: str, response: HTTPResponse) -> bytes:

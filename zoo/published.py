@@ -299,9 +299,13 @@ def _remember(weights: PublishedWeights, digest: str) -> None:
     if cached_file(weights) is not None:
         return
     record = _read_record(weights)
-    # A file in a cache of others is verified at each use.
-    with contextlib.suppress(OSError):
-        _write_record(weights, digest, record.url if record else weights.url)
+    with contextlib.suppress(OSError):  # in a cache of others it is verified at each use
+        if record is None or record.sha256 != digest:
+            _write_record(weights, digest, weights.url)
+        else:
+            found = _path(weights).stat()
+            times = {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+            _save(weights, replace(record, **times, damaged=False))
 
 
 def _write_record(weights: PublishedWeights, digest: str, url: str) -> None:
