@@ -1,6 +1,13 @@
 """What every test has: a cache folder of its own, real image tiles, the shared material."""
 
+import contextlib
+import hashlib
+import re
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +58,107 @@ def shared(repository: Path) -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"the shared research data is not at {folder}")
     return folder
+
+
+@dataclass
+class FileServer:
+    """Files over HTTP on this machine, as well or as badly as a test wants.
+
+    Attributes:
+        files: path to content; others are not found.
+        redirects: path to URL.
+        ranges: whether Range is understood.
+        says: of `ETag` and `Content-Length`, which are sent.
+        stop_after: bytes after which the connection is closed, of one answer.
+        stall_after: bytes after which nothing more comes.
+        pause: seconds between pieces of 10,000 bytes.
+        requests: path and Range of every request so far.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    says: tuple[str, ...] = ("ETag", "Content-Length")
+    stop_after: int | None = None
+    stall_after: int | None = None
+    pause: float = 0.0
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.closing = threading.Event()
+        handler = type("Handler", (_Handler,), {"files": self})
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.http.server_port}/{path}"
+
+    def close(self) -> None:
+        self.closing.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    files: FileServer
+
+    def do_GET(self) -> None:
+        server, path = self.files, self.path.removeprefix("/")
+        wanted = self.headers["Range"]
+        server.requests.append((path, wanted))
+        if path in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[path])
+            self.end_headers()
+            return
+        if path not in server.files:
+            self.send_error(404)
+            return
+        body = server.files[path]
+        etag = f'"{hashlib.md5(body).hexdigest()}"'
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
+        if self.headers["If-Range"] not in (None, etag):
+            start = 0
+        if start >= len(body) > 0:
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if "ETag" in server.says:
+            self.send_header("ETag", etag)
+        if "Content-Length" in server.says:
+            self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self._send(body[start:])
+
+    def _send(self, body: bytes) -> None:
+        server = self.files
+        end = len(body) if server.stop_after is None else server.stop_after
+        server.stop_after = None
+        with contextlib.suppress(ConnectionError):  # a reader may have given up
+            for at in range(0, end, 10_000):
+                stop = min(end, at + 10_000)
+                if server.stall_after is not None and stop > server.stall_after:
+                    self.wfile.write(body[at : server.stall_after])
+                    server.closing.wait(20)
+                    return
+                self.wfile.write(body[at:stop])
+                if server.pause:
+                    time.sleep(server.pause)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server of files, which no proxy stands before."""
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "127.0.0.1,localhost")
+    for variable in ("ZOO_OFFLINE", "ZOO_WEIGHTS_MIRROR"):
+        monkeypatch.delenv(variable, raising=False)
+    server = FileServer()
+    yield server
+    server.close()

@@ -104,10 +104,18 @@ def run(arguments, cwd, plugin=None):
 
 @pytest.fixture(scope="module")
 def help_texts():
-    """The help of `zoo` (under the empty name) and of each of its commands."""
-    texts = {"": run(["-m", "zoo", "--help"], ROOT)}
-    commands = re.findall(r"^  ([\w-]+) ", texts[""].partition("Commands:")[2], re.MULTILINE)
-    return texts | {name: run(["-m", "zoo", name, "--help"], ROOT) for name in commands}
+    """The help of `zoo` (under the empty name) and of each of its commands, nested ones too."""
+    return help_of("")
+
+
+def help_of(command):
+    """The help of a command, such as `weights` or `weights list`, and of all below it."""
+    text = run(["-m", "zoo", *command.split(), "--help"], ROOT)
+    below = re.findall(r"^  ([\w-]+) ", text.partition("Commands:")[2], re.MULTILINE)
+    texts = {command: text}
+    for name in below:
+        texts |= help_of(f"{command} {name}".strip())
+    return texts
 
 
 def flags(text):
@@ -206,12 +214,15 @@ def test_commands_and_their_options_exist(name, help_texts):
     used = [words for words in typed(DOCUMENTS[name]) if words]
     commands = [words for words in used if Path(words[0]).name == "zoo" and len(words) > 1]
     assert commands
-    for _, command, *arguments in commands:
-        if command == "COMMAND":
+    for _, *words in commands:
+        if words[0] == "COMMAND":
             continue
-        if command.startswith("-"):
-            command, arguments = "", [command, *arguments]
-        assert command in help_texts, f"there is no zoo {command}"
+        command, arguments = "", words
+        while "Commands:" in help_texts[command] and not arguments[0].startswith("-"):
+            command, arguments = f"{command} {arguments[0]}".strip(), arguments[1:]
+            assert command in help_texts, f"there is no zoo {command}"
+            if not arguments:
+                break
         offered = flags(help_texts[command]) | set(
             re.findall(r"(?<!\S)-[a-z]\b", help_texts[command])
         )

@@ -53,6 +53,10 @@ class WeightsError(ZooError):
     """Weights that are missing, could not be had, or do not fit the model."""
 
 
+class DownloadError(WeightsError):
+    """A file that no server delivered whole and with the right hash."""
+
+
 class PluginError(ZooError):
     """A plugin that cannot be imported or does not keep the interface's promises."""
 

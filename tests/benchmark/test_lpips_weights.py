@@ -47,6 +47,7 @@ def official(features, monkeypatch) -> dict[str, torch.Tensor]:
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty torchvision cache, and no variable set."""
     monkeypatch.delenv("ZOO_LPIPS_WEIGHTS", raising=False)
+    monkeypatch.delenv("ZOO_OFFLINE", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "torch" / "hub" / "checkpoints"
 
@@ -298,23 +299,34 @@ def test_replaces_a_spoilt_cache(serve, body, cache):
     assert found.path.read_bytes() == body
 
 
+def left_in(cache: Path) -> dict[str, int]:
+    """Name and size of every file, the locks left out."""
+    files = [path for path in cache.iterdir() if path.suffix != ".lock"]
+    return {path.name: path.stat().st_size for path in files}
+
+
 @pytest.mark.parametrize(
-    ("how", "reason"),
+    ("how", "reason", "kept"),
     [
-        ({"stall_at": 0}, "timed out"),
-        ({"stall_at": 70_000}, "timed out"),
-        ({"status": 404}, "Not Found"),
+        ({"stall_at": 0}, "timed out", 0),
+        ({"stall_at": 70_000}, "timed out", 70_000),
+        ({"status": 404}, "Not Found", 0),
     ],
     ids=["stalls-before-the-answer", "stalls-midway", "not-there"],
 )
-def test_a_failed_download_is_one_line_that_says_what_to_do(how, reason, serve, body, cache):
+def test_a_failed_download_is_one_line_that_says_what_to_do(how, reason, kept, serve, body, cache):
     url = serve(body, name_for(body), **how)
     start = time.monotonic()
     found = find_lpips_weights(None, download=True, timeout=0.2)
     assert time.monotonic() - start < 3
     assert found.path is None
     assert found.status == f"downloading {url} failed ({reason}): download {url} {TODO}"
-    assert not list(cache.glob("*"))
+    left = left_in(cache)
+    origin = {f"{name_for(body)}.part.json"} & left.keys()
+    assert {name: size for name, size in left.items() if name not in origin} == (
+        {f"{name_for(body)}.part": kept} if kept else {}
+    )
+    assert len(origin) == bool(kept)
 
 
 def test_a_wrong_checksum_leaves_no_file(serve, body, cache):
@@ -323,7 +335,17 @@ def test_a_wrong_checksum_leaves_no_file(serve, body, cache):
     assert found.path is None
     assert found.status.startswith(f"{url} has SHA-256 {hashlib.sha256(body).hexdigest()[:8]}…")
     assert found.status.endswith(TODO)
-    assert not list(cache.iterdir())
+    assert not left_in(cache)
+
+
+def test_offline_nothing_is_asked_for(serve, body, cache, monkeypatch):
+    serve(body, name_for(body))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    found = find_lpips_weights(None, download=True)
+    assert found.path is None
+    assert found.status.startswith("AlexNet's weights are not here, and ZOO_OFFLINE is set")
+    assert found.status.endswith(TODO)
+    assert not cache.exists()
 
 
 def test_a_refused_connection(monkeypatch, cache):

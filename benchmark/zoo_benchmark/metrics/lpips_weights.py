@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import re
-import threading
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo import downloads
 from zoo.errors import WeightsError
-from zoo.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +39,6 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "features.10.weight": (256, 256, 3, 3),
     "features.10.bias": (256,),
 }
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,18 @@ def find_lpips_weights(
             spoilt = f"{error}; "
     if not download:
         return LPIPSBackbone(None, f"{spoilt}AlexNet's weights are not here: {how_to_get()}")
+    if downloads.is_offline():
+        unasked = f"AlexNet's weights are not here, and {downloads.OFFLINE_VARIABLE} is set"
+        return LPIPSBackbone(None, f"{spoilt}{unasked}: {how_to_get()}")
     try:
-        _download(alexnet_url(), cached, progress, timeout)
+        downloads.download(
+            [alexnet_url()],
+            cached,
+            sha256=_hash_in_name(cached.name),
+            what="AlexNet's weights for LPIPS",
+            progress=progress,
+            timeout=timeout,
+        )
         load_alexnet_features(cached, named_by="the download")
     except WeightsError as error:
         return LPIPSBackbone(None, f"{error}: {how_to_get()}")
@@ -187,48 +192,9 @@ def _cached_file() -> Path:
     return Path(hub.get_dir()) / "checkpoints" / alexnet_url().rpartition("/")[2]
 
 
-def _download(url: str, target: Path, progress: Progress | None, timeout: float) -> None:
-    """Downloads to `target`, whole and with the SHA-256 its name begins with, or not at all."""
-    expected = re.search(r"-([0-9a-f]{8,})\.", target.name)
-    if expected is None:
-        raise WeightsError(f"{url} does not carry its checksum in its name")
-    digest, done = hashlib.sha256(), 0
-    try:
-        with _open(url, timeout) as response, atomic_path(target) as partial:
-            total = int(response.headers.get("Content-Length") or 0)
-            with partial.open("wb") as file:
-                while chunk := response.read1(_CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    done += len(chunk)
-                    if progress is not None:
-                        progress("AlexNet's weights for LPIPS", done, total)
-            if not digest.hexdigest().startswith(expected[1]):
-                raise WeightsError(
-                    f"{url} has SHA-256 {digest.hexdigest()[:8]}…, not {expected[1]}…, "
-                    f"after {done} of {total} bytes"
-                )
-    except (OSError, HTTPException, ValueError) as error:
-        reason = str(getattr(error, "reason", error)) or type(error).__name__
-        raise WeightsError(f"downloading {url} failed ({reason})") from error
-
-
-def _open(url: str, timeout: float) -> HTTPResponse:
-    """`urlopen` within twice the timeout, which by itself bounds neither DNS nor many addresses."""
-    answer: queue.SimpleQueue[HTTPResponse | Exception] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            # The URL is torchvision's own, not a user's.
-            answer.put(urllib.request.urlopen(url, timeout=timeout))  # noqa: S310
-        except Exception as error:
-            answer.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        response = answer.get(timeout=2 * timeout)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {2 * timeout:g} s") from None
-    if isinstance(response, Exception):
-        raise response
-    return response
+def _hash_in_name(name: str) -> str:
+    """The first digits of the SHA-256, which torchvision's names end in."""
+    found = re.search(r"-([0-9a-f]{8,})\.", name)
+    if found is None:
+        raise WeightsError(f"{name} does not carry its checksum in its name")
+    return found[1]

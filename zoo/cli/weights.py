@@ -1,0 +1,214 @@
+"""`zoo weights`: what is published, and the files of it that are here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.options import JsonFlag
+from zoo.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from zoo.dataset import Progress
+    from zoo.published import BrokenEntry, PublishedWeights
+
+app = typer.Typer(
+    help="Show, download and check published weights.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="NAME or MODEL:NAME, as zoo weights list shows them.")
+]
+
+
+@app.command("list")
+def list_command(as_json: JsonFlag = False) -> None:
+    """Show the published weights, and which are here."""
+    from zoo import published
+
+    rows = [_describe(weights) for weights in published.published()]
+    rows += [_describe_broken(entry) for entry in published.broken()]
+    rows.sort(key=lambda row: (row["model"], row["name"]))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are published.")] = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A file on disk to take, once it is verified.")
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL to try first, with the file's name appended. [or ZOO_WEIGHTS_MIRROR]"
+        ),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Download nothing, say what is missing. [or ZOO_OFFLINE=1]"),
+    ] = False,
+) -> None:
+    """Download weights; an interrupted download goes on where it was."""
+    from zoo import published
+
+    if bool(names) == everything:
+        raise InputError("name the weights to fetch, or type --all")
+    chosen = published.published() if everything else _choose(names)
+    if source is not None and len(chosen) != 1:
+        raise InputError(f"--from is one file, but {len(chosen)} weights are to be fetched")
+    failed = False
+    for weights in chosen:
+        try:
+            with _progress_bar() as progress:
+                path = published.fetch(
+                    weights,
+                    offline=offline or None,
+                    mirror=mirror,
+                    source=source,
+                    progress=progress,
+                )
+        except WeightsError as error:
+            failed = _complain(error)
+        else:
+            typer.echo(f"{weights.label} ({published.status(weights)}): {path}")
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def verify(names: Names = None) -> None:
+    """Read fetched files whole and compare them with their hashes."""
+    from zoo import published
+
+    if names:
+        chosen = _choose(names)
+    else:
+        chosen = [w for w in published.published() if published.status(w) != published.NOT_FETCHED]
+    if not chosen:
+        typer.echo("nothing is fetched", err=True)
+    failed = False
+    for weights in chosen:
+        try:
+            path = published.verify(weights)
+        except WeightsError as error:
+            failed = _complain(error)
+        else:
+            typer.echo(f"{weights.label} (ok): {path}")
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def where(
+    name: Annotated[
+        str | None, typer.Argument(help="NAME or MODEL:NAME, as zoo weights list shows them.")
+    ] = None,
+) -> None:
+    """Print where a fetched file is, or where all are."""
+    from zoo import published
+
+    if name is None:
+        typer.echo(published.weights_folder())
+        return
+    weights = published.find_by_label(name)
+    path = published.cached_file(weights)
+    if path is None:
+        state = published.status(weights)
+        todo = "verify" if state == published.UNVERIFIED else "fetch"
+        typer.echo(f"{weights.label} is {state}; type zoo weights {todo} {weights.label}", err=True)
+        raise typer.Exit(1)
+    typer.echo(path)
+
+
+def _choose(names: list[str] | None) -> list[PublishedWeights]:
+    from zoo.published import find_by_label
+
+    return list(dict.fromkeys(find_by_label(name) for name in names or ()))
+
+
+def _describe(weights: PublishedWeights) -> dict[str, Any]:
+    from zoo.published import cached_file, status
+
+    file = cached_file(weights)
+    described = dataclasses.asdict(weights)
+    return {**described, "status": status(weights), "file": str(file) if file else None}
+
+
+def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
+    from zoo.published import PublishedWeights
+
+    unknown = {field.name: None for field in dataclasses.fields(PublishedWeights)}
+    known = {key: getattr(entry, key) for key in ("model", "name", "distribution")}
+    return {**unknown, **known, "status": f"broken: {entry.reason}", "file": None}
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from zoo.cli.main import make_console
+
+    if not rows:
+        typer.echo("nothing that is installed publishes weights")
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("model", "name"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    table.add_column("status", overflow="fold")
+    table.add_column("size", no_wrap=True, justify="right")
+    for heading in ("licence", "trained on", "distribution"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
+        shown = [row[key] or "?" for key in ("licence", "trained_on", "distribution")]
+        cells = (row["model"] or "?", row["name"], row["status"], size, *shown)
+        bad = row["status"].startswith(("broken", "damaged"))
+        table.add_row(*map(escape, cells), style="red" if bad else "")
+    make_console().print(table, highlight=False)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """A bar on stderr for people; nothing for pipes."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from zoo.cli.main import make_console
+
+    console = make_console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task("", total=None, visible=False)
+
+        def update(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total or None, visible=True)
+
+        yield update
+
+
+def _complain(error: WeightsError) -> bool:
+    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    return True
