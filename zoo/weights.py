@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo._version import __version__
+from zoo.downloads import file_sha256
 from zoo.errors import WeightsError
 from zoo.files import atomic_path
 from zoo.lab import PLANES
-from zoo.published import fetch, find_published
+from zoo.published import fetch, find_published, published
 from zoo.training_record import TrainingRecord, read_record
 
 if TYPE_CHECKING:
@@ -120,25 +121,27 @@ def save_weights(
         safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
 
 
-def open_weights(path: Path, cls: type[Colorizer], foreign: Origin | None = None) -> StoredWeights:
+def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
     """Opens a file for a colorizer and checks what it says of itself.
+
+    A file of another program whose SHA-256 is that of published weights gets their licence and
+    source.
 
     Args:
         path: safetensors written by `Colorizer.save`, or a file of another program in a format
             that `cls.adopt` knows: safetensors, or a PyTorch checkpoint of tensors alone.
         cls: the colorizer.
-        foreign: whose weights a file of another program holds.
 
     Raises:
         WeightsError: no such file, unreadable, damaged, or for something else; the message
             says what was expected.
     """
     if path.suffix in CHECKPOINT_SUFFIXES:
-        return _adopt(path, cls, _read_checkpoint(path), foreign)
+        return _adopt(path, cls, _read_checkpoint(path))
     with _opened(path) as file:
         header = file.metadata() or {}
     if _KEY not in header:
-        return _adopt(path, cls, _read_safetensors(path), foreign)
+        return _adopt(path, cls, _read_safetensors(path))
     try:
         metadata = json.loads(header[_KEY])
     except ValueError:
@@ -151,8 +154,7 @@ def open_weights(path: Path, cls: type[Colorizer], foreign: Origin | None = None
 def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
     """Weights by the path of their file, or by the name that they were published under.
 
-    Published ones are fetched at first use. A file of another program whose SHA-256 is that of
-    published weights gets their licence and source.
+    Published ones are fetched at first use.
 
     Raises:
         UnknownNameError: neither a file nor a published name.
@@ -161,9 +163,7 @@ def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
     path = Path(weights).expanduser()
     if path.suffix or len(path.parts) > 1 or path.exists():
         return open_weights(path, cls)
-    published = find_published(cls.info.name, str(weights))
-    origin = Origin(published.licence, published.source, published.trained_on)
-    return open_weights(fetch(published), cls, origin)
+    return open_weights(fetch(find_published(cls.info.name, str(weights))), cls)
 
 
 def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -240,16 +240,23 @@ def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> S
     return StoredWeights(path, options, record, origin, version)
 
 
-def _adopt(
-    path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor], foreign: Origin | None
-) -> StoredWeights:
+def _adopt(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) -> StoredWeights:
     """A file of another program in the zoo's own terms."""
     try:
         options, adopted = cls.adopt(tensors)
     except WeightsError as error:
         raise WeightsError(f"{path} was not written by the zoo: {error}") from error
-    origin = foreign or Origin(UNKNOWN_LICENCE)
-    return StoredWeights(path, dict(options), None, origin, "", adopted)
+    return StoredWeights(path, dict(options), None, _published_origin(path, cls), "", adopted)
+
+
+def _published_origin(path: Path, cls: type[Colorizer]) -> Origin:
+    """Of the published weights that a file is a copy of; unknown where it is of none."""
+    known = published(cls.info.name)
+    digest = file_sha256(path) if known else ""
+    for weights in known:
+        if digest.startswith(weights.pin):
+            return Origin(weights.licence, weights.source, weights.trained_on)
+    return Origin(UNKNOWN_LICENCE)
 
 
 @contextmanager
