@@ -218,11 +218,9 @@ def test_commands_and_their_options_exist(name, help_texts):
         if words[0] == "COMMAND":
             continue
         command, arguments = "", words
-        while "Commands:" in help_texts[command] and not arguments[0].startswith("-"):
+        while "Commands:" in help_texts[command] and arguments and arguments[0][0] != "-":
             command, arguments = f"{command} {arguments[0]}".strip(), arguments[1:]
             assert command in help_texts, f"there is no zoo {command}"
-            if not arguments:
-                break
         offered = flags(help_texts[command]) | set(
             re.findall(r"(?<!\S)-[a-z]\b", help_texts[command])
         )

@@ -151,10 +151,10 @@ def status(weights: PublishedWeights) -> str:
         return UNVERIFIED
     if not record.sha256.startswith(weights.pin):
         return NOT_FETCHED  # what is there was published under this name before
-    found = path.stat()
-    if record.damaged or found.st_size != record.size:
+    size, mtime_ns = _size_and_time(path)
+    if record.damaged or size != record.size:
         return DAMAGED
-    if found.st_mtime_ns != record.mtime_ns:
+    if mtime_ns != record.mtime_ns:
         return UNVERIFIED
     return FETCHED if weights.sha256 else PREFIX_PINNED
 
@@ -303,22 +303,26 @@ def _remember(weights: PublishedWeights, digest: str) -> None:
         if record is None or record.sha256 != digest:
             _write_record(weights, digest, weights.url)
         else:
-            found = _path(weights).stat()
-            times = {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-            _save(weights, replace(record, **times, damaged=False))
+            size, mtime_ns = _size_and_time(_path(weights))
+            _save(weights, replace(record, size=size, mtime_ns=mtime_ns, damaged=False))
 
 
 def _write_record(weights: PublishedWeights, digest: str, url: str) -> None:
-    found = _path(weights).stat()
+    size, mtime_ns = _size_and_time(_path(weights))
     record = _Record(
         sha256=digest,
         pinned="sha256" if weights.sha256 else "prefix",
         url=url,
-        size=found.st_size,
-        mtime_ns=found.st_mtime_ns,
+        size=size,
+        mtime_ns=mtime_ns,
         fetched=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _save(weights, record)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _save(weights: PublishedWeights, record: _Record) -> None:

@@ -39,7 +39,15 @@ def floor() -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["list"], ["list", "--json"], ["datasets"], ["bench", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["list", "--json"],
+        ["datasets"],
+        ["bench", "--help"],
+        ["weights", "list"],
+    ],
     ids=" ".join,
 )
 def test_light_commands_do_not_import_torch(zoo_process: Zoo, arguments: list[str]) -> None:
