@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.errors import OptionError, UnknownNameError
@@ -29,7 +29,7 @@ def replace_options(options: Any, changes: Mapping[str, object], owner: str) -> 
         OptionError: a value that the field, or the dataclass' own check, refuses.
     """
     hints = typing.get_type_hints(type(options))
-    fields = {f.name for f in dataclasses.fields(options) if f.init}
+    fields = set(option_names(type(options)))
     values = {}
     for name, value in changes.items():
         if name not in fields:
@@ -43,14 +43,35 @@ def replace_options(options: Any, changes: Mapping[str, object], owner: str) -> 
         raise OptionError(f"{owner}: {error}") from error
 
 
+def read_settings(settings: Sequence[str]) -> dict[str, object]:
+    """What `--set option=value` said, may be repeated: names to values, both still text.
+
+    Raises:
+        OptionError: one that cannot be read, or an option that is set twice.
+    """
+    changes: dict[str, object] = {}
+    for setting in settings:
+        name, equals, value = (part.strip() for part in setting.partition("="))
+        if not (name and equals):
+            raise OptionError(f"cannot read --set {setting!r}; type --set option=value")
+        if name in changes:
+            raise OptionError(f"--set sets {name!r} twice; set it once")
+        changes[name] = value
+    return changes
+
+
+def option_names(options_class: type) -> list[str]:
+    """The names of the options of a class, in the order of definition."""
+    return [f.name for f in dataclasses.fields(options_class) if f.init]
+
+
 def describe_options(options_class: type) -> list[tuple[str, str, object]]:
     """(name, type, default) of every option, in the order of definition."""
     hints = typing.get_type_hints(options_class)
     defaults = options_class()
     return [
-        (f.name, _type_name(hints[f.name]), getattr(defaults, f.name))
-        for f in dataclasses.fields(options_class)
-        if f.init
+        (name, _type_name(hints[name]), getattr(defaults, name))
+        for name in option_names(options_class)
     ]
 
 

@@ -136,6 +136,19 @@ def colorizer_class(name: str) -> type[Colorizer]:
     return _load_class(COLORIZERS, name, Colorizer)
 
 
+def colorizers_with_option(option: str) -> list[str]:
+    """Names of the installed colorizers that have an option of this name; broken ones have none."""
+    from zoo.options import option_names
+
+    found = []
+    for name in list_colorizers():
+        # A stranger's Options may be no dataclass, which is an error once it is constructed.
+        with contextlib.suppress(PluginError, TypeError):
+            if option in option_names(colorizer_class(name).Options):
+                found.append(name)
+    return found
+
+
 def metric_class(name: str) -> type[Metric]:
     """The class behind a metric's name; raises like `colorizer_class`."""
     from zoo.metric import Metric

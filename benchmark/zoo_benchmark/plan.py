@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -148,9 +150,22 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "torch": torch.__version__,
         "sources": sources_digest(model.colorizer),
     }
+    if files := _files(facts["options"]):
+        facts["files"] = files
     if Budget.parse(spec.budget).unit == "seconds":
         facts["hardware"] = hardware_text
     return key_of(name, facts)
+
+
+def _files(options: Mapping[str, object]) -> dict[str, str]:
+    """SHA-256 of what is in the files that options name: the name alone tells nothing of it."""
+    found = {}
+    for name, value in options.items():
+        if isinstance(value, str) and value:
+            # Most texts are no path at all, and some cannot even be one.
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
+    return found
 
 
 def _timing(

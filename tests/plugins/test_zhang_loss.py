@@ -1,25 +1,21 @@
 """Encoding, loss and rebalancing of Zhang 2016 against plain formulas over all 313 channels."""
 
 import dataclasses
-import tarfile
-from io import BytesIO
+import json
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from scipy.spatial.distance import cdist
 from skimage import color
 from torch import nn
 
 import zoo
 from zoo.bins import bin_centres
-from zoo.errors import OptionError
-from zoo.lab import rgb_to_lab
+from zoo.errors import InputError, OptionError
+from zoo.prior import class_weights, prior_of_images, smoothed_prior, write_prior
 from zoo.registry import colorizer_class
 from zoo.soft_encoding import SoftEncoding, candidate_table
-from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
 
 CPU = torch.device("cpu")
 CENTRES = bin_centres().double().numpy()
@@ -238,54 +234,6 @@ def prior_of(points: np.ndarray) -> torch.Tensor:
     return smoothed_prior([SoftEncoding(5, SIGMA, CPU)(as_planes(points))])
 
 
-def test_the_prior_is_the_mean_soft_target(tiles):
-    planes = as_planes(away_from_ties(real_points(tiles)))
-    encode = SoftEncoding(5, SIGMA, CPU)
-    found = smoothed_prior(encode(part) for part in planes.split(5))
-    expected = plain_encoding(planes.movedim(1, -1).reshape(-1, 2).numpy()).mean(0)
-    assert found.dtype == torch.float64
-    assert np.abs(found.numpy() - expected).max() < 1e-7
-
-
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
-def test_weights_are_the_papers_formula_and_average_to_one(tiles, share):
-    prior = prior_of(real_points(tiles))
-    weights = class_weights(prior, share)
-    p = prior.numpy()
-    plain = 1 / ((1 - share) * p + share / Q)
-    plain /= (p * plain).sum()
-    assert np.abs(weights.numpy() - plain).max() < 1e-9
-    assert float((prior * weights).sum()) == pytest.approx(1, abs=1e-12)
-    spread = float(weights.max() / weights.min())
-    assert spread <= 1 + (1 - share) / share * Q * float(prior.max()) + 1e-9
-    assert share < 1 or spread == pytest.approx(1)
-
-
-def test_half_of_a_uniform_share_bounds_the_spread(tiles):
-    prior = prior_of(real_points(tiles))
-    weights = class_weights(prior, 0.5)
-    assert float(weights.max() / weights.min()) <= 1 + Q * float(prior.max())
-    assert float(weights.max() / weights.min()) > 5, "nothing is rebalanced"
-
-
-def test_rare_colours_weigh_more_and_unseen_ones_most(tiles):
-    prior = prior_of(real_points(tiles))
-    weights = class_weights(prior, 0.5)
-    order = prior.argsort()
-    assert (weights[order].diff() <= 0).all()
-    assert (prior == 0).any()
-    assert torch.isfinite(weights).all()
-    assert (weights[prior == 0] == weights.max()).all()
-
-
-def test_a_prior_of_one_colour_is_safe():
-    prior = torch.zeros(Q, dtype=torch.float64)
-    prior[100] = 1
-    weights = class_weights(prior, 0.5)
-    assert weights[100] == pytest.approx(1)
-    assert float(weights.max() / weights.min()) == pytest.approx(1 + Q)
-
-
 def test_each_pixels_gradient_is_scaled_by_the_weight_of_its_nearest_bin(tiles):
     planes = as_planes(away_from_ties(real_points(tiles)))[:8]
     logits = some_logits(planes)
@@ -324,7 +272,7 @@ def test_the_two_plugins_differ_in_the_weighting_alone(tiles):
     plain, rebalanced = (colorizer_class(f"zhang_{n}") for n in ("classifier", "rebalanced"))
     for preset in ("paper", "small"):
         mine = dataclasses.asdict(rebalanced.preset(preset))
-        assert mine.pop("rebalancing") == 0.5
+        assert (mine.pop("rebalancing"), mine.pop("prior")) == (0.5, "")
         assert mine == dataclasses.asdict(plain.preset(preset))
     options = {"width": 0.125, "batch_size": 4, "device": "cpu", "precision": "fp32"}
     first = zoo.load("zhang_classifier", **options).fit(tiles, budget="2steps", size=32)
@@ -340,28 +288,48 @@ def test_the_two_plugins_differ_in_the_weighting_alone(tiles):
             zoo.load("zhang_rebalanced", rebalancing=share)
 
 
-def weights_of(archive, every: int) -> np.ndarray:
-    """Class weights of every n-th training image of Tiny-ImageNet."""
-    encode, found = SoftEncoding(5, SIGMA, CPU), []
-    with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if "train/" in m.name and m.isfile()]
-        for member in members[::every]:
-            pixels = Image.open(BytesIO(tar.extractfile(member).read())).convert("RGB")
-            found.append(np.asarray(pixels))
-    targets = []
-    for start in range(0, len(found), 500):
-        rgb = torch.from_numpy(np.stack(found[start : start + 500])).permute(0, 3, 1, 2)
-        targets.append(encode(F.avg_pool2d(rgb_to_lab(rgb.float() / 255)[1], 4)))
-    return class_weights(smoothed_prior(targets), 0.5).numpy()
+# ---- a prior from a file ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("every", "tolerance"), [(10, 0.05), pytest.param(1, 0.03, marks=pytest.mark.long)]
-)
-def test_the_weights_on_tiny_imagenet_span_the_known_range(shared, every, tolerance):
-    archive = shared / "data" / "tiny-imagenet-20k.tar"
-    if not archive.is_file():
-        pytest.skip(f"{archive.name} is not among the shared research data")
-    weights = weights_of(archive, every)
-    assert weights.min() == pytest.approx(0.104, rel=tolerance)
-    assert weights.max() == pytest.approx(6.25, rel=tolerance)
+def test_the_prior_of_its_own_images_makes_bitwise_the_weights_it_would_have_made(tiles, tmp_path):
+    # 72 px and crops of 64: both look at the centres alone.
+    images = np.stack([np.pad(tile, ((4, 4), (4, 4), (0, 0)), "edge") for tile in tiles])
+    path = tmp_path / "prior.csv"
+    write_prior(path, prior_of_images(images, 64))
+    options = {"device": "cpu", "precision": "fp32", "width": 0.125, "batch_size": 4}
+    by_itself = zoo.load("zhang_rebalanced", **options).fit(images, budget="2steps", size=64)
+    told = zoo.load("zhang_rebalanced", prior=str(path), **options)
+    told.fit(images, budget="2steps", size=64)
+    assert torch.equal(by_itself._class_weights, told._class_weights)
+    assert by_itself._class_weights.max() / by_itself._class_weights.min() > 5
+    for name, p in by_itself.net.named_parameters():
+        assert torch.equal(p, told.net.get_parameter(name)), name
+
+
+def test_a_uniform_prior_is_no_rebalancing(tiles, tmp_path):
+    path = tmp_path / "uniform.csv"
+    write_prior(path, torch.full((Q,), 1 / Q, dtype=torch.float64))
+    options = {"device": "cpu", "precision": "fp32", "width": 0.125, "batch_size": 4}
+    plain = zoo.load("zhang_classifier", **options).fit(tiles, budget="2steps", size=32)
+    level = zoo.load("zhang_rebalanced", prior=str(path), **options)
+    level.fit(tiles, budget="2steps", size=32)
+    assert torch.equal(level._class_weights, torch.ones(Q))
+    for name, p in plain.net.named_parameters():
+        assert torch.equal(p, level.net.get_parameter(name)), name
+
+
+def test_weights_trained_with_a_prior_load_without_its_file(tiles, tmp_path):
+    path, weights = tmp_path / "prior.csv", tmp_path / "mine.safetensors"
+    write_prior(path, prior_of(real_points(tiles)))
+    colorizer = zoo.load("zhang_rebalanced", device="cpu", prior=str(path), width=0.125)
+    colorizer.fit(tiles[:2], budget="1steps", size=32).save(weights)
+    stored = json.loads(json.dumps(dataclasses.asdict(colorizer.options)))
+    assert zoo.load("zhang_rebalanced", device="cpu", **stored).options == colorizer.options
+    path.unlink()
+    again = zoo.load("zhang_rebalanced", weights=weights, device="cpu")
+    assert again.options.prior == str(path)
+    assert np.array_equal(again.predict(tiles[..., 0][:1]), colorizer.predict(tiles[..., 0][:1]))
+    steps = []
+    with pytest.raises(InputError, match=r"no prior at .*prior\.csv"):
+        again.fit(tiles, budget="1steps", size=32, on_step=steps.append)
+    assert not steps

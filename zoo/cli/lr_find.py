@@ -27,6 +27,7 @@ class Request:
     precision: str
     seed: int
     out: Path | None
+    overwrite: bool
     as_json: bool
 
 
@@ -40,31 +41,22 @@ def lr_find_command(request: Request) -> None:
 
     from zoo import registry
     from zoo.cli.main import make_console
-    from zoo.errors import InputError, TrainingError
+    from zoo.cli.outputs import output_paths
+    from zoo.errors import TrainingError
     from zoo.feed import Feed
     from zoo.files import atomic_path
     from zoo.lr_finder import range_test
+    from zoo.options import read_settings
 
     cls = registry.colorizer_class(request.model)
-    changes: dict[str, object] = {}
-    for setting in request.settings:
-        name, equals, value = (part.strip() for part in setting.partition("="))
-        if not (name and equals):
-            raise InputError(f"cannot read --set {setting!r}; type --set option=value")
-        changes[name] = value
     colorizer = cls(
         cls.preset(request.preset),  # type: ignore[arg-type]
         device=request.device,
         precision=request.precision,
-        **changes,
+        **read_settings(request.settings),
     )
-    picture = request.out or Path(f"lr-{request.model}.png")
-    table = picture.with_suffix(".csv")
-    if picture.suffix.lower() != ".png":
-        raise InputError(f"-o {picture} is not a .png; type -o {picture.with_suffix('.png')}")
-    for file in (picture, table):
-        if file.exists():
-            raise InputError(f"{file} is there already; name another with -o")
+    wanted = request.out or Path(f"lr-{request.model}.png")
+    picture, table = output_paths(wanted, ".png", ".csv", overwrite=request.overwrite)
     dataset = registry.open_dataset(request.dataset)
     images = dataset.open("train", request.size or dataset.info.native_size)
 

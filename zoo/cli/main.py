@@ -11,7 +11,8 @@ import typer
 
 from zoo._version import __version__
 from zoo.cli import weights
-from zoo.cli.options import Device, JsonFlag, LPIPSWeights, Precision
+from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
+from zoo.cli.training_commands import add_training_commands
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.add_typer(weights.app, name="weights")
 
 
 def _show_version(wanted: bool) -> None:
@@ -274,48 +273,8 @@ def export_test(
     export_command(run, out)
 
 
-@app.command("lr-find")
-def lr_find(
-    model: Annotated[str, typer.Argument(help="A colorizer, as zoo list names it.")],
-    dataset: Annotated[str, typer.Option(help="As zoo bench takes it.")] = "photos",
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images in pixels. [default: the dataset's]")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="small or paper.")] = "small",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="option=value; may be repeated.")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Of the sweep.")] = 100,
-    lowest: Annotated[float, typer.Option("--from", help="The first learning rate.")] = 1e-6,
-    highest: Annotated[float, typer.Option("--to", help="The last one.")] = 1.0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    seed: Annotated[int, typer.Option(help="Of weights and images' order.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The plot. [default: lr-<model>.png]")
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Find a learning rate: sweep it, watch the loss, plot both."""
-    from zoo.cli.lr_find import Request, lr_find_command
-
-    lr_find_command(
-        Request(
-            model=model,
-            dataset=dataset,
-            size=size,
-            preset=preset,
-            settings=settings or (),
-            steps=steps,
-            lowest=lowest,
-            highest=highest,
-            device=device,
-            precision=precision,
-            seed=seed,
-            out=out,
-            as_json=as_json,
-        )
-    )
+add_training_commands(app)
+app.add_typer(weights.app, name="weights")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.options import JsonFlag
+from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:

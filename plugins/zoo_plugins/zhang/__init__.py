@@ -1,5 +1,5 @@
 """Colorization as classification over 313 ab bins (Zhang, Isola, Efros, ECCV 2016).
 
-Read in this order: `network` (the eight blocks), `encoding` (soft targets and decoding),
-`rebalancing` (class weights from the training set's prior), `classifier` (the two plugins).
+Read in this order: `network` (the eight blocks), `zoo.soft_encoding` (soft targets and
+decoding), `zoo.prior` (class weights from a prior), `classifier` (the two plugins).
 """

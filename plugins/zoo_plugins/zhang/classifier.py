@@ -8,7 +8,7 @@ its colour.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +20,8 @@ from zoo.bins import BIN_COUNT
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.errors import WeightsError
 from zoo.feed import Feed
-from zoo.soft_encoding import SoftEncoding, SoftTarget, annealed_mean
+from zoo.prior import REBALANCING, class_weights, prior_of_ab, read_prior
+from zoo.soft_encoding import SoftEncoding, annealed_mean
 from zoo_plugins.zhang.network import (
     INPUT_MULTIPLE,
     OUTPUT_STRIDE,
@@ -29,7 +30,6 @@ from zoo_plugins.zhang.network import (
     Initialisation,
     ZhangNet,
 )
-from zoo_plugins.zhang.rebalancing import class_weights, smoothed_prior
 
 _PAPER = "R. Zhang, P. Isola, A. A. Efros, Colorful Image Colorization, ECCV 2016"
 _DIFFERS = ("AdamW with warm-up and decay instead of Adam at 3e-5 with two drops",)
@@ -86,9 +86,11 @@ class ZhangRebalancedOptions(ZhangOptions):
 
     Attributes:
         rebalancing: λ of eq. 4: the share of the uniform distribution in the prior; 1 is plain.
+        prior: file written by `zoo prior`; empty: the training set's own. Only training reads it.
     """
 
-    rebalancing: float = 0.5
+    rebalancing: float = REBALANCING
+    prior: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,14 +120,11 @@ class ZhangClassifier(Colorizer):
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Cross-entropy against the soft target, each pixel times its colour's weight; eq. 2."""
-        target = self._target(ab)
+        target = self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
         log_probability = F.log_softmax(self.net(L).float(), dim=1)
         entropy = -(target.weight * log_probability.gather(1, target.index)).sum(1)
         # The nearest bin has the largest weight. Divided by pixels, not by the weights' sum.
         return (self._class_weights[target.index[:, 0]] * entropy).mean()
-
-    def _target(self, ab: Tensor) -> SoftTarget:
-        return self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
 
     def _predict(self, L: Tensor) -> Tensor:
         logits = self.net(L)
@@ -154,25 +153,28 @@ class ZhangClassifier(Colorizer):
 
 
 class ZhangRebalanced(ZhangClassifier):
-    """The same with class rebalancing, from the training set's own prior."""
+    """The same with class rebalancing, from a prior of `zoo prior` or the training set's own."""
 
     info = Info(
         name="zhang_rebalanced",
         title="Zhang classification with class rebalancing",
         paper=_PAPER,
         licence="Apache-2.0",
-        differs=(*_DIFFERS, "the prior is the training set's own, over up to 4,096 images"),
+        differs=(*_DIFFERS, "without a file, the prior is that of up to 4,096 training images"),
         minimum_size=INPUT_MULTIPLE,
         multiple=INPUT_MULTIPLE,
     )
     Options = ZhangRebalancedOptions
 
     def prepare(self, feed: Feed) -> None:
-        """Builds the prior, on the grid that the loss sees, and the weights from it."""
+        """Builds the weights from the prior: the file's, or that of the grid the loss sees.
 
-        def targets() -> Iterator[SoftTarget]:
-            for _, ab in feed.survey():
-                yield self._target(ab)
-
-        weights = class_weights(smoothed_prior(targets()), self.options.rebalancing)
+        Raises:
+            InputError: the option `prior` names no such file.
+        """
+        if self.options.prior:
+            prior = read_prior(self.options.prior)
+        else:
+            prior = prior_of_ab((ab for _, ab in feed.survey()), self._encode, OUTPUT_STRIDE)
+        weights = class_weights(prior, self.options.rebalancing)
         self._class_weights = weights.float().to(self.device)

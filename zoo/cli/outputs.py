@@ -1,0 +1,25 @@
+"""Where a command may write: found out before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.errors import InputError
+
+
+def output_paths(path: Path, *suffixes: str, overwrite: bool = False) -> list[Path]:
+    """The files that `-o path` stands for: itself with the first suffix, the others beside it.
+
+    Raises:
+        InputError: `path` has another suffix, or a file is there already and may not be replaced.
+    """
+    if path.suffix.lower() != suffixes[0]:
+        better = path.with_suffix(suffixes[0]) if path.name else f"FILE{suffixes[0]}"
+        raise InputError(f"-o {path} is not a {suffixes[0]}; type -o {better}")
+    files = [path, *(path.with_suffix(suffix) for suffix in suffixes[1:])]
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder; name a file with -o")
+        if file.exists() and not overwrite:
+            raise InputError(f"{file} is there already; name another with -o, or type --overwrite")
+    return files
