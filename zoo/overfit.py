@@ -17,10 +17,11 @@ from torch import Tensor
 
 from zoo.bleeding import EdgeError, edge_error
 from zoo.budget import Budget
-from zoo.colorizer import Colorizer, Preset
+from zoo.colorizer import Colorizer
 from zoo.dataset import UInt8Array
 from zoo.errors import InputError, OptionError
 from zoo.feed import Feed
+from zoo.info import Preset
 from zoo.lab import rgb_to_lab
 from zoo.options import option_names
 from zoo.photos import is_grey, read_image, square_tile, to_rgb

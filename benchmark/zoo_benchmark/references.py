@@ -70,7 +70,7 @@ def ceiling_scores(
     for name in names:
         if name not in CEILINGS:
             raise UnknownNameError("ceiling", name, CEILINGS)
-        scores, _ = scoring.score_pictures(_pictures(test, CEILINGS[name], device), metrics)
+        scores, _ = scoring.score_pictures(from_truth(test, CEILINGS[name], device), metrics)
         scores.insert(0, "model", name)
         scores.insert(1, "seed", 0)
         frames.append(scores)
@@ -99,14 +99,15 @@ def _through_grid(ab: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
     return full[:, :, :height, :width]
 
 
-def _pictures(
-    test: ImageSet, ceiling: Callable[[Tensor], Tensor], device: torch.device
+def from_truth(
+    test: ImageSet, change: Callable[[Tensor], Tensor], device: torch.device
 ) -> Iterator[scoring.Painted]:
+    """The true pictures with their ab changed: N×2×H×W to the same."""
     for ids, source in scoring.batches(test, device):
         L, ab = rgb_to_lab(source.rgb)
         yield scoring.Painted(
             ids,
-            predicted=Pictures.from_unit_rgb(lab_to_rgb(L, ceiling(ab))),
+            predicted=Pictures.from_unit_rgb(lab_to_rgb(L, change(ab))),
             l_copied=None,
             truth=Pictures.from_unit_rgb(lab_to_rgb(L, ab)),
         )

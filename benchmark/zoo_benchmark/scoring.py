@@ -6,14 +6,15 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from zoo import registry
 from zoo.colorizer import Colorizer
-from zoo.dataset import ImageSet
-from zoo.errors import PluginError, WeightsError, ZooError
+from zoo.dataset import ImageSet, UInt8Array
+from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import Metric, MetricContext, Pictures
 
@@ -38,6 +39,20 @@ class Painted:
     predicted: Pictures
     l_copied: Pictures | None
     truth: Pictures
+
+
+def metric_names(text: str) -> list[str]:
+    """The metrics of a list with commas between, each once.
+
+    Raises:
+        UnknownNameError: one that is not installed.
+    """
+    known = registry.names(registry.METRICS)
+    wanted = [each.strip() for each in text.split(",")]
+    for each in wanted:
+        if each not in known:
+            raise UnknownNameError("metric", each, known)
+    return list(dict.fromkeys(wanted))
 
 
 def open_metrics(
@@ -134,6 +149,16 @@ def _predictions(colorizer: Colorizer, test: ImageSet) -> Iterator[Painted]:
         if colorizer.paints_rgb:
             l_copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
         yield Painted(ids, predicted, l_copied, truth)
+
+
+def paint_images(colorizer: Colorizer, images: UInt8Array) -> UInt8Array:
+    """What the colorizer makes of CIE L of N×H×W×3 uint8 images, a few at a time; same shape."""
+    source = Pictures.from_array(images, colorizer.device)
+    painted = [
+        paint(colorizer, rgb_to_lab(Pictures(part).rgb)[0]).rgb8
+        for part in source.rgb8.split(16)  # type: ignore[no-untyped-call]
+    ]
+    return np.concatenate([part.permute(0, 2, 3, 1).cpu().numpy() for part in painted])
 
 
 def paint(colorizer: Colorizer, L: Tensor) -> Pictures:

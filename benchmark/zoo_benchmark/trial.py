@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from PIL import Image
 
 from zoo import registry
@@ -23,12 +21,11 @@ from zoo.dataset import Dataset, ImageSet, Split
 from zoo.errors import DataError
 from zoo.feed import Feed
 from zoo.files import atomic_path
-from zoo.lab import rgb_to_lab
-from zoo.metric import Metric, MetricContext, Pictures
+from zoo.metric import Metric, MetricContext
 from zoo_benchmark import child, scoring
 from zoo_benchmark.control import measure_control
 from zoo_benchmark.environment import describe_environment
-from zoo_benchmark.learning_curve import CURVE_IMAGES, LearningCurve, spread
+from zoo_benchmark.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.memory import PeakMemory
 from zoo_benchmark.run_folder import write_pictures
 from zoo_benchmark.trial_spec import (
@@ -147,35 +144,22 @@ def _record_training(colorizer: Colorizer, out: Path, result: dict[str, Any]) ->
     record = colorizer.record
     assert record is not None
     result["training"] = dataclasses.asdict(record)
-    curve = result["training"].pop("curve")
-    with atomic_path(out / CURVE) as partial:
-        columns = ["seconds", "steps", "images", "flops", "loss"]
-        pd.DataFrame(curve, columns=columns).to_csv(partial, index=False)
+    write_losses(out / CURVE, result["training"].pop("curve"))
     result["params"] = colorizer.parameter_count
     cost = record.cost
     result["train_images_per_s"] = cost.images / cost.seconds if cost.images else None
 
 
 def _keep_predictions(colorizer: Colorizer, test: ImageSet, out: Path) -> None:
-    source = Pictures.from_array(test.images, colorizer.device)
-    write_pictures(out / PREDICTIONS, ImageSet(_paint(colorizer, source), test.ids))
+    painted = scoring.paint_images(colorizer, test.images)
+    write_pictures(out / PREDICTIONS, ImageSet(painted, test.ids))
 
 
 def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out: Path) -> None:
     pictures = dataset.showcase(spec.showcase, spec.size)
-    source = Pictures.from_array(pictures.images, colorizer.device)
-    for index, image in enumerate(_paint(colorizer, source)):
+    for index, image in enumerate(scoring.paint_images(colorizer, pictures.images)):
         with atomic_path(out / SHOWCASE / f"{index:02d}.png") as partial:
             Image.fromarray(image).save(partial)
-
-
-def _paint(colorizer: Colorizer, source: Pictures) -> Any:
-    """N×H×W×3 uint8, a few pictures at a time."""
-    painted = [
-        scoring.paint(colorizer, rgb_to_lab(Pictures(part).rgb)[0]).rgb8
-        for part in source.rgb8.split(16)  # type: ignore[no-untyped-call]
-    ]
-    return np.concatenate([part.permute(0, 2, 3, 1).cpu().numpy() for part in painted])
 
 
 if __name__ == "__main__":

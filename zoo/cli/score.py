@@ -81,18 +81,10 @@ def _check(request: Request) -> None:
 
 def _metrics(asked: str | None) -> list[str]:
     """Names of metrics: those asked for, or the usual ones."""
-    from zoo import registry
-    from zoo.errors import UnknownNameError
     from zoo_benchmark.protocol import DEFAULT, find_protocol
+    from zoo_benchmark.scoring import metric_names
 
-    if asked is None:
-        return list(find_protocol(DEFAULT).metrics)
-    known = registry.names(registry.METRICS)
-    wanted = [each.strip() for each in asked.split(",")]
-    for each in wanted:
-        if each not in known:
-            raise UnknownNameError("metric", each, known)
-    return list(dict.fromkeys(wanted))
+    return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
 def _backbone(request: Request, metrics: Collection[str]) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.parameters import Device, JsonFlag, Precision
+from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="option=value; may be repeated.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
@@ -15,9 +15,70 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 
 def add_training_commands(app: typer.Typer) -> None:
     """Makes them commands of `app`."""
+    app.command("fit")(fit)
     app.command("lr-find")(lr_find)
     app.command("prior")(prior)
     app.command("overfit")(overfit)
+
+
+def fit(
+    model: Annotated[str, typer.Argument(help="A colorizer, as zoo list names it.")],
+    data: Annotated[str, typer.Option(help="folder:PATH, or another dataset; see zoo datasets.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The weights, a .safetensors file.")],
+    budget: Annotated[str, typer.Option(help="30min, 2h, 5000steps, 50kimages, …")] = "10min",
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels. [default: the dataset's]")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="small or paper. [default: small]")] = None,
+    settings: Settings = None,
+    initial: Annotated[
+        str | None,
+        typer.Option("--init", help="Weights to start from: a file, or a published name."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that was stopped.")
+    ] = False,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    metrics: Annotated[
+        str, typer.Option(help="Of held-out images: NAME[,NAME…].")
+    ] = "psnr,lpips,colourfulness",
+    lpips_weights: LPIPSWeights = None,
+    learning_rate: Annotated[
+        str, typer.Option("--lr", help="options, or find: searched inside the budget.")
+    ] = "options",
+    seed: Annotated[int, typer.Option(help="Of weights and images' order.")] = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a colorizer on your own images and save its weights."""
+    from zoo.cli.fit import Request, fit_command
+
+    code = fit_command(
+        Request(
+            model=model,
+            data=data,
+            budget=budget,
+            out=out,
+            size=size,
+            preset=preset,
+            settings=settings or (),
+            initial=initial,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            metrics=metrics,
+            lpips_weights=lpips_weights,
+            learning_rate=learning_rate,
+            seed=seed,
+            device=device,
+            precision=precision,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 def lr_find(

@@ -1,0 +1,74 @@
+"""A training as a picture: the loss, and below it each metric of the held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from zoo import registry
+from zoo.budget import Unit
+from zoo.files import atomic_path
+
+# Of seconds, once there are many: so many of them, and what they are called.
+_LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
+_BLUE, _RED, _FAINT = "#1f5f8b", "#c2410c", "#8a8f98"
+
+
+def plot_training(
+    path: Path,
+    title: str,
+    losses: Sequence[Mapping[str, float]],
+    rows: Sequence[Mapping[str, Any]],
+    unit: Unit,
+) -> None:
+    """Writes the plot as PNG, atomically.
+
+    Args:
+        path: the file.
+        title: above it.
+        losses: points of `Feed.curve`.
+        rows: of `LearningCurve`: share, costs, metric and value.
+        unit: the cost that the horizontal axis shows.
+    """
+    table = pd.DataFrame(list(rows))
+    measured = list(dict.fromkeys(table["metric"])) if len(table) else []
+    metrics = [name for name in measured if name in registry.names(registry.METRICS)]
+    spent = [point[unit] for point in losses]
+    factor, label = _scale(unit, max([*spent, *(table[unit] if len(table) else [])], default=0.0))
+    height = 2.4 + 1.5 * len(metrics)
+    figure = Figure(figsize=(8, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        1 + len(metrics), 1, sharex=True, squeeze=False, height_ratios=[1.6, *[1] * len(metrics)]
+    )[:, 0]
+    panels[0].plot([x / factor for x in spent], [p["loss"] for p in losses], color=_BLUE)
+    panels[0].set_ylabel("training loss")
+    for panel, name in zip(panels[1:], metrics, strict=True):
+        info = registry.metric_class(name).info
+        points = table[table["metric"] == name]
+        panel.plot(points[unit] / factor, points["value"], color=_RED, marker="o", markersize=4)
+        truth = table[table["metric"] == f"{name}_truth"]
+        if len(truth):
+            panel.axhline(truth["value"].iloc[-1], color=_FAINT, linestyle="--", label="truth")
+            panel.legend(frameon=False, loc="best")
+        arrow = {"higher": " ↑", "lower": " ↓"}.get(info.direction, "")
+        panel.set_ylabel(f"{name}{arrow}" + (f"\n{info.unit}" if info.unit else ""))
+    for panel in panels:
+        panel.grid(visible=True, alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel(f"{label} of training")
+    panels[0].set_title(title or "training")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png")
+
+
+def _scale(unit: Unit, most: float) -> tuple[float, str]:
+    """What values of a unit are divided by, and what they are called then."""
+    if unit == "seconds":
+        return next(((f, name) for least, f, name in _LONGER if most >= least), (1.0, "seconds"))
+    return (1e12, "TFLOP") if unit == "flops" else (1.0, unit)
