@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from importlib import util as importlib_util
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from zoo import registry
 from zoo.downloads import SHA256_DIGITS, is_secure
@@ -96,7 +96,7 @@ class PublishedWeights:
     @property
     def file_name(self) -> str:
         """The last part of the URL's path, with nothing in it that could lead elsewhere."""
-        raw = unquote(PurePosixPath(urlsplit(self.url).path).name)
+        raw = PurePosixPath(urlsplit(self.url).path).name
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", raw).lstrip(".")
         return safe[-100:].lstrip(".") or "weights"
 

@@ -170,8 +170,10 @@ def test_a_file_that_changed_in_between_is_noticed_by_its_etag(url, target, file
 def test_a_file_that_changed_in_between_is_noticed_by_its_size(url, target, file_server):
     file_server.says = ("Content-Length",)
     begun(target, OTHER[:100_000], url=url, total=299_000)
-    download([url], target, sha256=HASH)
+    told = []
+    download([url], target, sha256=HASH, progress=lambda *step: told.append(step[1]))
     assert target.read_bytes() == BODY
+    assert told == sorted(told)  # the rest of another file was not received first
     assert ranges(file_server) == ["bytes=100000-", None]
 
 
