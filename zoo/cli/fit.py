@@ -130,17 +130,16 @@ def _open_colorizer(request: Request) -> Colorizer:
 
     cls = registry.colorizer_class(request.model)
     changes = read_settings(request.settings)
-    hardware = {"device": request.device, "precision": request.precision}
+    changes |= {"device": request.device, "precision": request.precision}
     if request.initial is None:
-        preset = request.preset or "small"
-        return cls(cls.preset(preset), **hardware, **changes)
+        return cls(cls.preset(request.preset or "small"), **changes)  # type: ignore[arg-type]
     if request.preset is not None:
         raise OptionError(
             f"--init {request.initial} brings its own options; leave --preset {request.preset} "
             "out, and change single ones with --set option=value"
         )
     stored = find_weights(request.initial, cls)
-    colorizer = cls(**hardware, **{**stored.options, **changes})
+    colorizer = cls(**{**stored.options, **changes})
     return colorizer.restore(stored)  # tells now, not after an hour, if they do not fit
 
 
