@@ -469,7 +469,8 @@ class Colorizer(ABC):
         name = self.info.name
         return NotFittedError(
             f"{name} has no weights yet: train it with .fit(images, budget='10min'), "
-            f"or load some with zoo.load({name!r}, weights='FILE.safetensors')"
+            f"or load some with zoo.load({name!r}, weights='FILE.safetensors'), or a published "
+            "name of zoo weights list"
         )
 
     def __repr__(self) -> str:

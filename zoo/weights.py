@@ -26,6 +26,7 @@ from zoo.downloads import file_sha256
 from zoo.errors import WeightsError
 from zoo.files import atomic_path
 from zoo.lab import PLANES
+from zoo.progress import download_bar
 from zoo.published import fetch, find_published, published
 from zoo.training_record import TrainingRecord, read_record
 
@@ -163,7 +164,10 @@ def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
     path = Path(weights).expanduser()
     if path.suffix or len(path.parts) > 1 or path.exists():
         return open_weights(path, cls)
-    return open_weights(fetch(find_published(cls.info.name, str(weights))), cls)
+    chosen = find_published(cls.info.name, str(weights))
+    with download_bar() as progress:
+        fetched = fetch(chosen, progress=progress)
+    return open_weights(fetched, cls)
 
 
 def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

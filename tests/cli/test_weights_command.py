@@ -298,3 +298,58 @@ def test_wrong_requests_are_one_line(
     assert reason in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     assert not stranger.requests
+
+
+# ---- convert --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A narrow network as the authors' public release would hold it."""
+    import torch
+
+    from zoo.registry import colorizer_class
+
+    cls = colorizer_class("zhang_rebalanced")
+    net = cls(decoder="release", temperature=1.0, width=0.25).build()
+    torch.save(net.state_dict(), tmp_path / "release.pth")
+    return tmp_path / "release.pth"
+
+
+def test_convert(zoo: Any, release: Path) -> None:
+    import zoo as api
+
+    command = ("weights", "convert", str(release), "--model", "zhang_rebalanced")
+    answer = zoo(*command, "-o", "x.safetensors")
+    assert answer.code == 0, answer.stderr
+    assert answer.stdout == "zhang_rebalanced, licence unknown: x.safetensors\n"
+    assert "say it with --licence" in answer.stderr
+    converted = api.load("zhang_rebalanced", "x.safetensors", device="cpu", precision="fp32")
+    original = api.load("zhang_rebalanced", release, device="cpu", precision="fp32")
+    grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    assert np.array_equal(converted.predict(grey), original.predict(grey))
+
+    named = ("--licence", "CC0-1.0", "--source", "https://example.org", "--overwrite")
+    answer = zoo(*command, "-o", "x.safetensors", *named)
+    assert (answer.code, answer.stderr) == (0, "")
+    again = api.load("zhang_rebalanced", "x.safetensors", device="cpu")
+    assert again.origin is not None
+    assert (again.origin.licence, again.origin.source) == ("CC0-1.0", "https://example.org")
+
+
+def test_what_cannot_be_converted_is_one_line(zoo: Any, release: Path) -> None:
+    Path("there.safetensors").write_bytes(b"mine")
+    file = str(release)
+    for arguments, part in (
+        ((file, "--model", "fc_generator", "-o", "x.safetensors"), "knows no other format"),
+        ((file, "--model", "zhang_rebalance", "-o", "x.safetensors"), "did you mean"),
+        ((file, "--model", "zhang_rebalanced", "-o", "x.pth"), "is not a .safetensors"),
+        ((file, "--model", "zhang_rebalanced", "-o", "there.safetensors"), "is there already"),
+        (("none.pth", "--model", "zhang_rebalanced", "-o", "x.safetensors"), "no weights at none"),
+    ):
+        answer = zoo("weights", "convert", *arguments)
+        assert answer.code == 2, arguments
+        assert part in answer.stderr
+        assert len(answer.stderr.strip().splitlines()) == 1
+    assert [p.name for p in Path.cwd().iterdir()] == ["there.safetensors"]
+    assert Path("there.safetensors").read_bytes() == b"mine"

@@ -55,9 +55,8 @@ def colorize_command(request: Request) -> int:
     """Does it; returns the exit code: 0, 1 where a file failed, 130 where interrupted."""
     if request.weights is None:
         raise WeightsError(
-            f"{request.model} needs weights: type --weights FILE.safetensors. zoo bench writes "
-            "such files to runs/<time>/cells/<cell>/weights.safetensors, and so does "
-            "colorizer.save(…) in Python"
+            f"{request.model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
+            "bench write them (runs/<time>/weights), or a name of zoo weights list"
         )
     jobs = plan(
         request.inputs,

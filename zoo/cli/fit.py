@@ -70,6 +70,11 @@ def fit_command(request: Request) -> int:
     colorizer = _open_colorizer(request)
     files = Files(request.out)
     _check_outputs(files, request)
+    checkpoint = Checkpoint(
+        files.checkpoint,
+        request.checkpoint_every,
+        lambda problem: typer.echo(f"note: {problem}", err=True),
+    )
     dataset = registry.open_dataset(request.data)
     console = make_console(stderr=True)
     size = request.size or dataset.info.native_size
@@ -80,11 +85,6 @@ def fit_command(request: Request) -> int:
     for note in notes:
         typer.echo(f"note: {note}", err=True)
 
-    checkpoint = Checkpoint(
-        files.checkpoint,
-        request.checkpoint_every,
-        lambda problem: typer.echo(f"note: {problem}", err=True),
-    )
     if request.overwrite and not request.resume:
         checkpoint.remove()
     from zoo_benchmark.validation import Validation

@@ -287,7 +287,8 @@ def colorize(
     ],
     model: Annotated[str, typer.Option(help="A colorizer, as zoo list names it.")],
     weights: Annotated[
-        str | None, typer.Option(help="Its weights: a .safetensors file of zoo bench or save.")
+        str | None,
+        typer.Option(help="Its weights: a file of zoo fit or zoo bench, or a published name."),
     ] = None,
     working_size: Annotated[
         int, typer.Option(help="Short side in pixels of what the network sees.")

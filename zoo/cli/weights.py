@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +11,9 @@ import typer
 
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError, WeightsError
+from zoo.progress import download_bar
 
 if TYPE_CHECKING:
-    from zoo.dataset import Progress
     from zoo.published import BrokenEntry, PublishedWeights
 
 app = typer.Typer(
@@ -72,7 +70,7 @@ def fetch(
     failed = False
     for weights in chosen:
         try:
-            with _progress_bar() as progress:
+            with download_bar() as progress:
                 path = published.fetch(
                     weights,
                     offline=offline or None,
@@ -131,6 +129,46 @@ def where(
     typer.echo(path)
 
 
+@app.command()
+def convert(
+    file: Annotated[
+        Path, typer.Argument(help="A .pth or .safetensors file in a format that MODEL knows.")
+    ],
+    model: Annotated[str, typer.Option(help="The colorizer that the weights are for.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights. [default: the published file's, else unknown]"),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where they are published.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output that exists.")
+    ] = False,
+) -> None:
+    """Write weights of another program in the zoo's own format."""
+    from zoo.cli.outputs import output_paths
+    from zoo.registry import load
+    from zoo.weights import UNKNOWN_LICENCE
+
+    (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
+    if not file.is_file():
+        raise WeightsError(f"there are no weights at {file}; check the path")
+    if target.exists() and target.samefile(file):
+        raise InputError(f"{target} is the input itself; type another -o")
+    colorizer = load(model, file, device="cpu")
+    assert colorizer.origin is not None
+    origin = dataclasses.replace(
+        colorizer.origin,
+        licence=licence or colorizer.origin.licence,
+        source=source or colorizer.origin.source,
+    )
+    colorizer.origin = origin
+    colorizer.save(target)
+    if origin.licence == UNKNOWN_LICENCE:
+        typer.echo("note: their licence is not known here; say it with --licence", err=True)
+    typer.echo(f"{model}, licence {origin.licence}: {target}")
+
+
 def _choose(names: list[str] | None) -> list[PublishedWeights]:
     from zoo.published import find_by_label
 
@@ -176,37 +214,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         bad = row["status"].startswith(("broken", "damaged"))
         table.add_row(*map(escape, cells), style="red" if bad else "")
     make_console().print(table, highlight=False)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on stderr for people; nothing for pipes."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    from zoo.cli.main import make_console
-
-    console = make_console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task("", total=None, visible=False)
-
-        def update(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total or None, visible=True)
-
-        yield update
 
 
 def _complain(error: WeightsError) -> bool:
