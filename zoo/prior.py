@@ -120,7 +120,7 @@ def class_weights(prior: Tensor, rebalancing: float) -> Tensor:
     return weights / (prior * weights).sum()
 
 
-def write_prior(path: Path, prior: Tensor) -> None:
+def write_prior(path: Path | str, prior: Tensor) -> None:
     """Writes 313 probabilities as CSV, atomically: `bin`, `a`, `b` (CIE Lab), `probability`.
 
     Numbers keep their full precision: `read_prior` gives back the same float64 values.
@@ -131,7 +131,10 @@ def write_prior(path: Path, prior: Tensor) -> None:
     prior = prior.detach().cpu().double()
     if flaw := _flaw(prior):
         raise InputError(f"that is no prior: {flaw}")
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(Path(path)) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for place, probability in zip(_places(), prior.tolist(), strict=True):

@@ -314,6 +314,15 @@ def test_options_make_another_key() -> None:
     assert plain != wide
 
 
+def test_what_is_in_a_file_that_an_option_names_makes_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "prior.csv"
+    keys = []
+    for content in ("one", "another", "one"):
+        path.write_text(content)
+        keys.append(_keys(models=f"zhang_rebalanced:prior={path}"))
+    assert keys[0] == keys[2] != keys[1]
+
+
 def test_hardware_is_in_the_key_of_seconds_alone_and_of_every_timing() -> None:
     for budget, alike in (("20s", False), ("5steps", True), ("1GFLOP", True)):
         here, there = (_keys(h, protocol={"budget": budget}) for h in ("this", "another"))

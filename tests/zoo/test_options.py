@@ -6,7 +6,7 @@ import pytest
 
 import zoo
 from zoo.errors import OptionError, UnknownNameError
-from zoo.options import NoOptions, describe_options, replace_options
+from zoo.options import NoOptions, describe_options, option_names, read_settings, replace_options
 from zoo.registry import colorizer_class
 
 
@@ -148,3 +148,22 @@ def test_options_that_no_training_could_use_are_refused_at_once(name):
         if isinstance(value, float):
             with pytest.raises(OptionError):
                 cls(device="cpu", **{field.name: "nan"})
+
+
+def test_settings_are_read_as_text_and_once_each():
+    assert read_settings([]) == {}
+    assert read_settings(["width = 0.5", "label=a=b", "prior="]) == {
+        "width": "0.5",
+        "label": "a=b",
+        "prior": "",
+    }
+    for wrong in ("width", "=1", ""):
+        with pytest.raises(OptionError, match="type --set option=value"):
+            read_settings([wrong])
+    with pytest.raises(OptionError, match="'width' twice"):
+        read_settings(["width=1", "width=2"])
+
+
+def test_names_are_in_the_order_of_definition():
+    assert option_names(Options)[:3] == ["width", "layers", "bleed"]
+    assert option_names(NoOptions) == []

@@ -190,6 +190,8 @@ def test_the_file_gives_back_every_bit(prior, tmp_path):
     path = tmp_path / "deep" / "prior.csv"
     write_prior(path, prior)
     assert torch.equal(read_prior(path), prior)
+    write_prior(str(path), prior)
+    assert torch.equal(read_prior(str(path)), prior)
     table = np.genfromtxt(path, delimiter=",", names=True)
     assert table.dtype.names == ("bin", "a", "b", "probability")
     assert np.array_equal(table["bin"], np.arange(Q))

@@ -119,13 +119,19 @@ def fakes(tmp_path_factory):
                 errors[name] = [type(error).__name__, str(error)]
         statuses = {p.name: registry.check("zoo.colorizers", p.name).status
                     for p in registry.installed("zoo.colorizers")}
-        result = {"names": names, "errors": errors, "statuses": statuses}
+        result = {"names": names, "errors": errors, "statuses": statuses,
+                  "warm": registry.colorizers_with_option("temperature")}
         """,
         folder,
         cache,
     )
     after = python(LIST, folder, cache)["result"]
     return {"before": before, **checked["result"], "after": after, "stderr": checked["stderr"]}
+
+
+def test_broken_plugins_are_left_out_where_an_option_is_looked_for(fakes):
+    assert fakes["warm"] == ["zhang_classifier", "zhang_rebalanced"]
+    assert registry.colorizers_with_option("no_such_option") == []
 
 
 @pytest.mark.parametrize("name", FAKES)
