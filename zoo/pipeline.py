@@ -306,8 +306,7 @@ class _Pipeline:
             width=2 * width if self.settings.compare else width,
             channels=4 if alpha else 3,
             bits=bits,
-            exif=photograph.exif,
-            dpi=photograph.dpi,
+            metadata=item.metadata,
             profile=photograph.has_profile,
         )
         strips = coloured_strips(

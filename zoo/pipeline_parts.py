@@ -15,6 +15,7 @@ from zoo.colorize import Job
 from zoo.errors import ZooError
 from zoo.image_files import Photograph
 from zoo.image_writers import Format
+from zoo.metadata import fit_metadata
 from zoo.photos import RESIZE_KERNEL
 
 
@@ -24,7 +25,10 @@ class Item:
     def __init__(self, job: Job, photograph: Photograph, form: Format, pixels: int) -> None:
         self.job, self.form, self.pixels = job, form, pixels
         self.photograph: Photograph | None = photograph
-        self.notes = photograph.notes
+        self.metadata, left_out = fit_metadata(
+            photograph.metadata, form.name, form.holds, form.block
+        )
+        self.notes = (*photograph.notes, *left_out)
         self.working: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         self.inner = (0, 0)  # height and width without the padding
         self.ab: Tensor | None = None
