@@ -6,6 +6,7 @@ colour, and would hold the whole picture. The other formats go through Pillow.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable
@@ -151,7 +152,10 @@ def _write_with_pillow(path: Path, form: Format, layout: Layout, strips: Iterabl
         options["icc_profile"] = srgb_profile()
     if metadata.dpi:
         options["dpi"] = tuple(round(value) for value in metadata.dpi)
-    picture.save(path, format=form.name, **options)
+    # Given a file, Pillow's encoders write past Python and do not say why they could not.
+    encoded = io.BytesIO()
+    picture.save(encoded, format=form.name, **options)
+    path.write_bytes(encoded.getbuffer())
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from zoo.image_files import Photograph
 from zoo.image_writers import Format
 from zoo.metadata import fit_metadata
 from zoo.photos import RESIZE_KERNEL
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Item:
@@ -94,11 +97,15 @@ def is_out_of_memory(error: Exception) -> bool:
     """True for what PyTorch and Python raise where memory runs out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator has no class of its own.
+    # The CPU's allocator and CUDA's libraries have no class of their own.
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
-    )
+    told = ("not enough memory", "can't allocate memory", "out of memory", "_alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in text for words in told)
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """True where no other file could be written either: the disk is full, or read-only."""
+    return isinstance(error, OSError) and error.errno in _DISK_TROUBLE
 
 
 def reason_of(error: Exception, job: Job) -> str:

@@ -41,6 +41,10 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+# minidom writes line ends in attributes bare, where every reader takes them for spaces. These
+# characters stand for them meanwhile; Unicode gives them to programs for their own use.
+_LINE_ENDS = {ord("\t"): "\ufdd0", ord("\n"): "\ufdd1", ord("\r"): "\ufdd2"}
+
 
 def current_xmp(packet: bytes) -> bytes:
     """The packet, in UTF-8, without what is no longer true of an upright picture in sRGB.
@@ -60,16 +64,21 @@ def current_xmp(packet: bytes) -> bytes:
         document = minidom.parseString(text.encode())  # noqa: S318 (no DOCTYPE, no entities)
         for element in document.getElementsByTagName("*"):
             _drop_stale(element)
-        return "".join(node.toxml() for node in document.childNodes).encode()
+        text = "".join(node.toxml() for node in document.childNodes)
     except Exception:
         # Expat has its own errors, and names it cannot take end in others.
         raise ValueError("it is not well-formed") from None
+    for end, mark in _LINE_ENDS.items():
+        text = text.replace(mark, f"&#{end};")
+    return text.encode()
 
 
 def _drop_stale(element: minidom.Element) -> None:
     for attribute in list(element.attributes.values()):
         if _is_stale(attribute):
             element.removeAttributeNode(attribute)
+        else:
+            attribute.value = attribute.value.translate(_LINE_ENDS)
     if _is_stale(element) and element.parentNode is not None:
         element.parentNode.removeChild(element)
 
