@@ -120,7 +120,10 @@ def _grey(image: Image.Image, profile: bytes, path: Path | str) -> Plane:
         return _apply_profile(_sixteen_bits(image, path), profile)
     if image.mode == "F":
         values = np.asarray(image)
-        scale = 65535 / floats_top(values)
+        try:
+            scale = 65535 / floats_top(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         return _apply_profile((values * np.float64(scale)).round().astype(np.uint16), profile)
     if image.mode in ("1", "L", "LA", "La"):
         return _apply_profile(to_grey(image), profile)
