@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import InputError, OptionError
+from zoo.errors import InputError, OptionError, OutputError
 from zoo.image_writers import FORMATS, Format, find_format
 from zoo.photos import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
 
@@ -175,34 +176,72 @@ def _single_file(
 
 
 def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
-    makers: dict[str, Path] = {}
+    makers: dict[tuple[str, str], Path] = {}
+    folders: dict[Path, str] = {}
     for job in jobs:
-        other = makers.setdefault(os.path.abspath(job.target), job.source)  # noqa: PTH100
+        # By way of links two folders may be one.
+        if job.target.parent not in folders:
+            folders[job.target.parent] = os.path.realpath(job.target.parent)
+        place = (folders[job.target.parent], job.target.name)
+        other = makers.setdefault(place, job.source)
         if other is not job.source:
             raise InputError(
                 f"{other} and {job.source} would both become {job.target}; give the folder "
                 "above them instead of files, which keeps its tree, or colour them one after "
                 "the other into two folders"
             )
-    existing = [job for job in jobs if job.target.exists()]
-    if not existing:
-        return
-    sources = {_identity(job.source): job.source for job in jobs if job.source.exists()}
-    for job in existing:
-        source = sources.get(_identity(job.target))
-        if source is not None:
-            raise InputError(
-                f"{job.target} is the input {source} itself, which is never overwritten; "
-                "type another -o"
-            )
-        if job.target.is_dir():
-            raise InputError(f"{job.target} is a folder, where a file would be written")
-    if not overwrite:
+    existing = check_inputs_are_safe(jobs)
+    for target in existing:
+        if target.is_dir():
+            raise InputError(f"{target} is a folder, where a file would be written")
+    if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise InputError(
-            f"{existing[0].target}{more} exist{'' if more else 's'} already; "
+            f"{existing[0]}{more} exist{'' if more else 's'} already; "
             "type --overwrite, or another -o"
         )
+
+
+def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
+    """The targets that exist; none of them is an input, by whatever name.
+
+    Raises:
+        InputError: one of them is.
+    """
+    existing = [job.target for job in jobs if job.target.exists()]
+    if not existing:
+        return []
+    sources = {_identity(job.source): job.source for job in jobs if job.source.exists()}
+    for target in existing:
+        source = sources.get(_identity(target))
+        if source is not None:
+            raise InputError(
+                f"{target} is the input {source} itself, which is never overwritten; "
+                "type another -o"
+            )
+    return existing
+
+
+def check_folders_are_writable(jobs: Sequence[Job]) -> None:
+    """Tries to write where the targets' folders are, or will be.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    places = set()
+    for folder in {job.target.parent for job in jobs}:
+        place = folder
+        while not os.path.lexists(place):
+            place = place.parent
+        places.add(place)
+    for place in sorted(places):
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"nothing can be written to {place}: {error.strerror}; type another -o"
+            ) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:

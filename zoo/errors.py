@@ -37,6 +37,10 @@ class InputError(ZooError, ValueError):
     """Images, arrays or tensors of the wrong kind, shape or range; unreadable files."""
 
 
+class OutputError(ZooError):
+    """Results that cannot be written: the place is full, or read-only."""
+
+
 class BudgetError(ZooError, ValueError):
     """A training budget that cannot be read or that nothing could be done within."""
 

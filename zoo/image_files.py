@@ -1,23 +1,27 @@
 """A photograph from its file, with all that has to be in the file that is made of it.
 
 `read_photograph` gives the lightness as an upright plane of sRGB grey, 8 or 16 bits deep, and
-beside it alpha, EXIF, resolution and format. Colour becomes grey in strips, so that a scan of
+beside it alpha, metadata and format. Colour becomes grey in strips, so that a scan of
 50 megapixels needs no second picture of its size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
+from zoo.deep_tiff import GreyAlphaTiff, read_deep_tiff
 from zoo.errors import InputError
 from zoo.icc import grey_of_luminance, grey_table, rgb_curves
-from zoo.photos import open_image, to_grey, to_rgb
+from zoo.metadata import Metadata, read_exif, read_metadata
+from zoo.photos import floats_top, open_image, to_grey, to_rgb
+from zoo.png_chunks import read_png
 
 __all__ = ["STRIP_PIXELS", "Photograph", "read_photograph"]
 
@@ -27,21 +31,7 @@ Plane = npt.NDArray[Any]
 STRIP_PIXELS = 1 << 20
 """Pixels that are converted at once; a strip has whole rows."""
 
-# What EXIF says of the photograph. The rest of the main directory says how its file is built.
-_KEPT_TAGS = tuple(
-    tag.value
-    for tag in (
-        *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model),
-        *(ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist),
-        *(ExifTags.Base.HostComputer, ExifTags.Base.Copyright, ExifTags.Base.Rating),
-        *(ExifTags.Base.XPTitle, ExifTags.Base.XPComment, ExifTags.Base.XPAuthor),
-        *(ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject),
-    )
-)
-KEPT_BLOCKS = (ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value)
-"""The tags of the directories inside EXIF that are kept, as dictionaries."""
-
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _EXTRA = 258, 262, 338
 _WHITE_IS_ZERO, _IS_RGB = 0, 2
 
 
@@ -54,8 +44,7 @@ class Photograph:
             8-bit grey; otherwise uint16, so that no lightness of a colour is rounded.
         bits: 8 or 16 per channel in the file.
         alpha: H×W, uint8 or uint16 as `bits` says; None where the file has none.
-        exif: EXIF tags that describe the photograph; nested dictionaries for its directories.
-        dpi: pixels per inch across and down, where the file says so.
+        metadata: what the file says of the photograph.
         has_profile: an ICC profile was embedded.
         format: Pillow's name of the file's format.
         notes: what the owner should know, such as pages that are left out.
@@ -64,8 +53,7 @@ class Photograph:
     grey: Plane
     bits: int
     alpha: Plane | None
-    exif: dict[int, Any] = field(default_factory=dict)
-    dpi: tuple[float, float] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     has_profile: bool = False
     format: str = ""
     notes: tuple[str, ...] = ()
@@ -91,31 +79,37 @@ def read_photograph(path: Path | str) -> Photograph:
     """
     with open_image(path) as image:
         deep = _is_deep(image)  # asked first: reading EXIF may decode the file
-        exif, stored = _read_exif(image)
-        orientation = stored
+        metadata, orientation, left_out = read_metadata(image, path)
         profile = bytes(image.info.get("icc_profile") or b"")
-        frames = getattr(image, "n_frames", 1)
+        notes = (*_notes(image), *left_out)
         if deep:
             grey, alpha = _from_samples(_decode_deep(image, path), profile)
             bits = 16
         else:
             image.load()
-            orientation = _read_exif(image)[1]  # TIFF is turned by now
+            orientation = read_exif(image)[1]  # TIFF is turned by now
             alpha = _alpha(image)
             grey = _grey(image, profile, path)
-            bits = 16 if image.mode.startswith("I") else 8
+            bits = 16 if image.mode.startswith(("I", "F")) else 8
             if alpha is not None and bits == 16:
                 alpha = alpha.astype(np.uint16) * 257
         return Photograph(
             grey=_upright(grey, orientation),
             bits=bits,
             alpha=None if alpha is None else _upright(alpha, orientation),
-            exif=exif,
-            dpi=_checked_dpi(image.info.get("dpi"), stored),
+            metadata=metadata,
             has_profile=bool(profile),
             format=image.format or "",
-            notes=(f"the first of its {frames} images is taken",) if frames > 1 else (),
+            notes=notes,
         )
+
+
+def _notes(image: Image.Image) -> Iterator[str]:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        yield f"the first of its {frames} images is taken"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and 0 in image.tag_v2.get(_EXTRA, ()):
+        yield "its extra channel, not declared as alpha, is left out"
 
 
 # ---- pixels -----------------------------------------------------------------------------
@@ -124,7 +118,14 @@ def read_photograph(path: Path | str) -> Photograph:
 def _grey(image: Image.Image, profile: bytes, path: Path | str) -> Plane:
     if image.mode.startswith("I"):
         return _apply_profile(_sixteen_bits(image, path), profile)
-    if image.mode in ("1", "L", "LA", "La", "F"):
+    if image.mode == "F":
+        values = np.asarray(image)
+        try:
+            scale = 65535 / floats_top(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return _apply_profile((values * np.float64(scale)).round().astype(np.uint16), profile)
+    if image.mode in ("1", "L", "LA", "La"):
         return _apply_profile(to_grey(image), profile)
     grey = np.empty((image.height, image.width), np.uint16)
     rows = max(1, STRIP_PIXELS // image.width)
@@ -168,6 +169,8 @@ def _is_deep(image: Image.Image) -> bool:
         tiles: Any = getattr(image, "tile", ())
         deep = bool(tiles) and str(tiles[0].args).endswith(";16B")
         return deep and (image.mode != "I;16" or "transparency" in image.info)
+    if isinstance(image, GreyAlphaTiff):
+        return True
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(_TIFF_BITS, (1,))
         return len(bits) >= 3 and bits[0] == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _IS_RGB
@@ -179,20 +182,14 @@ def _decode_deep(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]
     if image.format == "PNG":
         import imagecodecs
 
-        pixels = np.asarray(imagecodecs.png_decode(Path(path).read_bytes()))
+        pixels = np.asarray(imagecodecs.png_decode(read_png(path)))
         pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
         key = image.info.get("transparency")
         if key is not None and pixels.shape[2] in (1, 3):
             opaque = (pixels != np.asarray(key, np.uint16)).any(axis=2, keepdims=True)
             pixels = np.concatenate((pixels, opaque * np.uint16(65535)), axis=2)
     else:
-        import tifffile
-
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            pixels = page.asarray()
-            if page.axes.startswith("S"):  # a plane per channel
-                pixels = pixels.transpose(1, 2, 0)
+        pixels = read_deep_tiff(path)
     # Pillow may tell the size of a TIFF as it will be once it is upright.
     if pixels.dtype != np.uint16 or {*pixels.shape[:2]} != {*image.size}:
         raise InputError(f"{path}: its 16-bit pixels cannot be read")
@@ -260,62 +257,3 @@ def _upright(plane: Plane, orientation: int) -> Plane:
     if orientation in (2, 3, 6, 7):
         plane = plane[:, ::-1]
     return np.ascontiguousarray(plane)
-
-
-# ---- what the file says -----------------------------------------------------------------
-
-
-def _read_exif(image: Image.Image) -> tuple[dict[int, Any], int]:
-    """The tags that are kept, and the orientation; nothing of a damaged block."""
-    try:
-        found = image.getexif()
-        orientation = found.get(ExifTags.Base.Orientation.value, 1)
-        kept: dict[int, Any] = {tag: found[tag] for tag in _KEPT_TAGS if tag in found}
-        # Some programs describe the array there, which is no longer the same.
-        if str(kept.get(ExifTags.Base.ImageDescription.value)).startswith(('{"shape"', "ImageJ=")):
-            del kept[ExifTags.Base.ImageDescription.value]
-        for block in KEPT_BLOCKS:
-            tags = {
-                tag: value
-                for tag, value in found.get_ifd(block).items()
-                if tag != ExifTags.IFD.Interop.value and not isinstance(value, dict)
-            }
-            if tags:
-                kept[block] = tags
-        exif_bytes(kept)
-    except Exception:
-        # Pillow's parser fails in many ways on damaged EXIF; the pixels are good.
-        return {}, 1
-    return kept, orientation if orientation in range(1, 9) else 1
-
-
-def exif_bytes(exif: dict[int, Any], size: tuple[int, int] | None = None) -> bytes:
-    """An EXIF block of `exif`, upright and sRGB, for a picture of `size` (height, width)."""
-    block = Image.Exif()
-    for tag, value in described(exif, size).items():
-        block[tag] = value
-    return block.tobytes()
-
-
-def described(exif: dict[int, Any], size: tuple[int, int] | None) -> dict[int, Any]:
-    """The tags with colour space and size, where they are told, brought up to date."""
-    result = dict(exif)
-    inner = dict(result.get(ExifTags.IFD.Exif.value, {}))
-    if inner:
-        new = {ExifTags.Base.ColorSpace.value: 1}
-        if size is not None:
-            new[ExifTags.Base.ExifImageHeight.value] = size[0]
-            new[ExifTags.Base.ExifImageWidth.value] = size[1]
-        inner.update({tag: value for tag, value in new.items() if tag in inner})
-        result[ExifTags.IFD.Exif.value] = inner
-    return result
-
-
-def _checked_dpi(dpi: Any, orientation: int) -> tuple[float, float] | None:
-    try:
-        across, down = (float(value) for value in dpi)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    if not (0 < across < 1e6 and 0 < down < 1e6):
-        return None
-    return (down, across) if orientation >= 5 else (across, down)

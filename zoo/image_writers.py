@@ -6,6 +6,7 @@ colour, and would hold the whole picture. The other formats go through Pillow.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable
@@ -19,8 +20,9 @@ from PIL import Image, TiffImagePlugin
 
 from zoo.errors import InputError
 from zoo.icc import srgb_profile
-from zoo.image_files import KEPT_BLOCKS, described, exif_bytes
+from zoo.metadata import KEPT_BLOCKS, Metadata, described, exif_bytes
 from zoo.photos import HEIC_SUFFIXES
+from zoo.png_chunks import XMP_KEYWORD, Text, text_chunk
 
 Strip = npt.NDArray[Any]
 
@@ -45,6 +47,8 @@ class Format:
         alpha: it can hold transparency.
         deep: it can hold 16 bits a channel.
         longest: the longest side it can hold, in pixels.
+        holds: the fields of `Metadata` that it can hold; `comment` for the text of that name.
+        block: bytes that each of them may have.
     """
 
     name: str
@@ -52,18 +56,25 @@ class Format:
     alpha: bool = False
     deep: bool = False
     longest: int = 1 << 31
+    holds: tuple[str, ...] = ()
+    block: int = 1 << 31
 
 
 FORMATS = {
     form.name: form
     for form in (
-        Format("JPEG", (".jpg", ".jpeg"), longest=65_500),
-        Format("PNG", (".png",), alpha=True, deep=True),
-        Format("TIFF", (".tif", ".tiff"), alpha=True, deep=True),
-        Format("WEBP", (".webp",), alpha=True, longest=16_383),
+        Format(
+            *("JPEG", (".jpg", ".jpeg")),
+            longest=65_500,
+            holds=("exif", "xmp", "iptc", "comment"),
+            block=65_500,  # a segment, less the name in front
+        ),
+        Format("PNG", (".png",), alpha=True, deep=True, holds=("exif", "xmp", "texts")),
+        Format("TIFF", (".tif", ".tiff"), alpha=True, deep=True, holds=("exif", "xmp", "iptc")),
+        Format("WEBP", (".webp",), alpha=True, longest=16_383, holds=("exif", "xmp")),
         Format("BMP", (".bmp",)),
         Format("PPM", (".ppm",)),
-        Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384),
+        Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("exif", "xmp")),
     )
 }
 _READ_ONLY = {".pgm": "PGM files hold grey only"}
@@ -78,8 +89,7 @@ class Layout:
         width: in pixels.
         channels: 3, or 4 with alpha.
         bits: 8 or 16 per channel.
-        exif: as `Photograph.exif`.
-        dpi: pixels per inch across and down.
+        metadata: no more than the format holds.
         profile: embed the profile of sRGB.
     """
 
@@ -87,8 +97,7 @@ class Layout:
     width: int
     channels: int
     bits: int
-    exif: dict[int, Any] = field(default_factory=dict)
-    dpi: tuple[float, float] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     profile: bool = False
 
 
@@ -130,14 +139,30 @@ def _write_with_pillow(path: Path, form: Format, layout: Layout, strips: Iterabl
     for strip in strips:
         picture.paste(Image.fromarray(strip), (0, top))
         top += len(strip)
-    options = dict(_PILLOW_OPTIONS.get(form.name, {}))
-    if layout.exif and form.name not in ("BMP", "PPM"):
-        options["exif"] = exif_bytes(layout.exif, (layout.height, layout.width))
+    options, metadata = dict(_PILLOW_OPTIONS.get(form.name, {})), layout.metadata
+    if metadata.exif:
+        options["exif"] = exif_bytes(metadata.exif, (layout.height, layout.width))
+    if metadata.xmp:
+        options["xmp"] = metadata.xmp
+    if metadata.iptc:
+        options["extra"] = _photoshop_segment(metadata.iptc)
+    if metadata.texts:
+        options["comment"] = "\n".join(text.text for text in metadata.texts).encode()
     if layout.profile:
         options["icc_profile"] = srgb_profile()
-    if layout.dpi:
-        options["dpi"] = tuple(round(value) for value in layout.dpi)
-    picture.save(path, format=form.name, **options)
+    if metadata.dpi:
+        options["dpi"] = tuple(round(value) for value in metadata.dpi)
+    # Given a file, Pillow's encoders write past Python and do not say why they could not.
+    encoded = io.BytesIO()
+    picture.save(encoded, format=form.name, **options)
+    path.write_bytes(encoded.getbuffer())
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    """The segment APP13 of JPEG with IPTC-IIM, as Photoshop's image resource 0x0404."""
+    resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + resource
+    return struct.pack(">HH", 0xFFED, len(content) + 2) + content
 
 
 # ---- PNG (ISO/IEC 15948) ----------------------------------------------------------------
@@ -155,12 +180,16 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
     chunk(b"IHDR", struct.pack(">IIBBBBB", *head))
     if layout.profile:
         chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(srgb_profile()))
-    if layout.dpi:
-        across, down = (round(value / 0.0254) for value in layout.dpi)
+    metadata = layout.metadata
+    if metadata.dpi:
+        across, down = (round(value / 0.0254) for value in metadata.dpi)
         chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
-    if layout.exif:
-        block = exif_bytes(layout.exif, (layout.height, layout.width))
+    if metadata.exif:
+        block = exif_bytes(metadata.exif, (layout.height, layout.width))
         chunk(b"eXIf", block.removeprefix(b"Exif\0\0"))
+    packets = [Text(XMP_KEYWORD, metadata.xmp.decode())] if metadata.xmp else []
+    for text in (*packets, *metadata.texts):
+        chunk(*text_chunk(text))
     packer = zlib.compressobj(_ZLIB_LEVEL)
     step = layout.channels * layout.bits // 8
     above = np.zeros((1, layout.width * step), np.uint8)
@@ -197,7 +226,7 @@ def _paeth(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: int)
 # ---- TIFF 6.0 ---------------------------------------------------------------------------
 
 _SHORT, _LONG, _RATIONAL, _ASCII, _BYTE, _UNDEFINED = 3, 4, 5, 2, 1, 7
-_ICC_PROFILE = 34675
+_XMP, _IPTC, _ICC_PROFILE = 700, 33723, 34675
 
 
 def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
@@ -213,7 +242,8 @@ def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None
         counts.append(len(content))
         file.write(content)
 
-    across, down = layout.dpi or (72.0, 72.0)
+    metadata = layout.metadata
+    across, down = metadata.dpi or (72.0, 72.0)
     tags: dict[int, tuple[int, list[Any] | bytes]] = {
         256: (_LONG, [layout.width]),
         257: (_LONG, [layout.height]),
@@ -228,14 +258,18 @@ def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None
         282: (_RATIONAL, [across]),
         283: (_RATIONAL, [down]),
         284: (_SHORT, [1]),  # samples of a pixel side by side
-        296: (_SHORT, [2 if layout.dpi else 1]),  # inch, or no unit
+        296: (_SHORT, [2 if metadata.dpi else 1]),  # inch, or no unit
         317: (_SHORT, [2]),
     }
     if layout.channels == 4:
         tags[338] = (_SHORT, [2])  # alpha, not multiplied in
     if layout.profile:
         tags[_ICC_PROFILE] = (_UNDEFINED, srgb_profile())
-    for tag, value in described(layout.exif, (layout.height, layout.width)).items():
+    if metadata.xmp:
+        tags[_XMP] = (_BYTE, metadata.xmp)
+    if metadata.iptc:
+        tags[_IPTC] = (_UNDEFINED, metadata.iptc)
+    for tag, value in described(metadata.exif, (layout.height, layout.width)).items():
         if tag in KEPT_BLOCKS:
             block = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
             for inner, content in value.items():

@@ -20,7 +20,9 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from zoo.dataset import UInt8Array
+from zoo.deep_tiff import GreyAlphaTiff
 from zoo.errors import InputError
+from zoo.png_chunks import scan_png, without_gaps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -168,6 +170,22 @@ def to_grey(image: Image.Image) -> UInt8Array:
     return _lightness_grey(to_rgb(image))
 
 
+def floats_top(values: npt.NDArray[np.float32]) -> int:
+    """What white is in a floating-point image: 1, 255 or 65535, the first that all fit below.
+
+    Raises:
+        InputError: values that are negative, larger, or not numbers.
+    """
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    for top in (1, 255, 65535):
+        if low >= 0 and high <= top:
+            return top
+    raise InputError(
+        f"a floating-point image with values from {low:.4g} to {high:.4g}: "
+        "scale it to [0, 1], or save it with 8 or 16 bits a channel"
+    )
+
+
 def square_tile(rgb: UInt8Array, side: int) -> UInt8Array:
     """The centre square of an H×W×3 image, its short side resized to `side`: side×side×3.
 
@@ -240,14 +258,7 @@ def _from_16_bits(values: npt.NDArray[np.integer]) -> UInt8Array:
 
 
 def _from_floats(values: npt.NDArray[np.float32]) -> UInt8Array:
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    for top in (1, 255, 65535):
-        if low >= 0 and high <= top:
-            return (values.astype(np.float64) * (255 / top)).round().astype(np.uint8)
-    raise InputError(
-        f"a floating-point image with values from {low:.4g} to {high:.4g}: "
-        "scale it to [0, 1], or save it with 8 or 16 bits a channel"
-    )
+    return (values.astype(np.float64) * (255 / floats_top(values))).round().astype(np.uint8)
 
 
 def _is_grey_mode(image: Image.Image) -> bool:
@@ -293,10 +304,17 @@ def _heif(path: Path | str) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _open(path: Path | str) -> Iterator[Image.Image]:
     # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
+    scan = scan_png(path)
+    source = without_gaps(path, scan) if scan.gaps else path
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=(*_FORMATS, *_heif(path)))
+            image: Image.Image = Image.open(source, formats=(*_FORMATS, *_heif(path)))
+        except UnidentifiedImageError:
+            tiff = GreyAlphaTiff.open(path)
+            if tiff is None:
+                raise
+            image = tiff
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     if isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -19,16 +19,22 @@ from typing import Literal
 import numpy as np
 import torch
 
-from zoo.colorize import SMALLEST_WORKING_SIZE, Job, Settings
+from zoo.colorize import (
+    SMALLEST_WORKING_SIZE,
+    Job,
+    Settings,
+    check_folders_are_writable,
+    check_inputs_are_safe,
+)
 from zoo.colorizer import Colorizer
-from zoo.errors import InputError, NotFittedError
+from zoo.errors import InputError, NotFittedError, OutputError
 from zoo.files import atomic_path
 from zoo.image_files import Photograph, read_photograph
 from zoo.image_writers import FORMATS, Layout, find_format, write_picture
 from zoo.lab import grey_to_L
 from zoo.merge import coloured_strips
 from zoo.photos import read_size
-from zoo.pipeline_parts import Gate, Item, is_out_of_memory, reason_of
+from zoo.pipeline_parts import Gate, Item, is_disk_trouble, is_out_of_memory, reason_of
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -85,10 +91,15 @@ def colorize_files(
 
     Raises:
         NotFittedError: the colorizer has no weights.
+        InputError: before any work: an output is an input.
+        OutputError: before any work: an output's folder cannot be written to; or later, when
+            the disk is full. What was finished is whole.
         KeyboardInterrupt: after the files that were being written are whole.
     """
     if not colorizer.is_fitted:
         raise NotFittedError(f"{colorizer.info.name} has no weights yet: fit it or load some")
+    check_inputs_are_safe(jobs)
+    check_folders_are_writable(jobs)
     return _Pipeline(colorizer, jobs, settings or Settings(), on_event or (lambda _: None)).run()
 
 
@@ -109,7 +120,7 @@ class _Pipeline:
         self.largest_batch = settings.batch_size or _LARGEST_BATCH
         # Enough for a batch in the network, one that fills, and what is read and written.
         self.gate = Gate(2 * self.largest_batch + 2 * self.workers, PIXELS_AT_ONCE)
-        self.inbox: queue.SimpleQueue[Event | Item] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Event | Item | OutputError] = queue.SimpleQueue()
         self.finished: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
         self.outcomes: list[Event] = []
@@ -124,6 +135,8 @@ class _Pipeline:
                 except queue.Empty:
                     self._predict_next()
                     continue
+                if isinstance(message, OutputError):
+                    raise message
                 if isinstance(message, Event):
                     self._tell(message)
                     continue
@@ -218,18 +231,19 @@ class _Pipeline:
         self._predict(batch)
 
     def _predict(self, batch: list[Item]) -> None:
-        grey = torch.from_numpy(np.stack([item.working for item in batch]))
         failure: Exception | None = None
         try:
+            grey = torch.from_numpy(np.stack([item.working for item in batch]))
             L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device).float() / 255)
             ab = self.colorizer.predict_ab(L).cpu()
+            for item, chroma in zip(batch, ab, strict=True):
+                height, width = item.inner
+                item.ab = chroma[:, :height, :width].clone()
         except Exception as error:
             # Without its traceback, which keeps the tensors of the failed pass alive.
             failure = error.with_traceback(None)
         if failure is None:
-            for item, chroma in zip(batch, ab, strict=True):
-                height, width = item.inner
-                item.ab = chroma[:, :height, :width].clone()
+            for item in batch:
                 self.finished.put(item)
         elif is_out_of_memory(failure):
             self._make_smaller(batch)
@@ -268,7 +282,11 @@ class _Pipeline:
                 f"out of memory at a working size of {size}; trying again at {smaller}",
             )
         )
-        item.shrink(smaller, self.colorizer.padded_side)
+        try:
+            item.shrink(smaller, self.colorizer.padded_side)
+        except MemoryError as error:
+            self._give_up(item, reason_of(error, item.job))
+            return
         self.waiting.setdefault(item.working.shape, []).append(item)
 
     def _give_up(self, item: Item, reason: str) -> None:
@@ -285,12 +303,23 @@ class _Pipeline:
                     self._write(item)
                     for note in item.notes:
                         self.inbox.put(Event("note", item.job, note))
-                    outcome = Event("done", item.job)
+                    self.inbox.put(Event("done", item.job))
                 except Exception as error:
-                    outcome = Event("failed", item.job, reason_of(error, item.job))
-                self.inbox.put(outcome)
+                    self._fail(item.job, error)
             item.drop()
             self.gate.leave(item.pixels)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        trouble = is_disk_trouble(error)
+        with self.job_lock:
+            if trouble and self.stopping.is_set():
+                return  # another thread has told of it
+            if trouble:
+                self.stopping.set()
+        self.inbox.put(Event("failed", job, reason_of(error, job)))
+        if trouble:
+            folder = job.target.parent
+            self.inbox.put(OutputError(f"nothing more can be written to {folder}; stopped"))
 
     def _write(self, item: Item) -> None:
         photograph, target = item.photograph, item.job.target
@@ -306,8 +335,7 @@ class _Pipeline:
             width=2 * width if self.settings.compare else width,
             channels=4 if alpha else 3,
             bits=bits,
-            exif=photograph.exif,
-            dpi=photograph.dpi,
+            metadata=item.metadata,
             profile=photograph.has_profile,
         )
         strips = coloured_strips(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 
@@ -15,7 +16,10 @@ from zoo.colorize import Job
 from zoo.errors import ZooError
 from zoo.image_files import Photograph
 from zoo.image_writers import Format
+from zoo.metadata import fit_metadata
 from zoo.photos import RESIZE_KERNEL
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Item:
@@ -24,7 +28,10 @@ class Item:
     def __init__(self, job: Job, photograph: Photograph, form: Format, pixels: int) -> None:
         self.job, self.form, self.pixels = job, form, pixels
         self.photograph: Photograph | None = photograph
-        self.notes = photograph.notes
+        self.metadata, left_out = fit_metadata(
+            photograph.metadata, form.name, form.holds, form.block
+        )
+        self.notes = (*photograph.notes, *left_out)
         self.working: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         self.inner = (0, 0)  # height and width without the padding
         self.ab: Tensor | None = None
@@ -90,11 +97,15 @@ def is_out_of_memory(error: Exception) -> bool:
     """True for what PyTorch and Python raise where memory runs out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator has no class of its own.
+    # The CPU's allocator and CUDA's libraries have no class of their own.
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
-    )
+    told = ("not enough memory", "can't allocate memory", "out of memory", "_alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in text for words in told)
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """True where no other file could be written either: the disk is full, or read-only."""
+    return isinstance(error, OSError) and error.errno in _DISK_TROUBLE
 
 
 def reason_of(error: Exception, job: Job) -> str:

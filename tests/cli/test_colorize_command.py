@@ -180,6 +180,39 @@ def test_interrupted(colorize, scans, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.partial*"))
 
 
+@pytest.mark.parametrize("options", ["ro", "size=256k"])
+def test_disks_that_are_full_or_read_only(options, weights, scans, tmp_path):
+    own_mounts = ["unshare", "--map-root-user", "--mount"]
+    try:
+        subprocess.run([*own_mounts, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a disk is not allowed here")
+    photograph = (scans / "a.jpg").read_bytes()
+    for i in range(60):
+        (scans / f"{i:05d}.jpg").write_bytes(photograph)
+    (tmp_path / "out").mkdir()
+    script = f'mount -t tmpfs -o {options} none out && "$@"; code=$?; ls -A out; exit $code'
+    command = [sys.executable, "-m", "zoo", "colorize", "scans", "-o", "out", "--model", PLAIN]
+    command += ["--weights", str(weights / f"{PLAIN}.safetensors"), "--device", "cpu"]
+    result = subprocess.run(
+        [*own_mounts, "sh", "-c", script, "sh", *command],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    told, *names = result.stdout.splitlines() or [""]
+    if options == "ro":
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == (
+            "error: nothing can be written to out: Read-only file system; type another -o\n"
+        )
+        return
+    assert result.returncode == 1
+    assert "No space left on device\nnothing more can be written to out" in result.stderr
+    assert result.stderr.count("\n") == 2
+    assert 0 < len(names) < 62
+    assert told.startswith((f"{len(names)} of 62 photographs", f"{len(names) - 1} of 62"))
+    assert not [name for name in names if name.startswith(".")]
+
+
 def test_ctrl_c_in_a_terminal(weights, scans, tmp_path):
     photograph = (scans / "a.jpg").read_bytes()
     for i in range(3000):

@@ -1,6 +1,7 @@
 """Colouring files: the plan, the merge, and the pipeline with all that can go wrong in it."""
 
 import gc
+import os
 import threading
 import time
 import weakref
@@ -17,7 +18,7 @@ import zoo
 import zoo.pipeline
 from zoo.colorize import Job, Settings, plan
 from zoo.colorizer import Colorizer, Info
-from zoo.errors import InputError, NotFittedError
+from zoo.errors import InputError, NotFittedError, OutputError
 from zoo.image_files import read_photograph
 from zoo.pipeline import colorize_files
 
@@ -215,6 +216,15 @@ def test_existing_outputs_only_with_overwrite(scans, tmp_path):
     assert (tmp_path / "late" / "a.png").read_text() == "mine"
 
 
+def test_never_over_an_input_without_a_plan_either(scans):
+    before = {name: (scans / name).read_bytes() for name in files(scans)}
+    for target in ("a.png", "b.jpg"):
+        jobs = [Job(scans / "a.png", scans / target), Job(scans / "b.jpg", scans / "new.png")]
+        with pytest.raises(InputError, match=rf"{target} is the input .* never overwritten"):
+            colorize_files(Painter(), jobs, Settings(overwrite=True))
+    assert {name: (scans / name).read_bytes() for name in files(scans)} == before
+
+
 def test_results_inside_the_input_folder_are_not_inputs(scans):
     run(Painter(), scans, scans / "colour")
     assert len(plan([scans], scans / "colour", overwrite=True)) == 5
@@ -271,6 +281,28 @@ def test_out_of_memory_halves_the_working_size(tmp_path):
     assert [shape[2] for shape in painter.shapes] == [256, 128, 64]
 
 
+@pytest.mark.parametrize("where", ["stack", "shrink"])
+def test_memory_that_runs_out_between_the_passes_is_one_failure(where, tmp_path, monkeypatch):
+    Image.fromarray(data.camera()).save(tmp_path / "x.png")
+    calls = []
+
+    def fail(function):
+        def call(*arguments):
+            calls.append(1)
+            if where == "stack" or len(calls) == 2:
+                raise MemoryError
+            return function(*arguments)
+
+        return call
+
+    owner, name = (np, "stack") if where == "stack" else (zoo.pipeline.Item, "shrink")
+    monkeypatch.setattr(owner, name, fail(getattr(owner, name)))
+    report = run(Painter(out_of_memory_above(70 * 70)), tmp_path / "x.png", tmp_path / "out")
+    assert len(report.failures) == 1
+    assert "memory" in report.failures[0].message
+    assert not (tmp_path / "out").exists()
+
+
 def test_out_of_memory_for_good_is_a_failure_and_no_grey_file(scans, tmp_path):
     report = run(Painter(out_of_memory_above(0)), scans, tmp_path / "out")
     assert len(report.failures) == 5
@@ -297,14 +329,58 @@ def test_a_write_that_fails_leaves_nothing(scans, tmp_path, monkeypatch):
     def fail(path, form, *rest):
         if form.name == "PNG":
             path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
+            raise OSError(5, "Input/output error")
         whole(path, form, *rest)
 
     monkeypatch.setattr(zoo.pipeline, "write_picture", fail)
     report = run(Painter(), scans, tmp_path / "out")
     assert len(report.failures) == 3
-    assert {event.message for event in report.failures} == {"No space left on device"}
+    assert {event.message for event in report.failures} == {"Input/output error"}
     assert files(tmp_path / "out") == ["b.jpg", "c.tif"]
+
+
+def test_a_full_disk_stops_the_run_with_one_reason(scans, tmp_path, monkeypatch):
+    whole = zoo.pipeline.write_picture
+
+    def fail(path, form, *rest):
+        if form.name == "TIFF":
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        whole(path, form, *rest)
+
+    monkeypatch.setattr(zoo.pipeline, "write_picture", fail)
+    told = []
+    jobs = plan([scans / "c.tif", scans / "box", scans / "b.jpg"], tmp_path / "out")
+    with pytest.raises(OutputError, match=r"nothing more can be written to .*out; stopped"):
+        colorize_files(Painter(), jobs, Settings(batch_size=1, workers=1), told.append)
+    assert [(e.kind, e.job.source.name) for e in told if e.kind == "failed"] == [
+        ("failed", "c.tif")
+    ]
+    assert told[-1].message == "No space left on device"
+    done = sorted(e.job.target.name for e in told if e.kind == "done")
+    assert (files(tmp_path / "out") if done else []) == done
+    assert len(done) < 4
+
+
+@pytest.mark.parametrize("kind", ["loop", "file", "read-only"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(kind, scans, tmp_path):
+    out = tmp_path / "out"
+    if kind == "loop":
+        out.symlink_to(out)
+        reason = "Too many levels of symbolic links"
+    elif kind == "file":
+        out.write_text("no folder")
+        reason = "Not a directory"
+    else:
+        if os.geteuid() == 0:
+            pytest.skip("root may write anywhere")
+        out.mkdir(mode=0o500)
+        reason = "Permission denied"
+    painter = Painter()
+    jobs = [Job(scans / "a.png", out / "deep" / "er" / "a.png")]
+    with pytest.raises(OutputError, match=f"nothing can be written to .*out.*: {reason}"):
+        colorize_files(painter, jobs)
+    assert painter.shapes == []
 
 
 def test_ctrl_c_leaves_whole_files_only_and_no_threads(tmp_path, rgb):

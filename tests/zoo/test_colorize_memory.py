@@ -61,3 +61,52 @@ def test_50_megapixels_in_the_stated_memory(kind, saved, tmp_path):
     assert (peak - before) / 1024 < STATED[kind.split(".")[0]]
     with Image.open(tmp_path / "out" / kind) as image:
         assert image.size == shape[::-1]
+
+
+MANY = """
+import sys
+import zoo
+from zoo.colorize import plan
+from zoo.pipeline import colorize_files
+
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("RssAnon:")))
+
+colorizer = zoo.load(sys.argv[1], sys.argv[2], device="cpu")
+jobs = plan(sys.argv[3:4], sys.argv[4])
+counts = {int(count): 0 for count in sys.argv[5:]}
+done = 0
+
+def watch(event):
+    global done
+    done += event.kind == "done"
+    if done in counts:
+        counts[done] = anonymous()
+
+report = colorize_files(colorizer, jobs, on_event=watch)
+assert not report.failures, report.failures
+print(*counts.values())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
+def test_many_files_take_no_more_memory_than_a_few(saved, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    photograph = data.astronaut()
+    for i in range(1500):
+        tile = np.roll(photograph, 7 * i, axis=1)[:256, :256]
+        # Some kilobytes of text each: metadata must not stay, either.
+        Image.fromarray(tile).save(folder / f"{i:05d}.jpg", xmp=b"<x>" + b"y" * 9000 + b"</x>")
+    arguments = ["grey", str(saved("grey")), str(folder), str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", MANY, *arguments, "300", "1500"],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    few, many = (int(value) / 1024 for value in result.stdout.split())
+    sys.stderr.write(f"300 files: {few:.0f} MiB, 1,500 files: {many:.0f} MiB\n")
+    assert len(list((tmp_path / "out").iterdir())) == 1500
+    # The pixels of the 1,200 that came between would take 225 MiB, their chroma 600.
+    assert many - few < 30

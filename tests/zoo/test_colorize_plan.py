@@ -53,6 +53,16 @@ def test_plan_refuses_two_inputs_for_one_output(scans, tmp_path):
         plan([scans], tmp_path / "out", suffix="png")
 
 
+def test_plan_knows_an_output_by_the_names_of_its_folder(scans, tmp_path):
+    out = tmp_path / "out"
+    (out / "box").mkdir(parents=True)
+    (out / "again").symlink_to(out / "box")
+    (scans / "again").mkdir()
+    (scans / "again" / "a.png").write_bytes((scans / "a.png").read_bytes())
+    with pytest.raises(InputError, match="would both become"):
+        plan([scans], out)
+
+
 def test_nothing_to_do(tmp_path):
     with pytest.raises(InputError, match=r"there are no images in .*; read are \.bmp"):
         plan([tmp_path], tmp_path / "out")

@@ -15,8 +15,9 @@ from skimage import color, data
 import zoo.photos
 from zoo.errors import InputError
 from zoo.icc import srgb_profile
-from zoo.image_files import exif_bytes, read_photograph
+from zoo.image_files import read_photograph
 from zoo.image_writers import FORMATS, Layout, find_format, write_picture
+from zoo.metadata import Metadata, exif_bytes, fit_metadata
 
 ORIENTATION, EXIF = 0x0112, ExifTags.IFD.Exif.value
 
@@ -132,7 +133,7 @@ def test_16_bit_grey(order, grey, tmp_path):
         np.testing.assert_array_equal(photograph.grey, deep)
         assert (photograph.grey.dtype, photograph.bits) == (np.uint16, 16)
         assert photograph.alpha is None
-        assert ExifTags.Base.ImageDescription.value not in photograph.exif
+        assert ExifTags.Base.ImageDescription.value not in photograph.metadata.exif
 
 
 @pytest.mark.parametrize(
@@ -226,10 +227,10 @@ def test_orientation(name, orientation, grey, tmp_path):
     scale = 257 if photograph.bits == 16 else 1
     np.testing.assert_allclose(photograph.grey / 257, upright[..., 0], atol=0.02)
     np.testing.assert_array_equal(photograph.alpha // scale, upright[..., 3])
-    assert ORIENTATION not in photograph.exif
+    assert ORIENTATION not in photograph.metadata.exif
     if name in ("x.png", "x.tif", "deep.tif"):
         expected = (150, 300) if orientation > 4 else (300, 150)
-        assert photograph.dpi == pytest.approx(expected, abs=0.1)
+        assert photograph.metadata.dpi == pytest.approx(expected, abs=0.1)
 
 
 def test_pages_that_are_left_out_are_told(grey, tmp_path):
@@ -246,7 +247,7 @@ def test_a_damaged_exif_block_is_left_out(rgb, tmp_path):
     Image.fromarray(rgb).save(tmp_path / "x.jpg", exif=broken)
     photograph = read_photograph(tmp_path / "x.jpg")
     assert photograph.size == (96, 128)
-    assert exif_bytes(photograph.exif)
+    assert exif_bytes(photograph.metadata.exif)
 
 
 @pytest.mark.parametrize("value", [1.0, 1.8, 2.6])
@@ -389,7 +390,10 @@ def test_what_the_file_says_comes_back_in_every_format(name, rgb, tmp_path):
     if name == "HEIF":
         pytest.importorskip("pillow_heif").register_heif_opener()
     path = tmp_path / f"x{form.suffixes[0]}"
-    layout = layout_of(rgb, exif=described(), dpi=(300.0, 300.0), profile=True)
+    metadata, _ = fit_metadata(
+        Metadata(described(), (300.0, 300.0)), form.name, form.holds, form.block
+    )
+    layout = layout_of(rgb, metadata=metadata, profile=True)
     write_picture(path, form, layout, [rgb[:50], rgb[50:]])
     image = Image.open(path)
     assert image.format == name

@@ -16,7 +16,7 @@ import typer
 
 from zoo.cli.main import make_console
 from zoo.colorize import Job, Settings, plan
-from zoo.errors import OptionError, WeightsError
+from zoo.errors import OptionError, OutputError, WeightsError
 from zoo.pipeline import Event, colorize_files
 from zoo.registry import colorizer_class, load
 
@@ -81,7 +81,7 @@ def colorize_command(request: Request) -> int:
         **changes,
     )
     outcomes: list[Event] = []
-    interrupted = False
+    interrupted, stopped = False, ""
     start = time.perf_counter()
     with _progress(len(jobs)) as show:
 
@@ -94,6 +94,10 @@ def colorize_command(request: Request) -> int:
             colorize_files(colorizer, jobs, request.settings, on_event)
         except KeyboardInterrupt:
             interrupted = True
+        except OutputError as error:
+            if not outcomes:
+                raise
+            stopped = str(error)
     seconds = time.perf_counter() - start
     done = sum(event.kind == "done" for event in outcomes)
     failed = len(outcomes) - done
@@ -104,6 +108,8 @@ def colorize_command(request: Request) -> int:
     if interrupted:
         typer.echo("interrupted: the files that were finished are whole", err=True)
         return 130
+    if stopped:
+        typer.echo(f"{stopped}: the files that were finished are whole", err=True)
     return 1 if failed else 0
 
 

@@ -1,0 +1,177 @@
+"""Chunks of PNG files: texts read, bounded in size, and written (ISO/IEC 15948, 11.3.4).
+
+Pillow refuses a file for one text that is too long, and reads all of it before. Here chunks are
+walked from header to header, and what is too large is left out of what Pillow sees.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MOST_BYTES = 1 << 20
+"""Of all texts of a file together, and of any other chunk that describes it: 1 MiB."""
+
+XMP_KEYWORD = "XML:com.adobe.xmp"
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# These two are no description: colours and frames depend on them.
+_NEEDED = (b"iCCP", b"fdAT")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with its keyword.
+
+    Attributes:
+        keyword: 1 to 79 characters of Latin-1, such as `Author`.
+        text: any length.
+        language: as in RFC 3066, or empty.
+        translated: the keyword in that language, or empty.
+    """
+
+    keyword: str
+    text: str
+    language: str = ""
+    translated: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found beside the pixels.
+
+    Attributes:
+        texts: in the order of the file; one whose chunk is damaged is missing.
+        left_out: a line for each chunk that is too large.
+        gaps: where those chunks lie, from and to, in bytes.
+    """
+
+    texts: tuple[Text, ...] = ()
+    left_out: tuple[str, ...] = ()
+    gaps: tuple[tuple[int, int], ...] = ()
+
+
+def scan_png(path: Path | str) -> Scan:
+    """Walks the chunks of a file; finds nothing in one that is no PNG.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    texts: list[Text] = []
+    left_out, gaps, room = [], [], MOST_BYTES
+    with Path(path).open("rb") as file:
+        for kind, start, length in _chunks(file):
+            if kind in _TEXTS:
+                content = file.read(min(length, room + 1))
+                size = length if length > room else _size(kind, content, room)
+                if size <= room:
+                    room -= size
+                    text = _text(kind, content)
+                    texts += [text] if text else []
+                    continue
+                name = content[:80].partition(b"\0")[0].decode("latin-1", "replace")
+                what = f"its text {name!r}"
+            elif _is_ancillary(kind) and kind not in _NEEDED and length > MOST_BYTES:
+                what = f"its chunk {kind.decode('latin-1')}"
+            else:
+                continue
+            left_out.append(f"{what} is left out: at most {MOST_BYTES >> 20} MiB is kept")
+            gaps.append((start - 8, start + length + 4))
+    return Scan(tuple(texts), tuple(left_out), tuple(gaps))
+
+
+def without_gaps(path: Path | str, scan: Scan) -> io.BytesIO:
+    """The file without the chunks that are too large."""
+    kept = io.BytesIO()
+    with Path(path).open("rb") as file:
+        for start, end in scan.gaps:
+            kept.write(file.read(start - file.tell()))
+            file.seek(end)
+        kept.write(file.read())
+    kept.seek(0)
+    return kept
+
+
+def read_png(path: Path | str) -> bytes:
+    """The bytes of the file without the chunks that are too large."""
+    scan = scan_png(path)
+    return without_gaps(path, scan).getvalue() if scan.gaps else Path(path).read_bytes()
+
+
+def text_chunk(text: Text) -> tuple[bytes, bytes]:
+    """Kind and content of the chunk that holds the text."""
+    keyword = text.keyword.encode("latin-1")
+    if text.keyword != XMP_KEYWORD and not text.language and not text.translated:
+        try:
+            return b"tEXt", keyword + b"\0" + text.text.encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    rest = (text.language, text.translated, text.text)
+    return b"iTXt", keyword + b"\0\0\0" + b"\0".join(part.encode() for part in rest)
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start of the content, and its length; stands at that start."""
+    if file.read(8) != _SIGNATURE:
+        return
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        start = file.tell()
+        yield kind, start, length
+        if kind == b"IEND":
+            return
+        file.seek(start + length + 4)
+
+
+def _is_ancillary(kind: bytes) -> bool:
+    return bool(kind[0] & 0x20)
+
+
+def _size(kind: bytes, content: bytes, room: int) -> int:
+    """Of the text in bytes; more than `room` where it does not fit."""
+    packed = _packed(kind, content)
+    return len(content) + (len(_unpack(packed, room)) if packed is not None else 0)
+
+
+def _packed(kind: bytes, content: bytes) -> bytes | None:
+    """The compressed part, if any."""
+    rest = content.partition(b"\0")[2]
+    if kind == b"zTXt":
+        return rest[1:]
+    if kind == b"iTXt" and rest[:1] == b"\1":
+        return rest[2:].split(b"\0", 2)[-1]
+    return None
+
+
+def _unpack(packed: bytes, room: int) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, room + 1)
+    except zlib.error:
+        return b""
+
+
+def _text(kind: bytes, content: bytes) -> Text | None:
+    keyword, _, rest = content.partition(b"\0")
+    packed = _packed(kind, content)
+    unpacked = None if packed is None else _unpack(packed, MOST_BYTES)
+    if not 1 <= len(keyword) <= 79 or unpacked == b"":
+        return None
+    name = keyword.decode("latin-1")
+    if kind != b"iTXt":
+        return Text(name, (rest if unpacked is None else unpacked).decode("latin-1"))
+    parts = rest[2:].split(b"\0", 2)
+    if len(parts) != 3:
+        return None
+    try:
+        language, translated = parts[0].decode(), parts[1].decode()
+        return Text(
+            name, (parts[2] if unpacked is None else unpacked).decode(), language, translated
+        )
+    except UnicodeDecodeError:
+        return None
