@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -60,6 +60,7 @@ class Info:
         output: whether `_predict` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
+        known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
         interface: the version of the interface the plugin was written for.
     """
 
@@ -73,6 +74,7 @@ class Info:
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False
+    known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
     interface: int = INTERFACE
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo._version import __version__
+from zoo.cli import authors
+from zoo.cli.arguments import Device, JsonFlag, LPIPSWeights, Precision
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -23,18 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
-LPIPSWeights = Annotated[
-    Path | None,
-    typer.Option(
-        help="AlexNet's features for LPIPS (.pth or .safetensors), where there is no network.",
-        envvar="ZOO_LPIPS_WEIGHTS",
-        show_envvar=True,
-    ),
-]
 
 
 def _show_version(wanted: bool) -> None:
@@ -88,6 +78,9 @@ def info(
     from zoo.cli.listing import show_info
 
     show_info(name, as_json=as_json)
+
+
+app.command()(authors.check)
 
 
 @app.command()
