@@ -114,7 +114,7 @@ class Subject:
     def tolerance(self) -> float:
         """How far two orders of the same sums may lie apart, in units of ab."""
         # A GPU multiplies with ten bits of mantissa, by other algorithms for other batches.
-        return 0.05 if self.device == "cpu" else 1.0
+        return 0.05 if torch.device(self.device).type == "cpu" else 1.0
 
     @property
     def other_device(self) -> str | None:
