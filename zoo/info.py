@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 INTERFACE = 1
@@ -26,6 +27,7 @@ class Info:
         output: whether `_predict` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
+        known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
         interface: the version of the interface the plugin was written for.
     """
 
@@ -39,4 +41,5 @@ class Info:
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False
+    known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
     interface: int = INTERFACE

@@ -47,6 +47,7 @@ class Plugin:
         version: the distribution's version.
         status: `ok`, `not checked`, or the reason why it cannot be used.
         title: the title in its info; empty while not checked.
+        warnings: what its import did that no import should; found by `zoo list --verbose` alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Plugin:
     version: str
     status: str = NOT_CHECKED
     title: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def installed(group: str) -> list[Plugin]:
@@ -188,14 +190,15 @@ def check(group: str, name: str) -> Plugin:
         raise UnknownNameError(_KINDS[group], name, names(group))
     # Not read back from the cache of statuses, which may be read-only or another process'.
     try:
-        status, title = OK, _load_class(group, name, _base_class(group)).info.title
+        status, title = OK, _load_class(group, name, base_class(group)).info.title
     except PluginError as error:
         reason = error.__cause__ if isinstance(error.__cause__, PluginError) else error
         status, title = str(reason), ""
     return replace(_describe(_entries(group, name)[0]), status=status, title=title)
 
 
-def _base_class(group: str) -> Any:
+def base_class(group: str) -> Any:
+    """What plugins of a group derive from; importing it imports what each of them needs."""
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),

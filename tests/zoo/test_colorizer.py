@@ -1,4 +1,4 @@
-"""What every installed colorizer promises before and while it is fitted."""
+"""Every installed colorizer before and while it is fitted; more of it is in `zoo.testing`."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from zoo.errors import (
     OptionError,
     UnknownNameError,
 )
-from zoo.lab import rgb_to_lab
 from zoo.registry import colorizer_class
 
 NAMES = zoo.list_colorizers()
@@ -62,18 +61,6 @@ def test_what_needs_weights_says_how_to_get_them(name, tmp_path, greys, new):
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
     assert "not fitted" in repr(colorizer)
-
-
-@every
-def test_the_info_is_complete(name, new):
-    info = colorizer_class(name).info
-    assert info.name == name
-    assert all((info.title, info.paper, info.licence))
-    assert info.output in ("ab", "rgb")
-    assert info.minimum_size >= 1
-    assert info.multiple >= 1
-    assert isinstance(info.differs, tuple)
-    assert new(name).paints_rgb == (info.output == "rgb")
 
 
 @every
@@ -136,21 +123,6 @@ def test_fit_returns_itself_and_keeps_a_record(name, fitted):
 
 
 @every
-def test_fitting_twice_with_one_seed_gives_the_same_bits_whatever_came_before(
-    name, fitted, tiles, new
-):
-    if not colorizer_class(name).info.deterministic:
-        pytest.skip("its info says that it is not deterministic")
-    colorizer = new(name)
-    options = dataclasses.replace(colorizer.options)
-    torch.manual_seed(123)
-    assert colorizer.fit(tiles, budget="1steps", size=SIZE, seed=5) is colorizer
-    colorizer.fit(tiles, budget="2steps", size=SIZE)
-    assert state(colorizer) == state(fitted(name))
-    assert colorizer.options == options
-
-
-@every
 def test_another_seed_gives_other_weights(name, fitted, tiles, fit):
     if not takes_steps(fitted(name)):
         pytest.skip("it has nothing to draw")
@@ -158,55 +130,6 @@ def test_another_seed_gives_other_weights(name, fitted, tiles, fit):
     assert state(other) != state(fitted(name))
     # The data's seed alone matters too, and the same one does not hide the model's.
     assert state(fit(name, tiles, data_seed=1)) not in (state(other), state(fitted(name)))
-
-
-@every
-def test_a_gradient_reaches_every_parameter(name, fitted, tiles, fit):
-    if not takes_steps(fitted(name)):
-        pytest.skip("it takes no steps")
-    colorizer = fit(name, tiles, budget="1steps")
-    if type(colorizer).loss is not Colorizer.loss:
-        colorizer.net.train().zero_grad()
-        rgb = torch.from_numpy(tiles[:4]).permute(0, 3, 1, 2).float() / 255
-        colorizer.loss(*rgb_to_lab(rgb)).backward()
-    found = {
-        n: p.grad is not None and bool(p.grad.abs().max() > 0)
-        for n, p in colorizer.net.named_parameters()
-        if p.requires_grad
-    }
-    assert found
-    assert [n for n, reached in found.items() if not reached] == []
-
-
-@every
-def test_every_parameter_is_changed_by_training(name, fitted, new):
-    if not takes_steps(fitted(name)):
-        pytest.skip("it takes no steps")
-    colorizer = new(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # as `fit` does
-        before = {n: p.detach().clone() for n, p in colorizer.build().named_parameters()}
-    after = dict(fitted(name).net.named_parameters())
-    assert before.keys() == after.keys()
-    assert [n for n in before if torch.equal(before[n], after[n])] == []
-
-
-@every
-@pytest.mark.parametrize("grad", [True, False])
-def test_global_state_is_left_as_it_was(name, tiles, greys, grad, fit):
-    torch.manual_seed(7)
-    np.random.seed(7)  # noqa: NPY002
-    random, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    default, threads = torch.get_default_dtype(), torch.get_num_threads()
-    with torch.set_grad_enabled(grad):
-        colorizer = fit(name, tiles)
-        colorizer.predict(greys)
-        assert torch.is_grad_enabled() is grad
-    assert torch.equal(torch.get_rng_state(), random)
-    assert np.array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002
-    assert (torch.get_default_dtype(), torch.get_num_threads()) == (default, threads)
-    assert torch._C._len_torch_dispatch_stack() == 0
-    assert not torch.is_autocast_enabled("cpu")
 
 
 @every

@@ -8,14 +8,15 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from zoo import registry
-from zoo.cli.check import MARK
 from zoo.cli.main import make_console
+from zoo.cli.probe import MARK
 from zoo.registry import Plugin
 
 # A plugin that takes longer than this to import is reported as such.
@@ -43,12 +44,13 @@ def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
     table.add_column("title", overflow="fold")
     for plugin in plugins:
         ok = plugin.status in (registry.OK, registry.NOT_CHECKED)
+        status = "; ".join([plugin.status, *plugin.warnings])
         table.add_row(
             plugin.name,
             f"{plugin.distribution} {plugin.version}",
-            escape(plugin.status if ok else f"broken: {plugin.status}"),
+            escape(status if ok else f"broken: {status}"),
             escape(plugin.title),
-            style="" if ok else "red",
+            style="red" if not ok else "yellow" if plugin.warnings else "",
         )
     console.print(table)
     if not verbose and any(p.status == registry.NOT_CHECKED for p in plugins):
@@ -80,6 +82,7 @@ def show_info(name: str, *, as_json: bool) -> None:
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
         ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
+        *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
     ]
     for label, text in rows:
         console.print(f"  {label:<8} {text}", markup=False, highlight=False)
@@ -118,18 +121,16 @@ def _check(plugins: list[Plugin], names: list[str]) -> list[Plugin]:
     with console.status("checking …"), ThreadPoolExecutor(2) as pool:
         found = dict(zip(names, pool.map(lambda name: _check_one(group, name), names), strict=True))
     return [
-        dataclasses.replace(plugin, status=found[plugin.name][0], title=found[plugin.name][1])
-        if plugin.name in found
-        else plugin
+        dataclasses.replace(plugin, **found[plugin.name]) if plugin.name in found else plugin
         for plugin in plugins
     ]
 
 
-def _check_one(group: str, name: str) -> tuple[str, str]:
-    """Status and title of one name."""
+def _check_one(group: str, name: str) -> dict[str, Any]:
+    """Status of one name, and title and warnings where they are known."""
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", "zoo.cli.check", group, name],
+            [sys.executable, "-P", "-m", "zoo.cli.probe", group, name],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -138,10 +139,14 @@ def _check_one(group: str, name: str) -> tuple[str, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"importing it takes longer than {_CHECK_SECONDS} s", ""
+        return {"status": f"importing it takes longer than {_CHECK_SECONDS} s"}
     # A plugin may print, before it is checked and after.
     for line in reversed(done.stdout.splitlines()):
         if line.startswith(MARK):
-            plugin = Plugin(**json.loads(line.removeprefix(MARK)))
-            return plugin.status, plugin.title
-    return f"importing it ended the process with code {done.returncode}", ""
+            found = json.loads(line.removeprefix(MARK))
+            return {
+                "status": found["status"],
+                "title": found["title"],
+                "warnings": tuple(found["warnings"]),
+            }
+    return {"status": f"importing it ended the process with code {done.returncode}"}

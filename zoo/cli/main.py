@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo._version import __version__
-from zoo.cli import weights
+from zoo.cli import authors, weights
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
 from zoo.cli.training_commands import add_training_commands
 from zoo.errors import ZooError
@@ -79,6 +79,9 @@ def info(
     from zoo.cli.listing import show_info
 
     show_info(name, as_json=as_json)
+
+
+app.command()(authors.check)
 
 
 @app.command()

@@ -1,0 +1,90 @@
+"""All checks in their order, and the two ways to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from zoo.colorizer import Colorizer
+from zoo.errors import UnknownNameError
+from zoo.registry import colorizer_class
+from zoo.testing import interface, learning, prediction, training
+from zoo.testing.kit import Check, Outcome, outcome_of
+from zoo.testing.subject import Subject
+
+CHECKS: dict[str, Check] = {
+    check.id: check
+    for check in (
+        interface.info,
+        interface.entry_point,
+        interface.options,
+        interface.not_fitted,
+        prediction.sizes,
+        prediction.containers,
+        prediction.wrong_input,
+        prediction.input_untouched,
+        prediction.batch_mates,
+        prediction.devices,
+        training.repeatable,
+        training.gradients,
+        training.budget,
+        training.save_and_load,
+        training.global_state,
+        learning.one_image,
+        learning.beats_grey,
+    )
+}
+
+
+def checks(
+    target: str | type[Colorizer], *, device: str = "cpu"
+) -> list[tuple[str, Callable[[], None]]]:
+    """(id, function) of every check of a colorizer, for `pytest.mark.parametrize`.
+
+    A function returns, or raises `CheckFailed`, or `Skipped` (`KnownFailure` is one), which
+    pytest and unittest show as skipped with the reason. They share trained instances, and can be
+    called in any order and alone.
+
+    Args:
+        target: a name as `zoo list` shows it, or a class that need not be registered.
+        device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        UnknownNameError: nothing of that name is installed.
+        PluginError: it is installed but broken.
+    """
+    subject = _subject(target, device)
+
+    def bind(one: Check) -> Callable[[], None]:
+        def check() -> None:
+            one.run(subject)
+
+        return check
+
+    return [(one.id, bind(one)) for one in CHECKS.values()]
+
+
+def run(
+    target: str | type[Colorizer], only: Sequence[str] = (), *, device: str = "cpu"
+) -> Iterator[Outcome]:
+    """How each check goes, one after the other; never raises for what the plugin does.
+
+    Args:
+        target: as for `checks`.
+        only: ids; all where empty.
+        device: as for `checks`.
+
+    Raises:
+        UnknownNameError: no such colorizer or check; near names are offered.
+        PluginError: it is installed but broken.
+    """
+    for identifier in only:
+        if identifier not in CHECKS:
+            raise UnknownNameError("check", identifier, CHECKS)
+    subject = _subject(target, device)
+    chosen = [check for check in CHECKS.values() if not only or check.id in only]
+    return (outcome_of(check, subject) for check in chosen)
+
+
+def _subject(target: str | type[Colorizer], device: str) -> Subject:
+    cls = colorizer_class(target) if isinstance(target, str) else target
+    return Subject(cls, device, frozenset(CHECKS))
