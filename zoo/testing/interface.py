@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo import registry
-from zoo.colorizer import INTERFACE, Info, Preset
+from zoo.colorizer import INTERFACE
 from zoo.errors import NotFittedError, ZooError
-from zoo.info import Preset
+from zoo.info import Info, Preset
 from zoo.options import replace_options
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
