@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -142,6 +143,19 @@ assert np.array_equal(np.asarray(again.predict(grey)), np.asarray(tiny.predict(g
 """
     done = example.run("python", "-c", program)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_passes_its_own_tests(example: Environment, repository: Path) -> None:
+    # Out of the way of this repository's own settings of pytest.
+    folder = example.cwd / "plugin_example"
+    shutil.copytree(repository / "tests" / "plugin_example" / "tests", folder / "tests")
+    done = example.run("python", "-m", "pytest", "-q", str(folder))
+    assert done.returncode == 0, done.stdout
+    checked = example.run("zoo", "check", "tiny_cnn", "--json")
+    assert checked.returncode == 0, checked.stderr
+    outcomes = {found["check"]: found["status"] for found in json.loads(checked.stdout)}
+    assert outcomes.pop("devices") in ("ok", "skipped")  # there may be no GPU
+    assert set(outcomes.values()) == {"ok"}
 
 
 def test_the_example_is_benchmarked_with_all_others(example: Environment, repository: Path) -> None:
