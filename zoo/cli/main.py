@@ -81,6 +81,7 @@ def info(
 
 
 app.command()(authors.check)
+app.command()(authors.new)
 
 
 @app.command()
