@@ -82,6 +82,7 @@ def info(
 
 
 app.command()(authors.check)
+app.command()(authors.new)
 
 
 @app.command()
