@@ -291,7 +291,7 @@ WRONG = [
     ("sizes", EvenSizesOnly, ["33×47 px", "minimum_size, multiple"], {"containers"}),
     ("sizes", Ashamed, ["declares it broken ('odd ones are hard'), but it passes"], set()),
     ("containers", ArraysOnly, ["a PIL image came back as ndarray", "leave predict"], set()),
-    ("containers", Reordered, ["item 0 of a list", "not the image that stood there"], set()),
+    ("containers", Reordered, ["item 0 of a list", "not what the same image gives alone"], set()),
     ("wrong_input", Obliging, ["L in [0, 1] was taken as if it were right"], set()),
     (
         "input_untouched",
