@@ -109,7 +109,7 @@ class UNetOptions(TrainingOptions):
 
 
 class UNet(nn.Module):
-    """Grey in, one map of `outputs` channels at `head_stride` out.
+    """Grey in, logits of the bins or ab over 110 out, at the head's stride.
 
     Args:
         options: those of the plugin.
@@ -187,7 +187,7 @@ class UNetTimm(Colorizer):
         licence="Apache-2.0",
         differs=(
             "the contracting path is a network of image classification, by default from scratch",
-            "convolutions are padded and batch-normed; enlarging is nearest after 1×1",
+            "convolutions are padded and batch-normed; up-convolution is 1×1 and nearest neighbour",
             "the head is that of Zhang 2016 at half of the resolution",
         ),
         minimum_size=32,

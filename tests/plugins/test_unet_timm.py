@@ -263,7 +263,7 @@ def test_regression_starts_from_grey(tiles):
 @pytest.mark.parametrize("head", ["bins", "regression"])
 def test_a_short_fit_lowers_the_loss(tiles, head):
     few = tiles[:4]
-    colorizer = unet(batch_size=4, head=head).fit(few, budget="25steps", size=64)
+    colorizer = unet(batch_size=4, head=head).fit(few, budget="30steps", size=32)
     losses = [point["loss"] for point in colorizer.record.curve]
     assert np.mean(losses[-3:]) < 0.85 * losses[0]
 
