@@ -75,7 +75,7 @@ class UNetOptions(TrainingOptions):
     decoder_width: int = 64
     head: Literal["bins", "regression"] = "bins"
     head_stride: Literal[1, 2, 4] = 2
-    rebalancing: float = 0.6
+    rebalancing: float = 0.75
     prior: str = ""
     temperature: float = 0.38
     neighbours: int = 5
@@ -194,7 +194,7 @@ class UNetTimm(Colorizer):
         differs=(
             "the contracting path is a network of image classification, by default from scratch",
             "convolutions are padded and batch-normed; up-convolution is 1×1 and nearest neighbour",
-            "the head is that of Zhang 2016 at half of the resolution, with λ = 0.6",
+            "the head is that of Zhang 2016 at half of the resolution, with λ = 0.75",
             "without a file, the prior is that of up to 4,096 training images",
             "AdamW with warm-up and decay",
         ),
