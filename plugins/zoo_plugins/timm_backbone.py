@@ -6,6 +6,7 @@ which backbones can be had, how grey is scaled for them, and where their weights
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from zoo.downloads import OFFLINE_VARIABLE, is_offline
@@ -98,14 +100,13 @@ class Backbone:
                 )
                 trained = self.build(file)
             except (OSError, RuntimeError) as error:
-                way = (
-                    f"{OFFLINE_VARIABLE} forbids to download them: unset it once"
-                    if is_offline()
-                    else "connect to the network once"
-                )
+                if is_offline() and isinstance(error, LocalEntryNotFoundError):
+                    problem = f"{OFFLINE_VARIABLE} forbids to download them; unset it once"
+                else:
+                    problem = f"{_reason(error)}; connect to the network once"
                 raise WeightsError(
-                    f"could not get timm's ImageNet weights of {self.name} ({_reason(error)}); "
-                    f"{way}, or train from scratch with {option}=none"
+                    f"could not get timm's ImageNet weights of {self.name}: {problem}, "
+                    f"or train from scratch with {option}=none"
                 ) from error
             net.load_state_dict(trained.state_dict())
 
@@ -171,4 +172,4 @@ def _doubles(strides: list[int]) -> bool:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160].rstrip(".")
+    return textwrap.shorten(lines[0].rstrip("."), 160, placeholder=" …")
