@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,14 +241,14 @@ def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
     return existing
 
 
-def check_folders_are_writable(jobs: Sequence[Job]) -> None:
-    """Tries to write where the targets' folders are, or will be.
+def check_folders_are_writable(targets: Iterable[Path]) -> None:
+    """Tries to write where the folders of these files are, or will be.
 
     Raises:
         OutputError: nothing can be written there.
     """
     places = set()
-    for folder in {job.target.parent for job in jobs}:
+    for folder in {target.parent for target in targets}:
         place = folder
         while not os.path.lexists(place):
             place = place.parent

@@ -100,7 +100,7 @@ def colorize_files(
     if not colorizer.is_fitted:
         raise NotFittedError(f"{colorizer.info.name} has no weights yet: fit it or load some")
     check_inputs_are_safe(jobs)
-    check_folders_are_writable(jobs)
+    check_folders_are_writable(job.target for job in jobs)
     return _Pipeline(colorizer, jobs, settings or Settings(), on_event or (lambda _: None)).run()
 
 
