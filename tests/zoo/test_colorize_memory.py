@@ -75,18 +75,21 @@ def anonymous():
 
 colorizer = zoo.load(sys.argv[1], sys.argv[2], device="cpu")
 jobs = plan(sys.argv[3:4], sys.argv[4])
-counts = {int(count): 0 for count in sys.argv[5:]}
+peaks = {int(count): 0 for count in sys.argv[5:]}
 done = 0
 
 def watch(event):
     global done
     done += event.kind == "done"
-    if done in counts:
-        counts[done] = anonymous()
+    # The most so far: how many are on their way at one moment is chance.
+    now = anonymous()
+    for count in peaks:
+        if done <= count:
+            peaks[count] = max(peaks[count], now)
 
 report = colorize_files(colorizer, jobs, Settings(working_size=256), watch)
 assert not report.failures, report.failures
-print(*counts.values())
+print(*peaks.values())
 """
 
 
@@ -108,5 +111,6 @@ def test_many_files_take_no_more_memory_than_a_few(saved, tmp_path):
     few, many = (int(value) / 1024 for value in result.stdout.split())
     sys.stderr.write(f"300 files: {few:.0f} MiB, 1,500 files: {many:.0f} MiB\n")
     assert len(list((tmp_path / "out").iterdir())) == 1500
-    # The pixels of the 1,200 that came between would take 225 MiB, their chroma 600.
-    assert many - few < 30
+    # The pixels of the 1,200 that came between would take 225 MiB, their chroma 600. Up to 132
+    # photographs on their way, as chance has them, take some tens.
+    assert many - few < 90
