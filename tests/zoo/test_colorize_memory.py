@@ -105,12 +105,12 @@ def test_many_files_take_no_more_memory_than_a_few(saved, tmp_path):
         Image.fromarray(tile).save(folder / f"{i:05d}.jpg", xmp=b"<x>" + b"y" * 9000 + b"</x>")
     arguments = ["grey", str(saved("grey")), str(folder), str(tmp_path / "out")]
     result = subprocess.run(
-        [sys.executable, "-c", MANY, *arguments, "300", "1500"],
+        [sys.executable, "-c", MANY, *arguments, "600", "1500"],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     few, many = (int(value) / 1024 for value in result.stdout.split())
-    sys.stderr.write(f"300 files: {few:.0f} MiB, 1,500 files: {many:.0f} MiB\n")
+    sys.stderr.write(f"600 files: {few:.0f} MiB, 1,500 files: {many:.0f} MiB\n")
     assert len(list((tmp_path / "out").iterdir())) == 1500
-    # The pixels of the 1,200 that came between would take 225 MiB, their chroma 600. Up to 132
+    # The pixels of the 900 that came between would take 169 MiB, their chroma 450. Up to 132
     # photographs on their way, as chance has them, take some tens.
     assert many - few < 90
