@@ -42,7 +42,7 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}
 
 def on_config(config: MkDocsConfig) -> None:
     """Adds the extension that turns links."""
-    config.markdown_extensions.append(_LINKS)  # type: ignore[arg-type]
+    config.markdown_extensions.append(_LINKS)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -57,8 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
             files.append(File.generated(config, uri, content=f"# {module}\n\n::: {module}\n"))
     documents = [*DOCS.rglob("*.md"), *(ROOT / name for name in ROOT_PAGES)]
     for path in sorted({path for document in documents for path in _linked_files(document)}):
-        page = File.generated(config, _source_page(path), content=source_page(path))
-        files.append(page)
+        files.append(File.generated(config, _uri(path), content=source_page(path)))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
@@ -81,7 +80,7 @@ def command_page() -> str:
         text.append(f"```text\n{usage}\n```")
         records = [p.get_help_record(context) for p in command.get_params(context)]
         rows = [f"| `{name}` | {_cell(meaning)} |" for name, meaning in filter(None, records)]
-        text.append("\n".join(["| | |", "| --- | --- |", *rows]))
+        text.append("\n".join(["| what | meaning |", "| --- | --- |", *rows]))
     return "\n\n".join(text) + "\n"
 
 
@@ -118,16 +117,19 @@ def _uris(nav: Any) -> Iterator[str]:
 
 
 def _linked_files(document: Path) -> Iterator[Path]:
-    """Files outside of `docs`, not pages themselves, that a document links to."""
+    """Files that a document links to and that the site has no page of yet."""
     for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
         path = (document.parent / target).resolve()
-        inside = path.is_relative_to(ROOT) and not path.is_relative_to(DOCS)
-        if inside and path.is_file() and path.name not in ROOT_PAGES:
+        if path.is_relative_to(ROOT) and path.is_file() and _uri(path).startswith("source/"):
             yield path
 
 
-def _source_page(path: Path) -> str:
-    return f"source/{path.relative_to(ROOT).as_posix()}.md"
+def _uri(path: Path) -> str:
+    """What MkDocs calls the page, or the picture, that a file of the repository is in the site."""
+    name = path.relative_to(ROOT).as_posix()
+    if path.is_relative_to(DOCS) and path.suffix != ".py":
+        return path.relative_to(DOCS).as_posix()
+    return ROOT_PAGES.get(name) or f"source/{name}.md"
 
 
 class _Links(Extension, Treeprocessor):
@@ -162,16 +164,8 @@ class _Links(Extension, Treeprocessor):
             element.tag = "span"
             del element.attrib[attribute]
         elif path.is_relative_to(ROOT) and path.is_file():
-            uri = self._uri(path)
-            relative = posixpath.relpath(uri, posixpath.dirname(self.page) or ".")
+            relative = posixpath.relpath(_uri(path), posixpath.dirname(self.page) or ".")
             element.set(attribute, urlunsplit(parts._replace(path=relative)))
-
-    @staticmethod
-    def _uri(path: Path) -> str:
-        if path.is_relative_to(DOCS):
-            return path.relative_to(DOCS).as_posix()
-        name = path.relative_to(ROOT).as_posix()
-        return ROOT_PAGES.get(name) or _source_page(path)
 
 
 _LINKS = _Links()

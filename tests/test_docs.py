@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import time
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -67,7 +69,7 @@ LEFT_BEHIND = {
 SHORTER = {
     'budget="30min"': 'budget="2steps"',
     "--budget 200steps": "--budget 3steps",
-    "--budget 10min": "--budget 3steps",
+    "--budget 300steps": "--budget 3steps",
     "--at 100steps": "--at 2steps",
 }
 """What is long in a document, and what a test takes in its place."""
@@ -92,19 +94,22 @@ def shorter(text: str) -> str:
 @with_blocks("python")
 def test_python_blocks_run(name, tmp_path):
     document = DOCUMENTS[name]
-    modules = {c: n for n, c in files(document) if n.endswith(".py")}
+    modules = {content: Path(file) for file, content in files(document)}
+    if modules:
+        write_plugin(document, tmp_path)
     script = [STAND_INS.get(name, "")]
     for block in blocks(document, "python"):
         compile(block, name, "exec")
-        if block in modules:
-            (tmp_path / modules[block]).write_text(block, encoding="utf-8")
-            script.append(f"import {Path(modules[block]).stem}")
-        else:
-            script.append(shorter(block))
+        script.append(f"import {modules[block].stem}" if block in modules else shorter(block))
     (tmp_path / "page.py").write_text("\n".join(script), encoding="utf-8")
     run(["page.py"], tmp_path)
     for path in LEFT_BEHIND.get(name, []):
         assert (tmp_path / path).stat().st_size > 0
+
+
+def test_long_blocks_are_shortened_only_where_there_are_any():
+    everything = "".join(DOCUMENTS.values())
+    assert [long for long in SHORTER if long not in everything] == []
 
 
 @with_blocks("toml")
@@ -170,7 +175,7 @@ def test_the_first_plugin_can_be_typed(tmp_path):
     plugin, here = tmp_path / "plugin", tmp_path / "here"
     plugin.mkdir()
     here.mkdir()
-    write_plugin(DOCUMENTS[name], plugin, "0.1.0")
+    write_plugin(DOCUMENTS[name], plugin)
     printed = run_commands(name, here, plugin)
     assert "tint_around" in printed["zoo list"]
     assert "failed" not in printed["zoo check tint"].lower()
@@ -299,3 +304,39 @@ def test_the_site_is_made_of_the_code_and_of_the_root(site, page, words):
     text = Page(site / f"{page}.html").text
     for word in words:
         assert word in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_into_the_window_and_get_nothing_from_elsewhere(site, browser, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    for path in sorted(site.rglob("*.html")):
+        if path.name == "404.html":
+            continue
+        browser.get(path.as_uri())
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width, path
+        broken = "return [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
+        assert browser.execute_script(broken) == [], path
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if "Will" in m["method"]]
+    assert urls
+    assert {url.partition(":")[0] for url in urls} <= {"file", "data", "about"}
+
+
+@pytest.mark.long
+def test_the_search_works_from_disk(site, browser):
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get((site / "api" / "zoo.bins.html").as_uri())
+    browser.find_element("css selector", "input.md-search__input").send_keys("annealed mean")
+    until = time.monotonic() + 60
+    found: list[str] = []
+    while not found and time.monotonic() < until:
+        time.sleep(0.2)
+        links = browser.find_elements("css selector", ".md-search-result__link")
+        found = [link.get_attribute("href") for link in links]
+    assert any("methods.html" in url for url in found), found

@@ -75,10 +75,10 @@ def flags(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
 
 
-def write_plugin(document: str, folder: Path, version: str) -> Path:
+def write_plugin(document: str, folder: Path, version: str | None = None) -> Path:
     """The plugin of a document, as pip would leave it: its modules and a dist-info folder.
 
-    `version` chooses among the pyproject files of the document.
+    `version` chooses among the pyproject files of the document; by default the last one.
     """
     pyprojects = []
     for name, content in files(document):
@@ -86,11 +86,12 @@ def write_plugin(document: str, folder: Path, version: str) -> Path:
             pyprojects.append(tomllib.loads(content)["project"])
         else:
             (folder / name).write_text(content, encoding="utf-8")
-    project = next(p for p in pyprojects if p["version"] == version)
-    dist_info = folder / f"{project['name'].replace('-', '_')}-{version}.dist-info"
+    chosen = version or pyprojects[-1]["version"]
+    project = next(p for p in pyprojects if p["version"] == chosen)
+    dist_info = folder / f"{project['name'].replace('-', '_')}-{chosen}.dist-info"
     dist_info.mkdir()
     (dist_info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n", encoding="utf-8"
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {chosen}\n", encoding="utf-8"
     )
     (dist_info / "entry_points.txt").write_text(
         "".join(
