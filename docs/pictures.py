@@ -1,8 +1,9 @@
-"""Makes the pictures of `methods.md` out of the embedded photographs, in a few minutes on one core.
+"""Makes the pictures of `methods.md` out of the embedded photographs.
 
     OMP_NUM_THREADS=1 python docs/pictures.py docs/pictures
 
-All budgets are in steps, so one kind of processor makes the same pictures again. No network.
+Some minutes on one core. All budgets are in steps, so one kind of processor makes the same pictures
+again. No network.
 """
 
 import sys
@@ -36,11 +37,17 @@ STEPS = {
     "zhang_rebalanced": 200,
     "gan_discriminator": 150,
 }
+GRIDS = {
+    "fc.png": ["fc_generator"],
+    "residual.png": ["residual_encoder_vgg16"],
+    "classes.png": ["zhang_classifier", "zhang_rebalanced"],
+    "gan.png": ["zhang_classifier", "gan_discriminator"],
+}
 TEMPERATURES = (0.0, 0.38, 1.0)
 OVERFIT, OVERFIT_STEPS = "zhang_rebalanced", 100
 SWEPT, SWEEP_STEPS = "zhang_classifier", 100
-# Of matplotlib's pictures: flat colours, for which so many are enough.
-PALETTE, WIDEST = 256, 1200
+# Enough for a page, and for a repository to keep.
+COLOURS, WIDEST = 256, 1200
 
 
 def main(out: Path) -> None:
@@ -54,24 +61,19 @@ def main(out: Path) -> None:
     plot_prior(out / "prior.png", prior, 0.5, "the embedded photographs")
     draw_overfit(out / "overfit.png")
     draw_sweep(out / "lr-find.png", train)
-    for name in ("prior.png", "overfit.png", "lr-find.png"):
-        shrink(out / name)
 
     trained = {model: train_on(model, train) for model in STEPS}
     columns = {
         model: Column(model, f"{STEPS[model]} steps", painted(colorizer, greys))
         for model, colorizer in trained.items()
     }
-    for name, models in {
-        "fc.png": ["fc_generator"],
-        "residual.png": ["residual_encoder_vgg16"],
-        "classes.png": ["zhang_classifier", "zhang_rebalanced"],
-        "gan.png": ["zhang_classifier", "gan_discriminator"],
-    }.items():
+    for name, models in GRIDS.items():
         write_samples(out / name, shown, [columns[model] for model in models])
     trained["zhang_rebalanced"].save(out / "zhang_rebalanced.safetensors")
     write_samples(out / "temperature.png", shown, annealed(out, greys))
     (out / "zhang_rebalanced.safetensors").unlink()
+    for name in ("prior.png", "overfit.png", "lr-find.png", *GRIDS, "temperature.png"):
+        shrink(out / name)
 
 
 def photographs(names: Sequence[str], side: int) -> ImageSet:
@@ -135,7 +137,7 @@ def shrink(path: Path) -> None:
         picture = opened.convert("RGB")
     picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
     with atomic_path(path) as partial:
-        picture.quantize(PALETTE).save(partial, format="png", optimize=True)
+        picture.quantize(COLOURS).save(partial, format="png", optimize=True)
 
 
 if __name__ == "__main__":

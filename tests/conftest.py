@@ -19,6 +19,9 @@ from skimage import data
 
 _SIDE = 64
 
+# It is installed, and its tests run, in an environment of its own (test_strangers_plugin.py).
+collect_ignore = ["plugin_example"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

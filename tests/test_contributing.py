@@ -10,6 +10,7 @@ import pytest
 from documents import DOCUMENTS, ROOT, files, flags, help_texts, run, typed, write_plugin
 
 from zoo import registry
+from zoo.testing import CHECKS
 
 README, CONTRIBUTING = DOCUMENTS["README.md"], DOCUMENTS["CONTRIBUTING.md"]
 
@@ -37,6 +38,7 @@ def test_the_walk_has_a_first_version_and_one_with_everything():
     assert first["name"] == second["name"] == "my-colorizer"
     assert first["entry-points"] == {"zoo.colorizers": {"mine": "my_colorizer:Mine"}}
     modules = {Path(name).stem for name, _ in files(CONTRIBUTING) if name.endswith(".py")}
+    modules -= {"test_mine"}
     entries = [t for group in second["entry-points"].values() for t in group.values()]
     assert {target.partition(":")[0] for target in entries} == modules
     assert set(second["entry-points"]) == {"zoo.colorizers", "zoo.datasets", "zoo.metrics"}
@@ -74,6 +76,23 @@ def test_the_first_version_is_listed_trains_and_gets_a_row(tmp_path):
     assert board.loc["mine", "params"] == (25 + 1) * 32 + (25 * 32 + 1) * 32 + (25 * 32 + 1) * 2
     runs = pd.read_csv(tmp_path / "results" / "runs.csv").set_index("model")
     assert runs.loc["mine", "cost_steps"] == 3
+
+
+def test_the_first_version_is_checked_as_it_says(tmp_path):
+    plugin = tmp_path / "my-colorizer"
+    plugin.mkdir()
+    write_plugin(CONTRIBUTING, plugin, "0.1.0")
+    listed = run(["-m", "zoo", "check", "mine", "--only", "entry_point,sizes"], tmp_path, plugin)
+    assert listed.splitlines()[-1] == "mine: 2 ok"
+
+
+@pytest.mark.long
+def test_the_first_version_passes_the_tests_it_is_given(tmp_path):
+    plugin = tmp_path / "my-colorizer"
+    plugin.mkdir()
+    write_plugin(CONTRIBUTING, plugin, "0.1.0")
+    tested = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "."], plugin, plugin)
+    assert f"{len(CHECKS) - 1} passed, 1 skipped" in tested or f"{len(CHECKS)} passed" in tested
 
 
 def test_the_second_version_brings_options_a_dataset_and_a_metric(tmp_path):

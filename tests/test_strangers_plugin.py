@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,25 +26,25 @@ class Environment:
     root: Path
     cwd: Path
 
-    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         return subprocess.run(
             [str(self.root / "bin" / program), *arguments],
             cwd=self.cwd,
-            env=variables | {"ZOO_CACHE": str(self.cwd / "cache")},
+            env=variables | {"ZOO_CACHE": str(self.cwd / "cache")} | more,
             capture_output=True,
             text=True,
             timeout=900,
             check=False,
         )
 
-    def install(self, source: Path) -> None:
+    def install(self, source: Path, *options: str) -> None:
         """Builds a wheel with what is here and installs it there; nothing is downloaded."""
         wheels = self.cwd / "wheels" / source.name
         build = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
         _pip(*build, str(source))
         (wheel,) = wheels.glob("*.whl")
-        _pip("--python", str(self.root), "install", "--no-deps", "--no-index", str(wheel))
+        _pip("--python", str(self.root), "install", "--no-deps", "--no-index", *options, str(wheel))
 
 
 def _pip(*arguments: str) -> None:
@@ -142,6 +143,32 @@ assert np.array_equal(np.asarray(again.predict(grey)), np.asarray(tiny.predict(g
 """
     done = example.run("python", "-c", program)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_passes_its_own_tests(example: Environment, repository: Path) -> None:
+    # Out of the way of this repository's own settings of pytest.
+    folder = example.cwd / "plugin_example"
+    shutil.copytree(repository / "tests" / "plugin_example" / "tests", folder / "tests")
+    done = example.run("python", "-m", "pytest", "-q", str(folder))
+    assert done.returncode == 0, done.stdout
+    checked = example.run("zoo", "check", "tiny_cnn", "--json")
+    assert checked.returncode == 0, checked.stderr
+    outcomes = {found["check"]: found["status"] for found in json.loads(checked.stdout)}
+    assert outcomes.pop("devices") in ("ok", "skipped")  # there may be no GPU
+    assert set(outcomes.values()) == {"ok"}
+
+
+def test_a_new_plugin_is_installed_and_passes_its_tests(example: Environment) -> None:
+    written = example.run("zoo", "new", "brand_new", "--template", "classifier")
+    assert written.returncode == 0, written.stderr
+    # In a folder of its own: the other tests count what is installed.
+    own = Environment(example.root, example.cwd / "own")
+    own.cwd.mkdir()
+    own.install(example.cwd / "brand-new", "--target", str(own.cwd / "site"))
+    variables = {"PYTHONPATH": str(own.cwd / "site")}
+    assert "brand_new" in own.run("zoo", "list", **variables).stdout
+    done = own.run("python", "-m", "pytest", "-q", str(example.cwd / "brand-new"), **variables)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_example_is_benchmarked_with_all_others(example: Environment, repository: Path) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import InputError, OptionError, OutputError
 from zoo.image_writers import FORMATS, Format, find_format
 from zoo.photos import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
 
+if TYPE_CHECKING:
+    from zoo.training_record import TrainingRecord
+
 SMALLEST_WORKING_SIZE = 64
 """Where memory is short, the working size is halved down to this, not below."""
 
 MOST_SATURATION = 3.0
+
+
+DEFAULT_WORKING_SIZE = 256
+"""Of weights that do not say at which size they were trained."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class Settings:
     """How photographs are coloured.
 
     Attributes:
-        working_size: the short side in pixels that the network sees; never enlarged to it.
+        working_size: the short side in pixels that the network sees; never enlarged to it. None
+            for the size that the weights were trained at, see `suited_working_size`.
         saturation: what the predicted ab is multiplied by; above 0, at most 3.
         compare: write grey and colour side by side.
         overwrite: replace outputs that exist.
@@ -41,7 +50,7 @@ class Settings:
             at most four.
     """
 
-    working_size: int = 256
+    working_size: int | None = None
     saturation: float = 1.0
     compare: bool = False
     overwrite: bool = False
@@ -49,7 +58,7 @@ class Settings:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        if not 8 <= self.working_size <= 4096:
+        if self.working_size is not None and not 8 <= self.working_size <= 4096:
             raise OptionError(
                 f"the working size must lie in 8 … 4096 px, got {self.working_size}; try 256"
             )
@@ -62,6 +71,16 @@ class Settings:
             raise OptionError(f"the batch size must be at least 1, got {self.batch_size}")
         if self.workers is not None and not 1 <= self.workers <= 64:
             raise OptionError(f"workers must lie in 1 … 64, got {self.workers}")
+
+
+def suited_working_size(record: TrainingRecord | None) -> int:
+    """The short side in pixels at which a network sees things as large as it learnt them.
+
+    Twice that size already gives patches of colour where it knew whole objects. From 64 px on:
+    below, the chroma of a photograph is too coarse.
+    """
+    size = DEFAULT_WORKING_SIZE if record is None else record.size
+    return max(SMALLEST_WORKING_SIZE, size)
 
 
 def plan(
@@ -222,14 +241,14 @@ def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
     return existing
 
 
-def check_folders_are_writable(jobs: Sequence[Job]) -> None:
-    """Tries to write where the targets' folders are, or will be.
+def check_folders_are_writable(targets: Iterable[Path]) -> None:
+    """Tries to write where the folders of these files are, or will be.
 
     Raises:
         OutputError: nothing can be written there.
     """
     places = set()
-    for folder in {job.target.parent for job in jobs}:
+    for folder in {target.parent for target in targets}:
         place = folder
         while not os.path.lexists(place):
             place = place.parent

@@ -10,7 +10,6 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from zoo import containers
 from zoo.budget import Budget
-from zoo.checkpoint import Checkpoint, set_random_state
+from zoo.checkpoint import Checkpoint, set_random_state, training_identity
 from zoo.containers import TrainingSet
 from zoo.dataset import Dataset, ImageSet, UInt8Array
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
@@ -195,7 +194,8 @@ class Colorizer(ABC):
             find_learning_rate: spends a tenth of the budget on a learning-rate range test and
                 trains with what it suggests in place of the options' learning rate.
             initial: weights to start from, for fine-tuning: a file or a published name. They
-                must be of this model with these options.
+                must be of this model, and fit the network of its options; other options may
+                differ.
             checkpoint: a file that training is written to now and then. Where it holds an
                 unfinished training of the same kind, that one is resumed. Delete it once the
                 weights are saved.
@@ -210,18 +210,22 @@ class Colorizer(ABC):
         budget = Budget.parse(budget)
         given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
         start = None if initial is None else find_weights(initial, type(self))
-        identity = {
-            "model": self.info.name,
-            "options": asdict(self.options),
-            "budget": f"{budget.amount:g} {budget.unit}",
-            "seed": seed,
-            "data seed": data_seed,
-            "size": given.size,
-            "images": given.images.manifest_hash(),
-            "learning-rate search": find_learning_rate,
-            "initial weights": None if initial is None else str(initial),
+        identity = training_identity(
+            self.info,
+            self.options,
+            budget,
+            seed=seed,
+            data_seed=data_seed,
+            find_learning_rate=find_learning_rate,
+            initial=start,
+            device=self.device,
+            precision=self.precision,
+        )
+        identity |= {
+            "the size of the crops": given.size,
+            "the manifest of the training images": given.images.manifest_hash(),
         }
-        saved = checkpoint.read(identity) if checkpoint is not None else None
+        saved = checkpoint.resume(identity) if checkpoint is not None else None
         search_steps = 0
 
         def after_step(feed: Feed) -> None:
@@ -234,15 +238,18 @@ class Colorizer(ABC):
             given, budget, seed=seed, data_seed=data_seed, initial=start, on_step=after_step
         )
         with session as feed:
-            if saved is not None:
+            if saved is not None and checkpoint is not None:
                 search_steps = saved["search_steps"]
-                self.net.load_state_dict(saved["net"])
+                load_state(self.net, saved["net"], checkpoint.path)
                 feed.restore(saved["feed"])
                 set_random_state(saved["random"], self.device)
             elif find_learning_rate:
                 search_steps = search_in_budget(self, feed)
             self._fit(feed)
             feed.close()
+            if checkpoint is not None and feed.can_be_kept:
+                # Until the weights are saved, this is all there is of a finished training.
+                checkpoint.write(identity, self.net, feed, search_steps)
         self.net.eval()
         self._fitted = True
         self.origin = start.origin if start is not None else Origin(self.info.licence)
@@ -252,7 +259,7 @@ class Colorizer(ABC):
             seed=seed,
             precision=self.precision,
             search_steps=search_steps,
-            initial="" if initial is None else str(initial),
+            initial=start.label if start is not None else "",
         )
         return self
 
@@ -279,11 +286,11 @@ class Colorizer(ABC):
         """
         budget = Budget.parse(budget)
         given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
-        self._net, self._fitted, self.record, self.origin = None, False, None, None
         with own_random_state(self.device, seed), torch.enable_grad():
             net = self.build()
             if initial is not None:
-                load_state(net, initial.tensors(), initial.path)
+                initial.load_into(net, self.options)
+            self._fitted, self.record, self.origin = False, None, None
             self.net = self._place(net)
             self.net.train()
             self._feed = feed = Feed(
@@ -404,7 +411,7 @@ class Colorizer(ABC):
         """
         with own_random_state(self.device, 0):
             net = self.build()
-        load_state(net, stored.tensors(), stored.path)
+        stored.load_into(net, self.options)
         self.net = self._place(net).eval()
         self.record, self.origin = stored.record, stored.origin
         self._fitted = True

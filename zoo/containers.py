@@ -45,12 +45,7 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
     """
     if isinstance(data, TrainingSet):
         return data
-    smallest = -(-max(minimum, 1) // multiple) * multiple
-    if size is not None and (size < smallest or size % multiple):
-        raise InputError(
-            f"training crops of {size} px do not suit the network; give a multiple of {multiple} "
-            f"from {smallest} on, such as {max(smallest, size // multiple * multiple)}"
-        )
+    smallest = check_size(size, multiple, minimum)
     if isinstance(data, Dataset):
         data = data.open("train", size or data.info.native_size)
     given = data if isinstance(data, ImageSet) else None
@@ -81,6 +76,21 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
     if given is None:
         return TrainingSet(ImageSet(tiles, [str(i) for i in range(len(tiles))]), size)
     return TrainingSet(given if tiles is given.images else replace(given, images=tiles), size)
+
+
+def check_size(size: int | None, multiple: int, minimum: int) -> int:
+    """The smallest training crop that a network takes; `size` must be one that it takes.
+
+    Raises:
+        InputError: it is not.
+    """
+    smallest = -(-max(minimum, 1) // multiple) * multiple
+    if size is not None and (size < smallest or size % multiple):
+        raise InputError(
+            f"training crops of {size} px do not suit the network; give a multiple of {multiple} "
+            f"from {smallest} on, such as {max(smallest, size // multiple * multiple)}"
+        )
+    return smallest
 
 
 def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array]], Any]]:

@@ -22,13 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.budget import Budget, Cost
 from zoo.crops import CropStream, ImageStore
 from zoo.dataset import UInt8Array
-from zoo.errors import BudgetError, InputError, TrainingError
+from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
 from zoo.lab import rgb_to_lab
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
 _CURVE_SPACING = 1.01
 # Of a phase; its end is the budget's.
 _PHASE_STATE = ("start", "learning_rate", "steps")
+_OTHER_METHOD = "the training to be resumed was of another version of the method"
 
 
 class Stateful(Protocol):
@@ -307,7 +308,10 @@ class Feed:
         number = len(self._kept)
         self._kept.append(part)
         if number < len(self._kept_before):
-            part.load_state_dict(self._kept_before[number])
+            try:
+                part.load_state_dict(self._kept_before[number])
+            except (ValueError, KeyError, RuntimeError) as error:
+                raise WeightsError(f"{_OTHER_METHOD}: {error}") from error
 
     @property
     def can_be_kept(self) -> bool:
@@ -389,10 +393,16 @@ class Feed:
         Raises:
             TrainingError: the last loss was NaN or infinite.
             BudgetError: the budget was spent before the first step.
+            WeightsError: the training that was resumed had other optimisers.
         """
         self.abandon()
         self._read_losses(self._steps)
         self.curve.flush(self.cost)
+        if self._kept_before and len(self._kept) != len(self._kept_before):
+            raise WeightsError(
+                f"{_OTHER_METHOD}: it kept {len(self._kept_before)} optimisers, now there are "
+                f"{len(self._kept)}"
+            )
         if self.stop_reason == "budget" and self._phase.steps == 0:
             raise BudgetError(
                 f"the budget {self.budget} was spent before the first step "

@@ -25,6 +25,7 @@ from zoo.colorize import (
     Settings,
     check_folders_are_writable,
     check_inputs_are_safe,
+    suited_working_size,
 )
 from zoo.colorizer import Colorizer
 from zoo.errors import InputError, NotFittedError, OutputError
@@ -99,7 +100,7 @@ def colorize_files(
     if not colorizer.is_fitted:
         raise NotFittedError(f"{colorizer.info.name} has no weights yet: fit it or load some")
     check_inputs_are_safe(jobs)
-    check_folders_are_writable(jobs)
+    check_folders_are_writable(job.target for job in jobs)
     return _Pipeline(colorizer, jobs, settings or Settings(), on_event or (lambda _: None)).run()
 
 
@@ -114,6 +115,7 @@ class _Pipeline:
         self.colorizer, self.settings, self.on_event = colorizer, settings, on_event
         self.jobs, self.next_job, self.job_lock = jobs, iter(jobs), threading.Lock()
         self.workers = settings.workers or min(4, os.cpu_count() or 1)
+        self.working_size = settings.working_size or suited_working_size(colorizer.record)
         self.batch_pixels = colorizer.batch_pixels
         if settings.batch_size:
             self.batch_pixels = 1 << 62
@@ -209,7 +211,7 @@ class _Pipeline:
                 f"{form.name} cannot hold its transparency; choose another with --format png"
             )
         item = Item(job, photograph, form, pixels)
-        item.shrink(self.settings.working_size, self.colorizer.padded_side)
+        item.shrink(self.working_size, self.colorizer.padded_side)
         return item
 
     # ---- the network -------------------------------------------------------------------

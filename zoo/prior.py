@@ -8,7 +8,6 @@ pixels in each bin, counted on the loss' grid and smoothed by the soft encoding.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from zoo.dataset import UInt8Array
 from zoo.errors import InputError
 from zoo.feed import Feed
 from zoo.files import atomic_path
-from zoo.soft_encoding import SoftEncoding, SoftTarget
+from zoo.soft_encoding import SoftEncoding, SoftTarget, encoding_flaw
 
 STRIDE = 4
 """Zhang's loss stands at a quarter of the resolution: ab is averaged over 4×4 pixels."""
@@ -103,10 +102,8 @@ def check_counting(size: int, neighbours: int, sigma: float) -> None:
             f"ab is averaged over {STRIDE}×{STRIDE} pixels, and {size} px are no multiple of "
             f"{STRIDE}; type --size {max(STRIDE, size // STRIDE * STRIDE)}"
         )
-    if not 1 <= neighbours <= BIN_COUNT:
-        raise InputError(f"neighbours must lie in 1 … {BIN_COUNT}, got {neighbours}")
-    if not 0 < sigma < math.inf:
-        raise InputError(f"sigma must be positive and finite, got {sigma}")
+    if flaw := encoding_flaw(neighbours, sigma):
+        raise InputError(flaw)
 
 
 def class_weights(prior: Tensor, rebalancing: float) -> Tensor:
@@ -118,6 +115,31 @@ def class_weights(prior: Tensor, rebalancing: float) -> Tensor:
     """
     weights = 1 / ((1 - rebalancing) * prior + rebalancing / BIN_COUNT)
     return weights / (prior * weights).sum()
+
+
+def class_weights_for(
+    feed: Feed, encode: SoftEncoding, *, stride: int, rebalancing: float, prior: str = ""
+) -> Tensor:
+    """The class weights of a training, from a file's prior or that of its own images.
+
+    Args:
+        feed: of the training; up to 4,096 of its images are looked at, on the budget's clock.
+        encode: the soft encoding of the loss.
+        stride: of the grid that the loss stands on, in pixels.
+        rebalancing: λ in (0, 1].
+        prior: file written by `write_prior`; empty: count the images.
+
+    Returns:
+        313 float32 on the feed's device.
+
+    Raises:
+        InputError: `prior` names no such file.
+    """
+    if prior:
+        probabilities = read_prior(prior)
+    else:
+        probabilities = prior_of_ab((ab for _, ab in feed.survey()), encode, stride)
+    return class_weights(probabilities, rebalancing).float().to(feed.device)
 
 
 def write_prior(path: Path | str, prior: Tensor) -> None:

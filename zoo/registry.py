@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoo.errors import OptionError, PluginError, UnknownNameError, WeightsError
+from zoo.errors import OptionError, PluginError, UnknownNameError
 from zoo.files import cache_folder, write_text
 
 if TYPE_CHECKING:
@@ -115,15 +115,11 @@ def load(
     from zoo.weights import find_weights
 
     stored = find_weights(weights, cls)
-    conflicts = [k for k in options if k in stored.options and stored.options[k] != options[k]]
     try:
         colorizer = cls(device=device, precision=precision, **{**stored.options, **options})
-        return colorizer.restore(stored)
-    except (OptionError, WeightsError) as error:
-        if conflicts:
-            trained = ", ".join(f"{key}={stored.options[key]!r}" for key in conflicts)
-            raise type(error)(f"{error}; the weights were trained with {trained}") from error
-        raise
+    except OptionError as error:
+        raise OptionError(f"{error}{stored.differing(options)}") from error
+    return colorizer.restore(stored)
 
 
 def colorizer_class(name: str) -> type[Colorizer]:

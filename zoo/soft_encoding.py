@@ -1,4 +1,4 @@
-"""Soft encoding of ab over the 313 bins, and decoding by the annealed mean.
+"""Soft encoding of ab over the 313 bins, the loss on it, and decoding by the annealed mean.
 
 A pixel's target has weight on its few nearest bins alone (Zhang 2016, section 2.1), so it is
 held as (index, weight) pairs: the 313-channel target is never built.
@@ -6,6 +6,7 @@ held as (index, weight) pairs: the 313-channel target is never built.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,6 +31,20 @@ class SoftTarget:
 
     index: Tensor
     weight: Tensor
+
+
+def encoding_flaw(neighbours: int, sigma: float) -> str:
+    """What keeps a soft encoding of these numbers from being; empty where nothing does."""
+    if not 1 <= neighbours <= BIN_COUNT:
+        return f"neighbours must lie in 1 … {BIN_COUNT}, got {neighbours}"
+    if not 0 < sigma < math.inf:
+        return f"sigma must be positive and finite, got {sigma}"
+    return ""
+
+
+def decoding_flaw(temperature: float) -> str:
+    """What keeps an annealed mean of this temperature from being; empty where nothing does."""
+    return "" if 0 <= temperature <= 1 else f"temperature must lie in [0, 1], got {temperature}"
 
 
 @lru_cache(maxsize=4)
@@ -96,6 +111,23 @@ class SoftEncoding:
         weight = torch.softmax(nearest / (-2 * self._sigma**2), dim=-1)
         index = bins.gather(-1, order[..., : self._neighbours])
         return SoftTarget(index.movedim(-1, 1), weight.movedim(-1, 1))
+
+
+def soft_cross_entropy(logits: Tensor, target: SoftTarget, class_weights: Tensor) -> Tensor:
+    """Cross-entropy against a soft target, each pixel times its colour's weight; eq. 2.
+
+    Args:
+        logits: N×313×H×W.
+        target: of the same pixels.
+        class_weights: 313 float32; the weight of a pixel is that of its nearest bin.
+
+    Returns:
+        The sum over the pixels divided by their number, not by the sum of their weights.
+    """
+    log_probability = F.log_softmax(logits.float(), dim=1)
+    entropy = -(target.weight * log_probability.gather(1, target.index)).sum(1)
+    # The nearest bin has the largest weight.
+    return (class_weights[target.index[:, 0]] * entropy).mean()
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from zoo.budget import Cost, Unit
 from zoo.dataset import ImageSet
@@ -114,6 +115,22 @@ def record_training(
 def read_record(stored: Any) -> TrainingRecord | None:
     """The record as it lies in weights, without its curve; None where there is none to be read."""
     try:
-        return TrainingRecord(**{**stored, "cost": Cost(**stored["cost"])})
+        record = TrainingRecord(**{**stored, "cost": Cost(**stored["cost"])})
     except (TypeError, KeyError):
         return None
+    return record if _is_typed(record) and _is_typed(record.cost) else None
+
+
+def _is_typed(record: Any) -> bool:
+    """Whether every plain field holds what its annotation says; an int will do for a float."""
+    for name, kind in get_type_hints(type(record)).items():
+        kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+        plain = tuple(k for k in kinds if k in (int, float, str, bool, NoneType))
+        value = getattr(record, name)
+        if float in plain:
+            plain = (*plain, int)
+        if len(plain) >= len(kinds) and not isinstance(value, plain):
+            return False
+        if isinstance(value, bool) and plain and bool not in plain:
+            return False
+    return True

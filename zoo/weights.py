@@ -84,6 +84,32 @@ class StoredWeights:
         """
         return self._read if self._read is not None else _read_safetensors(self.path)
 
+    @property
+    def label(self) -> str:
+        """The file's name and SHA-256: what a record of fine-tuning names."""
+        return f"{self.path.name} (SHA-256 {file_sha256(self.path)})"
+
+    def differing(self, options: Mapping[str, object]) -> str:
+        """What the stored values of those of `options` are that differ; empty where none does."""
+        trained = ", ".join(
+            f"{name}={self.options[name]!r}"
+            for name, value in options.items()
+            if name in self.options and self.options[name] != value
+        )
+        return f"; the weights were trained with {trained}" if trained else ""
+
+    def load_into(self, net: nn.Module, options: Any) -> None:
+        """Copies the tensors into a network that was built from `options`.
+
+        Raises:
+            WeightsError: they do not fit; options that differ are named.
+        """
+        try:
+            load_state(net, self.tensors(), self.path)
+        except WeightsError as error:
+            told = self.differing(dataclasses.asdict(options))
+            raise WeightsError(f"{error}{told}") from error
+
 
 def save_weights(
     path: Path,
@@ -161,10 +187,13 @@ def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
         UnknownNameError: neither a file nor a published name.
         WeightsError: as `open_weights`, or the file could not be fetched.
     """
-    path = Path(weights).expanduser()
-    if path.suffix or len(path.parts) > 1 or path.exists():
+    path, name = Path(weights).expanduser(), str(weights)
+    # As `zoo weights` shows it, too.
+    name = name.removeprefix(f"{cls.info.name}:")
+    known = {each.name for each in published(cls.info.name)}
+    if path.is_file() or (name not in known and (path.suffix or len(path.parts) > 1)):
         return open_weights(path, cls)
-    chosen = find_published(cls.info.name, str(weights))
+    chosen = find_published(cls.info.name, name)
     with download_bar() as progress:
         fetched = fetch(chosen, progress=progress)
     return open_weights(fetched, cls)
@@ -174,7 +203,8 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
     """Copies `tensors` into `net`.
 
     Raises:
-        WeightsError: names or shapes differ; the first differences are named.
+        WeightsError: names, shapes or types differ, or there is NaN or infinity among them; the
+            first differences are named.
     """
     expected = {name: tuple(t.shape) for name, t in net.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
@@ -184,6 +214,14 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         for n in expected
         if n in found and found[n] != expected[n]
     ]
+    for name, own in net.state_dict().items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            continue
+        if tensor.dtype != own.dtype:
+            differing.append(f"{name} is {tensor.dtype}, not {own.dtype}")
+        elif not torch.isfinite(tensor).all():
+            differing.append(f"{name} holds NaN or infinity")
     problems = (
         [f"{n} is missing" for n in missing] + [f"{n} is not of this model" for n in extra]
     ) + differing
@@ -237,10 +275,13 @@ def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> S
         raise WeightsError(
             f"{path} is damaged: its dataset manifest is {record.manifest!r}, not a SHA-256"
         )
-    licence = metadata.get("licence")
-    if not isinstance(licence, str) or not licence:
+    if not metadata.get("licence"):
         raise WeightsError(f"{path} names no licence; {by}")
-    origin = Origin(licence, str(metadata.get("source", "")), str(metadata.get("trained_on", "")))
+    words = {key: metadata.get(key) for key in ("licence", "source", "trained_on", "zoo_version")}
+    for key, value in words.items():
+        if not isinstance(value, str):
+            raise WeightsError(f"{path} is damaged: its {key} is {value!r}, and no text")
+    origin = Origin(*(str(words[key]) for key in ("licence", "source", "trained_on")))
     return StoredWeights(path, options, record, origin, version)
 
 
@@ -289,6 +330,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
+    if isinstance(state, dict) and {"identity", "feed", "net"} <= state.keys():
+        raise WeightsError(
+            f"{path} is an unfinished training, not weights: go on with it by zoo fit … --resume"
+        )
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(
             f"{path} holds more than a state dict of tensors, or none; save that alone: "

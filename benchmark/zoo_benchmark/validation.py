@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from zoo.budget import Budget, Cost
 from zoo.colorizer import Colorizer
 from zoo.dataset import ImageSet, UInt8Array
+from zoo.errors import DataError
 from zoo.feed import Feed
 from zoo.metric import Metric
 from zoo_benchmark import scoring
@@ -64,6 +66,11 @@ class Files:
         """Held-out images as they were coloured along the way."""
         return self._beside("-samples.png")
 
+    @property
+    def results(self) -> list[Path]:
+        """All that is there at the end."""
+        return [self.weights, self.samples, self.plot, self.losses, self.metrics]
+
     def _beside(self, ending: str) -> Path:
         return self.weights.with_name(f"{self.weights.stem}{ending}")
 
@@ -96,6 +103,7 @@ class Validation:
         files: what to write.
         title: of the plot.
         on_point: told of every look.
+        on_problem: told where a file cannot be written; training goes on.
     """
 
     def __init__(
@@ -108,9 +116,12 @@ class Validation:
         *,
         title: str = "",
         on_point: Callable[[Point], None] | None = None,
+        on_problem: Callable[[str], None] = warnings.warn,
     ) -> None:
         self._colorizer, self._metrics, self._files = colorizer, list(metrics), files
-        self._budget, self._title, self._on_point = budget, title, on_point
+        self._budget, self._title = budget, title
+        self._on_point, self._on_problem = on_point, on_problem
+        self._held_out = held_out.manifest_hash()
         self._images = spread(held_out, IMAGES)
         self._pictures = spread(held_out, ROWS)
         self._looks: list[tuple[float, str, UInt8Array]] = []
@@ -142,17 +153,43 @@ class Validation:
     def notes(self) -> dict[str, Any]:
         """What a checkpoint keeps of the looks so far."""
         looks = [(share, note, torch.from_numpy(images)) for share, note, images in self._looks]
-        return {"rows": self._curve.rows, "looks": looks}
+        return {"rows": self._curve.rows, "looks": looks, "held out": self._held_out}
 
     def resume(self, notes: Mapping[str, Any]) -> None:
-        """Goes on behind the looks of a training that was stopped."""
+        """Goes on behind the looks of a training that was stopped.
+
+        Raises:
+            DataError: they were at other images.
+        """
+        if notes.get("held out", self._held_out) != self._held_out:
+            raise DataError(
+                "the held-out images are not those that the training to be resumed was watched "
+                "with; bring them back, or begin anew with --overwrite"
+            )
         self._curve.resume(notes.get("rows", []))
         self._looks = [(share, note, t.numpy()) for share, note, t in notes.get("looks", [])]
+
+    def points(self) -> list[dict[str, float]]:
+        """All looks so far as plain values, those of before a resumption included."""
+        found: dict[float, dict[str, float]] = {}
+        for row in self._curve.rows:
+            costs = {key: value for key, value in row.items() if key not in ("metric", "value")}
+            found.setdefault(row["share"], costs)[row["metric"]] = row["value"]
+        return list(found.values())
 
     def _look(self, share: float, cost: Cost, metrics: dict[str, float]) -> None:
         painted = scoring.paint_images(self._colorizer, self._pictures.images)
         note = f"LPIPS {metrics['lpips']:.3f}" if "lpips" in metrics else f"{cost.steps:,} steps"
         self._looks.append((share, note, painted))
+        try:
+            self._write()
+        except OSError as error:
+            told = error.strerror or str(error)
+            self._on_problem(f"{self._files.weights.parent}: {told}; training goes on")
+        if self._on_point is not None:
+            self._on_point(Point(share, cost, metrics))
+
+    def _write(self) -> None:
         self._curve.write(self._files.metrics)
         write_losses(self._files.losses, self._losses)
         columns = [
@@ -163,10 +200,3 @@ class Validation:
         plot_training(
             self._files.plot, self._title, self._losses, self._curve.rows, self._budget.unit
         )
-        if self._on_point is not None:
-            self._on_point(Point(share, cost, metrics))
-
-
-def describe(point: Point) -> dict[str, Any]:
-    """A look as plain values."""
-    return {"share": point.share, **asdict(point.cost), **point.metrics}

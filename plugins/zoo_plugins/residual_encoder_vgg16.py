@@ -11,19 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.errors import WeightsError
 from zoo.feed import Feed
 from zoo.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
+from zoo_plugins.timm_backbone import Backbone, scale_grey
 
-_IMAGENET_MEAN, _IMAGENET_STD = 0.449, 0.226  # of grey: the means over R, G and B
 _BLURS = (3, 5)
 
 
@@ -53,7 +51,7 @@ class ResidualEncoderNet(nn.Module):
 
     def __init__(self, trunk: str) -> None:
         super().__init__()
-        self.trunk = _trunk(trunk, pretrained=False)
+        self.trunk = _trunk(trunk).build()
         # From the input (three equal channels) down to the deepest stage.
         widths = [3, *self.trunk.feature_info.channels()]
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
@@ -67,7 +65,7 @@ class ResidualEncoderNet(nn.Module):
 
     def forward(self, grey: Tensor) -> Tensor:
         """N×1×H×W grey in [0, 1] to N×2×H×W UV."""
-        image = (grey.expand(-1, 3, -1, -1) - _IMAGENET_MEAN) / _IMAGENET_STD
+        image = scale_grey(grey.expand(-1, 3, -1, -1))
         stages = [image, *self.trunk(image)]
         joined = self.norms[-1](stages[-1])
         for level in reversed(range(len(stages) - 1)):
@@ -107,19 +105,9 @@ class ResidualEncoderVGG16(Colorizer):
         Raises:
             WeightsError: they could not be had.
         """
-        if self.options.trunk_weights == "none":
-            return
-        # Getting a file is not training: a slow network must not eat the budget.
-        with feed.paused():
-            try:
-                trunk = _trunk(self.options.trunk, pretrained=True)
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(
-                    f"could not get timm's ImageNet weights of {self.options.trunk} "
-                    f"({str(error).splitlines()[0]}); connect to the network once, "
-                    "or train from scratch with trunk_weights=none"
-                ) from error
-            self.net.get_submodule("trunk").load_state_dict(trunk.state_dict())
+        if self.options.trunk_weights == "imagenet":
+            net = self.net.get_submodule("trunk")
+            _trunk(self.options.trunk).load_imagenet(net, feed, "trunk_weights")
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """The mean of three Euclidean UV distances: unblurred, and blurred by 3 and 5 px."""
@@ -134,10 +122,8 @@ class ResidualEncoderVGG16(Colorizer):
         return uv_to_ab(L, self.net(L_to_grey(L)))
 
 
-def _trunk(name: str, pretrained: bool) -> Any:
-    return timm.create_model(
-        name, features_only=True, out_indices=(0, 1, 2, 3), pretrained=pretrained
-    )
+def _trunk(name: str) -> Backbone:
+    return Backbone(name, in_chans=3, stages=(0, 1, 2, 3))
 
 
 def _distance(difference: Tensor) -> Tensor:

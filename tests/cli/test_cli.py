@@ -148,59 +148,6 @@ def test_a_reader_that_leaves_is_no_error(zoo_process: Zoo) -> None:
     assert "Traceback" not in done.stderr
 
 
-# ---- plugins that print, die or wait --------------------------------------------------------
-
-
-def _distribution(folder: Path, modules: dict[str, str]) -> dict[str, str]:
-    info = folder / "noisy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: noisy\nVersion: 1.0\n")
-    lines = [f"{name} = {name}:Plugin" for name in modules]
-    (info / "entry_points.txt").write_text("\n".join(["[zoo.colorizers]", *lines, ""]))
-    for name, text in modules.items():
-        (folder / f"{name}.py").write_text(text)
-    return {"PYTHONPATH": str(folder)}
-
-
-WORKS = """
-from torch import nn
-from zoo.colorizer import Colorizer, Info
-class Plugin(Colorizer):
-    info = Info(name="{name}", title="{name} works", paper="none", licence="MIT")
-    build = lambda self: nn.Conv2d(1, 2, 1)
-    _predict = lambda self, L: self.net(L)
-"""
-
-
-def test_checking_plugins(zoo_process: Zoo, tmp_path: Path) -> None:
-    noise = "import atexit, sys; print('hello'); sys.stdout.buffer.write(b'\\xff\\n')\n"
-    noise += "atexit.register(print, 'goodbye')\n"
-    variables = _distribution(
-        tmp_path / "plugins",
-        {
-            "noisy_one": noise + WORKS.format(name="noisy_one"),
-            "dies": "import os; os._exit(9)",
-            "asserts": "assert False, 'not today'",
-            "elsewhere": "Plugin = int",
-        },
-    )
-    variables["ZOO_CACHE"] = str(tmp_path / "cache")
-    assert zoo_process("-m", "zoo", "list", variables=variables).returncode == 0
-    done = zoo_process("-m", "zoo", "list", "--verbose", "--json", variables=variables)
-    assert done.returncode == 0, done.stderr
-    plugins = {plugin["name"]: plugin for plugin in json.loads(done.stdout)}
-    assert plugins["noisy_one"]["status"] == "ok"
-    assert plugins["noisy_one"]["title"] == "noisy_one works"
-    assert "code 9" in plugins["dies"]["status"]
-    assert "AssertionError: not today" in plugins["asserts"]["status"]
-    assert "not a subclass" in plugins["elsewhere"]["status"]
-    for name in registry.list_colorizers():
-        assert plugins[name]["status"] == "ok"
-        assert plugins[name]["title"]
-    info = zoo_process("-m", "zoo", "info", "noisy_one", "--json", variables=variables)
-    assert info.stdout.startswith("{")
-
-
 # ---- mistakes -------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import safetensors.torch
 from PIL import Image
 
 import zoo as api
+from zoo.registry import dataset_class
 from zoo.weights import open_weights
 
 MODEL = "zhang_rebalanced"
@@ -114,20 +116,31 @@ def test_fine_tuning(zoo: Any, photographs: Path) -> None:
             np.testing.assert_allclose(b[name].numpy(), tensor.numpy(), atol=1e-6)
     record = open_weights(Path("b.safetensors"), type(api.load(MODEL))).record
     assert record is not None
-    assert record.initial == "a.safetensors"
+    assert record.initial.startswith("a.safetensors (SHA-256 ")
 
 
-def test_what_cannot_be_is_one_line_before_any_work(zoo: Any, photographs: Path) -> None:
+def test_what_cannot_be_is_one_line_before_any_work(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_arguments: Any, **_keywords: Any) -> None:
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr(dataset_class("folder"), "load", load)
+    Path("table-loss.csv").write_bytes(b"mine")
     Path("there.safetensors").write_bytes(b"mine")
     Path("half-checkpoint.pt").write_bytes(b"?")
     for arguments, part in (
-        (["-o", "w.pth"], "written as safetensors; type -o w.safetensors"),
+        (["-o", "w.pth"], "w.pth is not a .safetensors; type -o w.safetensors"),
         (["-o", "."], "safetensors"),
+        (["-o", "table.safetensors"], "table-loss.csv is there already"),
+        (["-o", "there.safetensors/w.safetensors"], "nothing can be written to there.safetensors"),
         (["-o", "there.safetensors"], "there.safetensors is there already"),
         (["-o", "w.safetensors", "--resume"], "nothing to resume: no w-checkpoint.pt"),
         (["-o", "half.safetensors"], "half-checkpoint.pt is an unfinished training"),
-        (["-o", "half.safetensors", "--resume", "--overwrite"], "type one of them"),
-        (["-o", "half.safetensors", "--resume", "--metrics", "psnr"], "no readable checkpoint"),
+        (["-o", "half.safetensors", "--resume"], "no readable checkpoint"),
+        (["-o", "half.safetensors", "--resume", "--overwrite"], "no readable checkpoint"),
+        (["-o", "w.safetensors", "--size", "0"], "multiple of 8"),
+        (["-o", "w.safetensors", "--size", "33"], "multiple of 8"),
         (["-o", "w.safetensors", "--budget", "soon"], "cannot read the budget 'soon'"),
         (["-o", "w.safetensors", "--lr", "high"], "--lr is options or find"),
         (["-o", "w.safetensors", "--metrics", "psnr,lpip"], "did you mean 'lpips'"),
@@ -140,7 +153,6 @@ def test_what_cannot_be_is_one_line_before_any_work(zoo: Any, photographs: Path)
         (["-o", "w.safetensors", "--checkpoint-every", "0"], "must be positive, got 0"),
         (["-o", "w.safetensors", "--data", "folder:none"], "does not exist"),
         (["-o", "w.safetensors", "--data", "fotos"], "did you mean 'photos'"),
-        (["-o", "w.safetensors", "--size", "33", "--metrics", "psnr"], "multiple of 8"),
     ):
         answer = zoo(*fit(photographs, *arguments))
         assert answer.code == 2, arguments
@@ -150,6 +162,7 @@ def test_what_cannot_be_is_one_line_before_any_work(zoo: Any, photographs: Path)
     assert Path("half-checkpoint.pt").read_bytes() == b"?"
     assert sorted(p.name for p in Path.cwd().iterdir()) == [
         "half-checkpoint.pt",
+        "table-loss.csv",
         "there.safetensors",
     ]
 
@@ -169,6 +182,7 @@ def test_a_loss_that_explodes_is_one_line(zoo: Any, photographs: Path) -> None:
 def test_existing_weights_stay_until_the_new_ones_are_whole(
     zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here = Path.cwd()
     Path("w.safetensors").write_bytes(b"mine")
 
     def full(*_arguments: Any, **_keywords: Any) -> None:
@@ -176,10 +190,87 @@ def test_existing_weights_stay_until_the_new_ones_are_whole(
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     command = fit(photographs, "-o", "w.safetensors", "--overwrite", "--metrics", "psnr")
-    answer = zoo(*command, "--checkpoint-every", "1e-9")
+    answer = zoo(*command)
     assert answer.code == 2
     assert "No space left on device" in answer.stderr
     assert Path("w.safetensors").read_bytes() == b"mine"
+    # And what was trained is not lost: the same command goes on where there is room.
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    before = rows(Path("w-validation.csv"))
+    answer = zoo(*command, "--resume", "--json")
+    assert answer.code == 0, answer.stderr
+    assert "resumed after 4 steps" in answer.stderr
+    assert [point["steps"] for point in json.loads(answer.stdout)["points"]] == [1, 2, 3, 4]
+    after = rows(Path("w-validation.csv"))
+    assert after[: len(before)] == before
+    with Image.open("w-samples.png") as sheet:
+        assert sheet.size[0] == 2 * 16 + 6 * 166 - 6
+    assert not Path("w-checkpoint.pt").exists()
+
+
+def test_a_full_disk_does_not_end_training(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkstemp
+
+    def full(**keywords: Any) -> Any:
+        if "w.safetensors" not in keywords["prefix"] and "w-" in keywords["prefix"]:
+            raise OSError(28, "No space left on device")
+        return make(**keywords)
+
+    monkeypatch.setattr("zoo.files.tempfile.mkstemp", full)
+    answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr"))
+    assert answer.code == 0, answer.stderr
+    assert "note: .: No space left on device; training goes on" in answer.stderr
+    assert "note: the checkpoint w-checkpoint.pt could not be written: No space" in answer.stderr
+    assert [path.name for path in Path.cwd().iterdir()] == ["w.safetensors"]
+    assert [line for line in answer.stdout.splitlines() if "written: " in line] == [
+        "written: w.safetensors"
+    ]
+
+
+def test_two_at_once_do_not_share_their_files(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = fit(photographs, "-o", "w.safetensors", "--metrics", "psnr")
+    second: list[tuple[int, str]] = []
+    save = api.colorizer.Colorizer.save
+
+    def meanwhile(*arguments: Any) -> None:
+        code = subprocess.run(
+            [sys.executable, "-m", "zoo", *command, "--overwrite"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        second.append((code.returncode, code.stderr))
+        save(*arguments)
+
+    monkeypatch.setattr(api.colorizer.Colorizer, "save", meanwhile)
+    answer = zoo(*command)
+    assert answer.code == 0, answer.stderr
+    assert second[0][0] == 2
+    assert "w.safetensors is being trained by another process" in second[0][1]
+
+
+def test_other_held_out_images_are_refused_where_training_goes_on(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any, **_keywords: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = fit(photographs, "-o", "w.safetensors", "--metrics", "psnr")
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        assert zoo(*command).code == 2
+    photo = next((photographs / "test").iterdir())
+    (photographs / "test" / "another.png").write_bytes(
+        next((photographs / "train").iterdir()).read_bytes()
+    )
+    answer = zoo(*command, "--resume")
+    assert answer.code == 2
+    assert "the held-out images are not those" in answer.stderr
+    assert photo.exists()
+    assert Path("w-checkpoint.pt").exists()
 
 
 # ---- stopped --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from skimage import data
 LARGE = """
 import sys, time
 import zoo
-from zoo.colorize import plan
+from zoo.colorize import Settings, plan
 from zoo.pipeline import colorize_files
 
 def peak():
@@ -25,7 +25,7 @@ def peak():
 colorizer = zoo.load(sys.argv[1], sys.argv[2], device="cpu")
 jobs = plan(sys.argv[3:4], sys.argv[4])
 before, start = peak(), time.perf_counter()
-report = colorize_files(colorizer, jobs)
+report = colorize_files(colorizer, jobs, Settings(working_size=256))
 assert not report.failures, report.failures
 print(before, peak(), time.perf_counter() - start)
 """
@@ -66,7 +66,7 @@ def test_50_megapixels_in_the_stated_memory(kind, saved, tmp_path):
 MANY = """
 import sys
 import zoo
-from zoo.colorize import plan
+from zoo.colorize import Settings, plan
 from zoo.pipeline import colorize_files
 
 def anonymous():
@@ -84,7 +84,7 @@ def watch(event):
     if done in counts:
         counts[done] = anonymous()
 
-report = colorize_files(colorizer, jobs, on_event=watch)
+report = colorize_files(colorizer, jobs, Settings(working_size=256), watch)
 assert not report.failures, report.failures
 print(*counts.values())
 """

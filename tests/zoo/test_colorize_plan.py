@@ -1,8 +1,10 @@
 """What is made of which file, decided before any work."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from zoo.colorize import Settings, plan
+from zoo.colorize import Settings, plan, suited_working_size
 from zoo.errors import InputError, OptionError
 
 
@@ -85,3 +87,10 @@ def test_nothing_to_do(tmp_path):
 def test_settings_out_of_range(settings):
     with pytest.raises(OptionError, match=str(next(iter(settings.values())))):
         Settings(**settings)
+
+
+def test_the_working_size_is_that_of_the_training():
+    record = SimpleNamespace(size=176)
+    assert suited_working_size(record) == 176
+    assert suited_working_size(SimpleNamespace(size=32)) == 64
+    assert suited_working_size(None) == 256

@@ -130,7 +130,8 @@ def fakes(tmp_path_factory):
 
 
 def test_broken_plugins_are_left_out_where_an_option_is_looked_for(fakes):
-    assert fakes["warm"] == ["zhang_classifier", "zhang_rebalanced"]
+    assert set(fakes["warm"]) >= {"zhang_classifier", "zhang_rebalanced"}
+    assert not set(fakes["warm"]) & set(FAKES)
     assert registry.colorizers_with_option("no_such_option") == []
 
 

@@ -178,6 +178,10 @@ def test_another_models_weights_say_whose_they_are(small_file):
         ({"training": {"budget": "1s"}}, r"training record cannot be read"),
         ({"licence": None}, r"names no licence"),
         ({"licence": ""}, r"names no licence"),
+        ({"licence": 5}, r"its licence is 5, and no text"),
+        ({"source": 5}, r"its source is 5, and no text"),
+        ({"trained_on": None}, r"its trained_on is None, and no text"),
+        ({"zoo_version": 1}, r"its zoo_version is 1, and no text"),
     ],
 )
 def test_a_mismatch_is_explained(changes, message, small_file):
@@ -190,6 +194,54 @@ def test_a_mismatch_is_explained(changes, message, small_file):
 def test_a_painters_weights_are_not_a_predictors(small_file):
     with pytest.raises(WeightsError, match=r"another output: 'CIE ab.*'sRGB in \[0, 1\]'"):
         open_weights(small_file, Painter)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": "64"}, {"budget": 5}, {"manifest": 5}, {"cost": {"seconds": "1"}}, {"seed": True}],
+)
+def test_a_record_of_other_types_is_refused(change, saved, fitted, tmp_path):
+    name = zoo.list_colorizers()[0]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(saved(name).read_bytes())
+    rewrite(path, training=header(path)["training"] | change)
+    with pytest.raises(WeightsError, match="training record cannot be read"):
+        open_weights(path, type(fitted(name)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_hold_no_numbers_are_refused(value, tmp_path):
+    net = small_net()
+    torch.nn.init.constant_(net[0].bias, value)
+    path = save(tmp_path / "net.safetensors", net)
+    with pytest.raises(WeightsError, match=r"0\.bias holds NaN or infinity"):
+        Small().restore(open_weights(path, Small))
+
+
+def test_weights_of_another_type_are_refused(tmp_path):
+    path = save(tmp_path / "net.safetensors", small_net().half())
+    with pytest.raises(WeightsError, match=r"is torch.float16, not torch.float32"):
+        Small().restore(open_weights(path, Small))
+
+
+def test_an_unfinished_training_is_not_weights(tmp_path):
+    torch.save({"identity": {}, "feed": {}, "net": {}}, tmp_path / "w-checkpoint.pt")
+    with pytest.raises(WeightsError, match=r"unfinished training.*--resume"):
+        find_weights(tmp_path / "w-checkpoint.pt", Small)
+
+
+def test_a_published_name_wins_over_a_folder_and_may_have_its_models_name_in_front(
+    monkeypatch, tmp_path
+):
+    from zoo.registry import colorizer_class
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    Path("eccv16").mkdir()
+    for name in ("eccv16", "zhang_rebalanced:eccv16"):
+        with pytest.raises(WeightsError, match="zhang_rebalanced:eccv16 is not fetched"):
+            find_weights(name, colorizer_class("zhang_rebalanced"))
 
 
 @pytest.mark.parametrize("manifest", ["", "abc", "Z" * 64])

@@ -1,7 +1,9 @@
-"""What authors of plugins type: `zoo check`."""
+"""What authors of plugins type: `zoo check` and `zoo new`."""
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,3 +34,23 @@ def check(
     identifiers = [part.strip() for part in (only or "").split(",") if part.strip()]
     if code := check_command(name, identifiers, device, as_json=as_json):
         raise typer.Exit(code)
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Of the colorizer and its module: my_colorizer.")],
+    template: Annotated[str, typer.Option(help="unet, classifier or wrapper.")] = "unet",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="A new folder. [default: the name, with hyphens]"),
+    ] = None,
+) -> None:
+    """Write a new colorizer: a distribution of its own, with tests."""
+    from zoo.new_plugin import NewPlugin
+
+    plugin = NewPlugin(name, template)
+    folder = out if out is not None else Path(plugin.distribution)
+    for path in plugin.write(folder):
+        typer.echo(path)
+    quoted = shlex.quote(str(folder))
+    typer.echo(f"next: pip install -e {quoted} && zoo check {name}")
+    typer.echo("then fill in what says FILL IN: the licence first")

@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 
 from zoo.cli.main import make_console
-from zoo.colorize import Job, Settings, plan
+from zoo.colorize import Job, Settings, plan, suited_working_size
 from zoo.errors import OptionError, OutputError, WeightsError
 from zoo.pipeline import Event, colorize_files
 from zoo.registry import colorizer_class, load
@@ -105,6 +105,9 @@ def colorize_command(request: Request) -> int:
         typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
     else:
         typer.echo(_summary(jobs, done, failed, seconds, request.out))
+        if request.settings.working_size is None:
+            size = suited_working_size(colorizer.record)
+            typer.echo(f"seen by the network at {size} px, which --working-size changes")
     if interrupted:
         typer.echo("interrupted: the files that were finished are whole", err=True)
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import signal
 import time
@@ -16,6 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from zoo.budget import Budget
     from zoo.checkpoint import Checkpoint
     from zoo.colorizer import Colorizer
     from zoo.dataset import ImageSet
@@ -55,41 +57,47 @@ def fit_command(request: Request) -> int:
     Raises:
         ZooError: something is wrong with the request or the images, or training failed.
     """
+    from zoo_benchmark.validation import Files
+
+    files = Files(request.out.expanduser())
+    with _alone(files):
+        return _fit(request, files)
+
+
+def _fit(request: Request, files: Files) -> int:
     from zoo import registry
     from zoo.budget import Budget
     from zoo.checkpoint import Checkpoint
     from zoo.cli.main import make_console
+    from zoo.containers import check_size
     from zoo.errors import OptionError
     from zoo_benchmark.scoring import metric_names
-    from zoo_benchmark.validation import Files
+    from zoo_benchmark.validation import Validation
 
+    # Whatever can be found out before the images are read comes first.
     budget = Budget.parse(request.budget)
     if request.learning_rate not in ("options", "find"):
         raise OptionError(f"--lr is options or find, got {request.learning_rate!r}")
     wanted = metric_names(request.metrics)
     colorizer = _open_colorizer(request)
-    files = Files(request.out)
-    _check_outputs(files, request)
-    checkpoint = Checkpoint(
-        files.checkpoint,
-        request.checkpoint_every,
-        lambda problem: typer.echo(f"note: {problem}", err=True),
-    )
-    dataset = registry.open_dataset(request.data)
+    check_size(request.size, colorizer.info.multiple, colorizer.info.minimum_size)
+    _check_files(files, request)
     console = make_console(stderr=True)
-    size = request.size or dataset.info.native_size
+    view = _View(console, request)
+    checkpoint = Checkpoint(files.checkpoint, request.checkpoint_every, _note, view.resumed)
+    if request.resume:
+        checkpoint.read(_identity(request, colorizer, budget))
+    dataset = registry.open_dataset(request.data)
+    size = dataset.info.native_size if request.size is None else request.size
     images = {split: _load(dataset, split, size, console) for split in ("train", "test")}
     metrics, notes = _open_metrics(wanted, request, colorizer, images["test"], console)
     for split, images_of_split in images.items():
         notes += [f"{split}: {note}" for note in images_of_split.left_out()]
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        _note(note)
 
     if request.overwrite and not request.resume:
         checkpoint.remove()
-    from zoo_benchmark.validation import Validation
-
-    view = _View(console, request, checkpoint)
     validation = Validation(
         colorizer,
         images["test"],
@@ -98,27 +106,54 @@ def fit_command(request: Request) -> int:
         files,
         title=f"{request.model} on {request.data}, {budget}",
         on_point=view.point,
+        on_problem=_note,
     )
     floor = validation.floor()
-    try:
-        with _stoppable(checkpoint) as stopped_by, view.shown(validation):
-            colorizer.fit(
-                images["train"],
-                budget=budget,
-                seed=request.seed,
-                size=size,
-                find_learning_rate=request.learning_rate == "find",
-                initial=request.initial,
-                checkpoint=checkpoint,
-                on_step=view.step,
-            )
-    except KeyboardInterrupt:
-        return _interrupted(checkpoint, stopped_by)
-    colorizer.save(files.weights)
-    validation.finish()
-    checkpoint.remove()
-    _show(request, colorizer, files, view.points, floor, console=make_console())
+    with _stoppable(checkpoint) as stopped_by:
+        try:
+            with view.shown(validation, checkpoint):
+                colorizer.fit(
+                    images["train"],
+                    budget=budget,
+                    seed=request.seed,
+                    size=size,
+                    find_learning_rate=request.learning_rate == "find",
+                    initial=request.initial,
+                    checkpoint=checkpoint,
+                    on_step=view.step,
+                )
+            colorizer.save(files.weights)
+            validation.finish()
+        except KeyboardInterrupt:
+            return _interrupted(checkpoint, stopped_by)
+        checkpoint.remove()
+    _show(request, colorizer, validation, files, floor)
     return 0
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
+
+
+@contextlib.contextmanager
+def _alone(files: Files) -> Iterator[None]:
+    """A block in which no other `zoo fit` on this machine writes the same files."""
+    from filelock import FileLock, Timeout
+
+    from zoo.errors import InputError
+    from zoo.files import cache_folder
+
+    name = hashlib.sha256(str(files.weights.resolve()).encode()).hexdigest()
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{name}.lock", blocking=False):
+            yield
+    except Timeout:
+        raise InputError(
+            f"{files.weights} is being trained by another process; wait for it, or name another "
+            "with -o"
+        ) from None
 
 
 def _open_colorizer(request: Request) -> Colorizer:
@@ -126,34 +161,47 @@ def _open_colorizer(request: Request) -> Colorizer:
     from zoo import registry
     from zoo.errors import OptionError
     from zoo.options import read_settings
-    from zoo.weights import find_weights
 
-    cls = registry.colorizer_class(request.model)
     changes = read_settings(request.settings)
     changes |= {"device": request.device, "precision": request.precision}
     if request.initial is None:
+        cls = registry.colorizer_class(request.model)
         return cls(cls.preset(request.preset or "small"), **changes)  # type: ignore[arg-type]
     if request.preset is not None:
         raise OptionError(
             f"--init {request.initial} brings its own options; leave --preset {request.preset} "
             "out, and change single ones with --set option=value"
         )
-    stored = find_weights(request.initial, cls)
-    colorizer = cls(**{**stored.options, **changes})
-    return colorizer.restore(stored)  # tells now, not after an hour, if they do not fit
+    # Loaded as a whole: tells now, not after an hour, if they do not fit.
+    return registry.load(request.model, request.initial, **changes)  # type: ignore[arg-type]
 
 
-def _check_outputs(files: Files, request: Request) -> None:
-    from zoo.errors import InputError, WeightsError
+def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[str, object]:
+    """What a checkpoint is compared with before the images are read."""
+    from zoo.checkpoint import training_identity
+    from zoo.weights import find_weights
 
-    if files.weights.suffix != ".safetensors":
-        better = files.weights.with_suffix(".safetensors") if files.weights.name else "FILE"
-        raise WeightsError(f"weights are written as safetensors; type -o {better}")
-    if files.weights.is_dir():
-        raise InputError(f"{files.weights} is a folder; name a file with -o")
+    initial = request.initial
+    return training_identity(
+        colorizer.info,
+        colorizer.options,
+        budget,
+        seed=request.seed,
+        data_seed=None,
+        find_learning_rate=request.learning_rate == "find",
+        initial=None if initial is None else find_weights(initial, type(colorizer)),
+        device=colorizer.device,
+        precision=colorizer.precision,
+    )
+
+
+def _check_files(files: Files, request: Request) -> None:
+    from zoo.cli.outputs import check_outputs, output_paths
+    from zoo.colorize import check_folders_are_writable
+    from zoo.errors import InputError
+
+    output_paths(files.weights, ".safetensors", overwrite=True)
     unfinished = files.checkpoint.exists()
-    if request.resume and request.overwrite:
-        raise InputError("--resume goes on, --overwrite begins anew; type one of them")
     if request.resume and not unfinished:
         raise InputError(f"there is nothing to resume: no {files.checkpoint}; leave --resume out")
     if unfinished and not (request.resume or request.overwrite):
@@ -161,10 +209,10 @@ def _check_outputs(files: Files, request: Request) -> None:
             f"{files.checkpoint} is an unfinished training: type --resume to go on with it, "
             "or --overwrite to begin anew"
         )
-    if files.weights.exists() and not (request.resume or request.overwrite):
-        raise InputError(
-            f"{files.weights} is there already; name another with -o, or type --overwrite"
-        )
+    # A resumed training goes on in its own tables and pictures; weights are never its own.
+    mine = [files.weights] if request.resume else files.results
+    check_outputs(mine, overwrite=request.overwrite)
+    check_folders_are_writable([files.weights])
 
 
 def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:
@@ -207,31 +255,27 @@ def _open_metrics(
 class _View:
     """What is seen of a training: a bar for people, a line per look for everyone."""
 
-    def __init__(self, console: Console, request: Request, checkpoint: Checkpoint) -> None:
-        self.points: list[Point] = []
-        self._console, self._request, self._checkpoint = console, request, checkpoint
-        self._resumed = False
+    def __init__(self, console: Console, request: Request) -> None:
+        self._console, self._request = console, request
 
     @contextlib.contextmanager
-    def shown(self, validation: Validation) -> Iterator[None]:
+    def shown(self, validation: Validation, checkpoint: Checkpoint) -> Iterator[None]:
         """Shows the bar while the block runs."""
         from zoo_benchmark.bench_progress import progress_bars
 
-        self._validation = validation
+        self._validation, self._checkpoint = validation, checkpoint
         with progress_bars(self._console) as self._bars:
             self._task = self._bars.add_task(self._request.model, total=1.0, state="starting")
             yield
 
+    def resumed(self, checkpoint: Checkpoint) -> None:
+        """Before the first step of a training that goes on."""
+        self._validation.resume(checkpoint.notes)
+        self._say(f"resumed after {checkpoint.resumed_steps:,} steps")
+
     def step(self, feed: Any) -> None:
         """After every step of the training."""
-        if self._checkpoint.resumed_steps and not self._resumed:
-            self._resumed = True
-            self._validation.resume(self._checkpoint.notes)
-            self._say(f"resumed after {self._checkpoint.resumed_steps:,} steps")
-        before = len(self.points)
         self._validation.step(feed)
-        if len(self.points) > before:
-            self._checkpoint.notes.update(self._validation.notes())
         cost = feed.cost
         rate = cost.images / cost.seconds if cost.seconds else 0.0
         loss = f", loss {feed.curve.points[-1]['loss']:.3f}" if feed.curve.points else ""
@@ -240,7 +284,7 @@ class _View:
 
     def point(self, point: Point) -> None:
         """After every look at the half-trained model."""
-        self.points.append(point)
+        self._checkpoint.notes.update(self._validation.notes())
         values = (f"{name} {value:.4g}" for name, value in _shown(point.metrics).items())
         spent = time.strftime("%H:%M:%S", time.gmtime(point.cost.seconds))
         self._say(f"{point.share:4.0%}  {spent}  {point.cost.steps:,} steps: {', '.join(values)}")
@@ -288,52 +332,48 @@ def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:
 def _show(
     request: Request,
     colorizer: Colorizer,
+    validation: Validation,
     files: Files,
-    points: Sequence[Point],
     floor: dict[str, float],
-    console: Console,
 ) -> None:
-    from zoo_benchmark.validation import describe
+    from zoo.cli.main import make_console
 
     record = colorizer.record
     assert record is not None
-    last = points[-1].metrics
-    written = [files.weights, files.samples, files.plot, files.losses, files.metrics]
+    points = validation.points()
+    written = [file for file in files.results if file.exists()]
     if request.as_json:
         facts = {
             "model": request.model,
             "weights": str(files.weights),
             "stop_reason": record.stop_reason,
             "grey": floor,
-            "points": [describe(point) for point in points],
+            "points": points,
             "files": [str(file) for file in written],
         }
         typer.echo(json.dumps(facts, indent=1))
         return
     from rich.table import Table
 
+    from zoo_benchmark.learning_curve import COLUMNS
+
+    console = make_console()
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("held-out images", "left grey", request.model, "truth"):
         table.add_column(heading, justify="left" if heading == "held-out images" else "right")
+    last = points[-1] if points else {}
     for name, value in _shown(last).items():
-        if not name.endswith("_truth"):
-            truth = last.get(f"{name}_truth")
-            shown = f"{truth:.4g}" if truth is not None else ""
-            table.add_row(
-                name, f"{floor[name]:.4g}" if name in floor else "", f"{value:.4g}", shown
-            )
+        if name not in COLUMNS and not name.endswith("_truth"):
+            cells = (floor.get(name), value, last.get(f"{name}_truth"))
+            table.add_row(name, *("" if cell is None else f"{cell:.4g}" for cell in cells))
     cost = record.cost
-    console.print(
+    lines = [
         f"{request.model}: {cost.steps:,} steps, {cost.images:,} images in {cost.seconds:.1f} s, "
         f"{colorizer.parameter_count:,} parameters",
-        markup=False,
-        highlight=False,
-    )
-    console.print(table)
-    for file in written:
-        console.print(f"written: {file}", markup=False, highlight=False)
-    console.print(
+        *(f"written: {file}" for file in written),
         f"to use it: zoo colorize PHOTOS -o OUT --model {request.model} --weights {files.weights}",
-        markup=False,
-        highlight=False,
-    )
+    ]
+    console.print(lines[0], markup=False, highlight=False)
+    console.print(table)
+    for line in lines[1:]:
+        console.print(line, markup=False, highlight=False)

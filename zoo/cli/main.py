@@ -82,6 +82,7 @@ def info(
 
 
 app.command()(authors.check)
+app.command()(authors.new)
 
 
 @app.command()
@@ -294,8 +295,12 @@ def colorize(
         typer.Option(help="Its weights: a file of zoo fit or zoo bench, or a published name."),
     ] = None,
     working_size: Annotated[
-        int, typer.Option(help="Short side in pixels of what the network sees.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            help="Short side in pixels of what the network sees. "
+            "[default: as the weights were trained, else 256]"
+        ),
+    ] = None,
     suffix: Annotated[
         str | None,
         typer.Option("--format", help="png, jpg, tif, webp, bmp, … [default: each file's own]"),

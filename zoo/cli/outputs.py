@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from zoo.errors import InputError
@@ -17,9 +18,18 @@ def output_paths(path: Path, *suffixes: str, overwrite: bool = False) -> list[Pa
         better = path.with_suffix(suffixes[0]) if path.name else f"FILE{suffixes[0]}"
         raise InputError(f"-o {path} is not a {suffixes[0]}; type -o {better}")
     files = [path, *(path.with_suffix(suffix) for suffix in suffixes[1:])]
+    check_outputs(files, overwrite=overwrite)
+    return files
+
+
+def check_outputs(files: Iterable[Path], *, overwrite: bool) -> None:
+    """Whether these files may be written.
+
+    Raises:
+        InputError: one is there already and may not be replaced, or is a folder.
+    """
     for file in files:
         if file.is_dir():
             raise InputError(f"{file} is a folder; name a file with -o")
         if file.exists() and not overwrite:
             raise InputError(f"{file} is there already; name another with -o, or type --overwrite")
-    return files

@@ -25,6 +25,7 @@ CHECKS: dict[str, Check] = {
         prediction.batch_mates,
         prediction.devices,
         training.repeatable,
+        training.resumable,
         training.gradients,
         training.budget,
         training.save_and_load,

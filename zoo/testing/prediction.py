@@ -91,7 +91,10 @@ def containers(subject: Subject) -> None:
         look(f"item {number} of a list", given, result, (*np.asarray(given).shape, 3))
         alone = np.asarray(colorizer.predict(given)).astype(int)
         if np.abs(alone - np.asarray(result)).max() > _ROUNDING[torch.device(subject.device).type]:
-            raise Finding(f"item {number} of a list is not the image that stood there.", change)
+            raise Finding(
+                f"item {number} of a list is not what the same image gives alone.",
+                f"see batch_mates first, should that fail; else {change}",
+            )
 
 
 @check("wrong_input")

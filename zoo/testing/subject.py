@@ -94,10 +94,10 @@ class Subject:
         L, ab = rgb_to_lab(torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255)
         return L.clamp(0, 100), ab
 
-    def fit(self, data: Any = None, *, budget: str = "2steps") -> Colorizer:
+    def fit(self, data: Any = None, *, budget: str = "2steps", **how: Any) -> Colorizer:
         """A newly trained one; on the photographs unless told otherwise."""
         data = self.photographs if data is None else data
-        return self.new().fit(data, budget=budget, size=self.side)
+        return self.new().fit(data, budget=budget, size=self.side, **how)
 
     @cached_property
     def fitted(self) -> Colorizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.checkpoint import Checkpoint
 from zoo.colorizer import Colorizer
+from zoo.feed import Feed
 from zoo.global_state import changed_since, read_global_state
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
@@ -46,6 +49,39 @@ def repeatable(subject: Subject) -> None:
             f"two trainings of 2 steps with seed 0 differ in {_some(different)}.",
             "draw random numbers from torch alone, which fit seeds; start from a new network in "
             "every build; or say deterministic=False in info.",
+        )
+
+
+@check("resumable")
+def resumable(subject: Subject) -> None:
+    """A training that is stopped and resumed gives the weights of one that was never stopped."""
+    if not subject.new().info.deterministic:
+        raise Skipped("its info says that it is not deterministic")
+    if torch.device(subject.device).type != "cpu":
+        raise Skipped("it is promised on one CPU; GPUs add in any order")
+    if not subject.takes_steps:
+        raise Skipped("it takes no training steps")
+    straight = subject.fit(budget=f"{_STEPS}steps")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        stopping = Checkpoint(path)
+
+        def stop(feed: Feed) -> None:
+            if feed.cost.steps == _STEPS // 2:
+                stopping.stop()
+
+        with suppress(KeyboardInterrupt):
+            subject.fit(budget=f"{_STEPS}steps", checkpoint=stopping, on_step=stop)
+        with attempt(subject, "resuming"):
+            resumed = subject.fit(budget=f"{_STEPS}steps", checkpoint=Checkpoint(path))
+    expected, found = _state(straight), _state(resumed)
+    different = [name for name in expected if not torch.equal(expected[name], found[name])]
+    if different:
+        raise Finding(
+            f"stopped after {_STEPS // 2} of {_STEPS} steps and resumed, {_some(different)} end as "
+            "other values.",
+            "train with zoo.training.Optimiser, or hand optimisers of your own to feed.keep before "
+            "the first step; keep all else in the network, or make it anew in prepare.",
         )
 
 

@@ -16,6 +16,8 @@ from zoo.files import atomic_path
 
 # Of seconds, once there are many: so many of them, and what they are called.
 _LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
+# Points of the loss that its bold line averages over, exponentially.
+_SMOOTHING = 20
 _BLUE, _RED, _FAINT = "#1f5f8b", "#c2410c", "#8a8f98"
 
 
@@ -46,7 +48,12 @@ def plot_training(
     panels = figure.subplots(
         1 + len(metrics), 1, sharex=True, squeeze=False, height_ratios=[1.6, *[1] * len(metrics)]
     )[:, 0]
-    panels[0].plot([x / factor for x in spent], [p["loss"] for p in losses], color=_BLUE)
+    x = [value / factor for value in spent]
+    loss = pd.Series([point["loss"] for point in losses], dtype=float)
+    panels[0].plot(x, loss, color=_BLUE, alpha=0.3, linewidth=1)
+    if len(loss):
+        # Single steps jump; what they tend to is what one wants to see.
+        panels[0].plot(x, loss.ewm(span=_SMOOTHING).mean(), color=_BLUE, linewidth=2)
     panels[0].set_ylabel("training loss")
     for panel, name in zip(panels[1:], metrics, strict=True):
         info = registry.metric_class(name).info

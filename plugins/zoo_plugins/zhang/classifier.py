@@ -7,7 +7,6 @@ its colour.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,8 +19,14 @@ from zoo.bins import BIN_COUNT
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.errors import WeightsError
 from zoo.feed import Feed
-from zoo.prior import REBALANCING, class_weights, prior_of_ab, read_prior
-from zoo.soft_encoding import SoftEncoding, annealed_mean
+from zoo.prior import REBALANCING, class_weights_for
+from zoo.soft_encoding import (
+    SoftEncoding,
+    annealed_mean,
+    decoding_flaw,
+    encoding_flaw,
+    soft_cross_entropy,
+)
 from zoo_plugins.zhang.network import (
     INPUT_MULTIPLE,
     OUTPUT_STRIDE,
@@ -62,17 +67,14 @@ class ZhangOptions(TrainingOptions):
         super().__post_init__()
         if not 0 < self.width <= 8:
             raise ValueError(f"width must lie in (0, 8], got {self.width}")
-        if not 0 <= self.temperature <= 1:
-            raise ValueError(f"temperature must lie in [0, 1], got {self.temperature}")
+        flaw = decoding_flaw(self.temperature) or encoding_flaw(self.neighbours, self.sigma)
+        if flaw:
+            raise ValueError(flaw)
         if self.decoder == "release" and self.temperature != 1:
             raise ValueError(
                 "decoder 'release' has no temperature: it takes the probabilities as they are; "
                 f"temperature must stay 1, got {self.temperature:g}"
             )
-        if not 1 <= self.neighbours <= BIN_COUNT:
-            raise ValueError(f"neighbours must lie in 1 … {BIN_COUNT}, got {self.neighbours}")
-        if not 0 < self.sigma < math.inf:
-            raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
 
     @classmethod
     def small(cls) -> ZhangOptions:
@@ -121,10 +123,7 @@ class ZhangClassifier(Colorizer):
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Cross-entropy against the soft target, each pixel times its colour's weight; eq. 2."""
         target = self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
-        log_probability = F.log_softmax(self.net(L).float(), dim=1)
-        entropy = -(target.weight * log_probability.gather(1, target.index)).sum(1)
-        # The nearest bin has the largest weight. Divided by pixels, not by the weights' sum.
-        return (self._class_weights[target.index[:, 0]] * entropy).mean()
+        return soft_cross_entropy(self.net(L), target, self._class_weights)
 
     def _predict(self, L: Tensor) -> Tensor:
         logits = self.net(L)
@@ -172,9 +171,10 @@ class ZhangRebalanced(ZhangClassifier):
         Raises:
             InputError: the option `prior` names no such file.
         """
-        if self.options.prior:
-            prior = read_prior(self.options.prior)
-        else:
-            prior = prior_of_ab((ab for _, ab in feed.survey()), self._encode, OUTPUT_STRIDE)
-        weights = class_weights(prior, self.options.rebalancing)
-        self._class_weights = weights.float().to(self.device)
+        self._class_weights = class_weights_for(
+            feed,
+            self._encode,
+            stride=OUTPUT_STRIDE,
+            rebalancing=self.options.rebalancing,
+            prior=self.options.prior,
+        )

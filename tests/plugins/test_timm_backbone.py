@@ -1,0 +1,122 @@
+"""timm's backbones: which can be had, what is cut off, and where ImageNet weights come from."""
+
+import socket
+from pathlib import Path
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import zoo
+from zoo.errors import OptionError, WeightsError
+from zoo_plugins.timm_backbone import Backbone, describe_backbone
+
+ASK = [("unet_timm", "backbone"), ("residual_encoder_vgg16", "trunk")]
+"""Who takes ImageNet weights, and the option that names the network."""
+
+# ---- backbones --------------------------------------------------------------------------
+
+
+def test_strides_and_channels_are_timms():
+    pyramid = describe_backbone("resnet18")
+    assert pyramid.strides == (2, 4, 8, 16, 32)
+    assert pyramid.channels == (64, 64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet19", r"no model 'resnet19'; did you mean .*'resnet18'"),
+        ("%", r"no model '%'; type one such as resnet18"),
+        ("hf-hub:timm/resnet18", "no model 'hf-hub:timm/resnet18'"),
+        ("resnet18.nope", "cannot be a backbone: Invalid pretrained tag"),
+        ("vit_tiny_patch16_224", "strides 16, 16, 16, where each must be a power of two"),
+        ("crossvit_9_240", "cannot be a backbone: .*resnet18"),
+        ("swin_tiny_patch4_window7_224", "Input height .* resnet18"),
+    ],
+)
+def test_what_cannot_be_a_backbone_is_refused_before_training(name, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        zoo.load("unet_timm", backbone=name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "mobilenetv3_small_050"])
+def test_a_backbone_that_is_cut_off_gives_the_same_stages(name):
+    image = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    whole = Backbone(name, in_chans=1).build().eval()
+    cut = Backbone(name, in_chans=1, stages=(1, 2)).build().eval()
+    missing, beyond = cut.load_state_dict(whole.state_dict(), strict=False)
+    assert missing == []
+    assert beyond
+    with torch.no_grad():
+        for found, expected in zip(cut(image), whole(image)[1:3], strict=True):
+            assert torch.equal(found, expected)
+
+
+# ---- ImageNet weights -------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty cache of the hub, and a network that nobody may touch."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+
+    def forbidden(*_):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
+    return tmp_path
+
+
+def names(option: str) -> dict[str, str]:
+    network = "vgg11" if option == "trunk" else "resnet10t"
+    return {option: network, f"{option}_weights": "imagenet"}
+
+
+@pytest.mark.parametrize(("model", "option"), ASK)
+def test_offline_is_offline_and_says_so(model, option, hub):
+    colorizer = zoo.load(model, device="cpu", **names(option))
+    with pytest.raises(WeightsError, match=f"ZOO_OFFLINE .* {option}_weights=none") as caught:
+        colorizer.fit(np.zeros((2, 64, 64, 3), np.uint8), budget="1steps")
+    assert names(option)[option] in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not colorizer.is_fitted
+    assert not list(hub.rglob("*.safetensors"))
+
+
+def test_what_the_cache_has_is_used_offline_and_summed_up_for_one_channel(hub, tiles):
+    torch.manual_seed(1)
+    whole = timm.create_model("resnet10t").state_dict()
+    hub_name = timm.get_pretrained_cfg("resnet10t").hf_hub_id
+    repository = hub / f"models--{hub_name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for folder in (repository / "refs", snapshot):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    save_file(whole, snapshot / "model.safetensors")
+
+    colorizer = zoo.load("unet_timm", device="cpu", batch_size=1, **names("backbone"))
+    with colorizer.training_session(tiles, "1steps", size=64) as feed:
+        assert feed.evaluation_seconds > 0, "getting a file was charged to the budget"
+        found = {
+            k: v.clone() for k, v in colorizer.net.get_submodule("backbone").state_dict().items()
+        }
+    first, *others = found
+    assert found[first].shape[1] == 1
+    assert torch.allclose(found[first], whole[first].sum(1, keepdim=True))
+    assert len(others) > 50
+    for key in others:
+        assert torch.equal(found[key], whole[key]), key
+
+
+def test_a_backbone_without_weights_is_refused_before_training():
+    lite = timm.list_models("efficientnet_lite*")
+    bare = next(name for name in lite if not timm.list_pretrained(f"{name}.*"))
+    with pytest.raises(OptionError, match=rf"no ImageNet weights of '{bare}'.*weights=none"):
+        zoo.load("unet_timm", backbone=bare, backbone_weights="imagenet")
