@@ -13,12 +13,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_LINT := $(VENV)/.installed-lint
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips in one environment would get into each other's way.
 .NOTPARALLEL:
-.PHONY: help bench test test-long lint format perf clean
+.PHONY: help bench test test-long lint format docs perf clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET [PYTHON=python3.12] [ARGS=...]'
@@ -43,12 +44,16 @@ format: $(INSTALLED_LINT) ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The theme would print an advertisement for its successor.
+docs: $(INSTALLED_DOCS) ## build the documentation; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 perf: $(INSTALLED_TEST) ## time the hot paths; the JSON goes to .benchmarks
 	$(BIN)/python -m pytest benchmark/performance --benchmark-only \
 		--benchmark-storage=file://./.benchmarks --benchmark-autosave $(ARGS)
 
 clean: ## remove caches and build products; keeps .venv, runs and .benchmarks
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -72,7 +77,7 @@ ifneq ($(shell test -x $(BIN)/python || echo gone),)
 endif
 
 # pip leaves alone what is there already: an extra adds its own packages only.
-$(INSTALLED_TEST) $(INSTALLED_LINT): $(VENV)/.installed-%: $(INSTALLED)
+$(INSTALLED_TEST) $(INSTALLED_LINT) $(INSTALLED_DOCS): $(VENV)/.installed-%: $(INSTALLED)
 	@echo "installing what 'make $*' needs ..."
 	@$(PIP) install $(PIP_FLAGS) -e '.[$*]'
 	@touch $@

@@ -1,45 +1,18 @@
-"""README and CONTRIBUTING keep their word: what they tell a reader to type works as it stands."""
+"""What README and CONTRIBUTING tell of the zoo is so; `test_docs.py` tries their code."""
 
 import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from documents import DOCUMENTS, ROOT, files, flags, help_texts, run, typed, write_plugin
 
 from zoo import registry
 from zoo.testing import CHECKS
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING}
-
-both_documents = pytest.mark.parametrize("name", DOCUMENTS)
-
-
-def files(document):
-    """(name, content) of every block that follows a line with nothing but its file's name."""
-    return re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
-
-
-def blocks(document, language):
-    """The content of every block of a language, named or not."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
-
-
-def typed(document):
-    """What the document tells a reader to type: lines of shell blocks and code in the text."""
-    lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
-    prose = re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
-    return [shlex.split(text, comments=True) for text in lines] + [
-        code.replace("…", "").split() for code in re.findall(r"`([^`\n]+)`", prose)
-    ]
+README, CONTRIBUTING = DOCUMENTS["README.md"], DOCUMENTS["CONTRIBUTING.md"]
 
 
 def table_row(document, name):
@@ -54,73 +27,6 @@ def table_row(document, name):
 def own(group):
     """The names that this distribution registers, whatever else is installed."""
     return [p.name for p in registry.installed(group) if p.distribution == "colorizer-zoo"]
-
-
-def write_plugin(folder, version):
-    """The plugin of CONTRIBUTING, as pip would leave it: its modules and a dist-info folder.
-
-    `version` chooses among the pyproject files of the walk.
-    """
-    pyprojects = []
-    for name, content in files(CONTRIBUTING):
-        if name == "pyproject.toml":
-            pyprojects.append(tomllib.loads(content)["project"])
-        else:
-            (folder / name).write_text(content, encoding="utf-8")
-    project = next(p for p in pyprojects if p["version"] == version)
-    dist_info = folder / f"{project['name'].replace('-', '_')}-{version}.dist-info"
-    dist_info.mkdir()
-    (dist_info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n", encoding="utf-8"
-    )
-    (dist_info / "entry_points.txt").write_text(
-        "".join(
-            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
-            for group, entries in project["entry-points"].items()
-        ),
-        encoding="utf-8",
-    )
-    return folder
-
-
-def run(arguments, cwd, plugin=None):
-    """Runs this interpreter with `plugin` beside what is installed; gives back its stdout."""
-    # One thread: two that wait for each other crawl where other processes want the cores too.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    if plugin is not None:
-        environment["PYTHONPATH"] = str(plugin)
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def help_texts():
-    """The help of `zoo` (under the empty name) and of each of its commands, nested ones too."""
-    return help_of("")
-
-
-def help_of(command):
-    """The help of a command, such as `weights` or `weights list`, and of all below it."""
-    text = run(["-m", "zoo", *command.split(), "--help"], ROOT)
-    below = re.findall(r"^  ([\w-]+) ", text.partition("Commands:")[2], re.MULTILINE)
-    texts = {command: text}
-    for name in below:
-        texts |= help_of(f"{command} {name}".strip())
-    return texts
-
-
-def flags(text):
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
 
 
 # ---- the plugin of CONTRIBUTING -----------------------------------------------------------
@@ -155,7 +61,7 @@ def test_the_readme_shows_the_same_plugin():
 def test_the_first_version_is_listed_trains_and_gets_a_row(tmp_path):
     plugin = tmp_path / "my-colorizer"
     plugin.mkdir()
-    write_plugin(plugin, "0.1.0")
+    write_plugin(CONTRIBUTING, plugin, "0.1.0")
     listed = json.loads(run(["-m", "zoo", "list", "--json"], tmp_path, plugin))
     (mine,) = [entry for entry in listed if entry["name"] == "mine"]
     assert (mine["distribution"], mine["version"]) == ("my-colorizer", "0.1.0")
@@ -175,7 +81,7 @@ def test_the_first_version_is_listed_trains_and_gets_a_row(tmp_path):
 def test_the_first_version_is_checked_as_it_says(tmp_path):
     plugin = tmp_path / "my-colorizer"
     plugin.mkdir()
-    write_plugin(plugin, "0.1.0")
+    write_plugin(CONTRIBUTING, plugin, "0.1.0")
     listed = run(["-m", "zoo", "check", "mine", "--only", "entry_point,sizes"], tmp_path, plugin)
     assert listed.splitlines()[-1] == "mine: 2 ok"
 
@@ -184,7 +90,7 @@ def test_the_first_version_is_checked_as_it_says(tmp_path):
 def test_the_first_version_passes_the_tests_it_is_given(tmp_path):
     plugin = tmp_path / "my-colorizer"
     plugin.mkdir()
-    write_plugin(plugin, "0.1.0")
+    write_plugin(CONTRIBUTING, plugin, "0.1.0")
     tested = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "."], plugin, plugin)
     assert f"{len(CHECKS) - 1} passed, 1 skipped" in tested or f"{len(CHECKS)} passed" in tested
 
@@ -192,7 +98,7 @@ def test_the_first_version_passes_the_tests_it_is_given(tmp_path):
 def test_the_second_version_brings_options_a_dataset_and_a_metric(tmp_path):
     plugin = tmp_path / "my-colorizer"
     plugin.mkdir()
-    write_plugin(plugin, "0.2.0")
+    write_plugin(CONTRIBUTING, plugin, "0.2.0")
     (command,) = [c for c in typed(CONTRIBUTING) if c[:2] == ["zoo", "bench"] and "sunsets" in c]
     quick = ["--budget", "3steps", "--no-throughput", "--no-references", "--out", "results"]
     run(["-m", *command, *quick], tmp_path, plugin)
@@ -212,70 +118,11 @@ def test_the_second_version_brings_options_a_dataset_and_a_metric(tmp_path):
 # ---- what the documents say of the zoo ----------------------------------------------------
 
 
-@both_documents
-def test_python_blocks_compile(name):
-    assert blocks(DOCUMENTS[name], "python")
-    for block in blocks(DOCUMENTS[name], "python"):
-        compile(block, name, "exec")
-
-
-def test_the_readmes_python_example_runs(tmp_path):
-    named = {content for _, content in files(README)}
-    examples = [block for block in blocks(README, "python") if block not in named]
-    assert examples
-    for example in examples:
-        run(["-c", example], tmp_path)
-    assert (tmp_path / "mine.safetensors").stat().st_size > 1_000_000
-
-
-@both_documents
-def test_commands_and_their_options_exist(name, help_texts):
-    used = [words for words in typed(DOCUMENTS[name]) if words]
-    commands = [words for words in used if Path(words[0]).name == "zoo" and len(words) > 1]
-    assert commands
-    for _, *words in commands:
-        if words[0] == "COMMAND":
-            continue
-        command, arguments = "", words
-        while "Commands:" in help_texts[command] and arguments and arguments[0][0] != "-":
-            command, arguments = f"{command} {arguments[0]}".strip(), arguments[1:]
-            assert command in help_texts, f"there is no zoo {command}"
-        offered = flags(help_texts[command]) | set(
-            re.findall(r"(?<!\S)-[a-z]\b", help_texts[command])
-        )
-        missing = {a for a in arguments if a.startswith("-")} - offered
-        assert not missing, f"zoo {command} has no {missing}"
-    alone = {words[0] for words in used if words[0].startswith("--")}
-    assert alone <= {flag for text in help_texts.values() for flag in flags(text)}
-
-
-def test_the_readme_names_every_command_and_option(help_texts):
-    for command, text in help_texts.items():
+def test_the_readme_names_every_command_and_option():
+    for command, text in help_texts().items():
         assert f"`zoo {command}" in README
         unnamed = flags(text) - flags(README)
         assert unnamed <= {"--throughput"}, f"zoo {command}"
-
-
-@both_documents
-def test_make_targets_exist(name):
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    used = [words for words in typed(DOCUMENTS[name]) if words and words[0] == "make"]
-    assert used
-    for words in used:
-        named = {word for word in words[1:] if re.fullmatch(r"[a-z][a-z-]*", word)}
-        assert named <= set(targets), words
-
-
-@both_documents
-def test_links_lead_somewhere(name):
-    document = DOCUMENTS[name]
-    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)", document):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif "://" not in target:
-            assert (ROOT / target).exists(), target
 
 
 @pytest.mark.parametrize("name", own(registry.COLORIZERS))
