@@ -124,10 +124,19 @@ def soft_cross_entropy(logits: Tensor, target: SoftTarget, class_weights: Tensor
     Returns:
         The sum over the pixels divided by their number, not by the sum of their weights.
     """
-    log_probability = F.log_softmax(logits.float(), dim=1)
-    entropy = -(target.weight * log_probability.gather(1, target.index)).sum(1)
+    axis = _class_axis(logits)
+    index, weight = target.index.movedim(1, axis), target.weight.movedim(1, axis)
+    log_probability = F.log_softmax(logits.movedim(1, axis), dim=axis, dtype=torch.float32)
+    entropy = -(weight * log_probability.gather(axis, index)).sum(axis)
     # The nearest bin has the largest weight.
     return (class_weights[target.index[:, 0]] * entropy).mean()
+
+
+def _class_axis(logits: Tensor) -> int:
+    # Where the classes of a pixel lie side by side in memory (channels-last), a softmax along
+    # the last axis reads them once; along axis 1 PyTorch would copy all of them first.
+    channels_last = logits.is_contiguous(memory_format=torch.channels_last)
+    return -1 if channels_last and not logits.is_contiguous() else 1
 
 
 @lru_cache(maxsize=8)
@@ -146,5 +155,8 @@ def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
         return centres[logits.argmax(1)].movedim(-1, 1)
     # In float32 whatever the surroundings: bf16 would round ab to whole units.
     with torch.autocast(logits.device.type, enabled=False):
-        probability = torch.softmax(logits.float() / temperature, dim=1)
-        return torch.einsum("nqhw,qc->nchw", probability, centres)
+        axis = _class_axis(logits)
+        scaled = logits.movedim(1, axis).float() / temperature
+        probability = torch.softmax(scaled, dim=axis)
+        ab: Tensor = torch.tensordot(probability, centres, dims=([axis], [0]))
+        return ab.movedim(-1, 1)

@@ -191,6 +191,7 @@ def test_without_out_all_runs_share_their_cells(
     }
 
 
+@pytest.mark.long
 def test_nothing_finished_is_lost_to_kill_9(
     offline: dict[str, str], cache: Path, naughty: Path, small_folder: Path, tmp_path: Path
 ) -> None:

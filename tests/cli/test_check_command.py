@@ -135,6 +135,7 @@ def test_a_broken_plugin_is_one_line(
 # ---- imports that do more than importing --------------------------------------------------------
 
 
+@pytest.mark.long
 def test_what_an_import_does_is_told_and_harms_no_other(
     zoo_process: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

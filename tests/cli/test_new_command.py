@@ -69,6 +69,7 @@ def test_a_whole_distribution_is_written(zoo: Zoo, template: str) -> None:
     assert [path.name for path in Path().iterdir()] == ["my-first"]
 
 
+@pytest.mark.long
 @each_template
 def test_the_class_keeps_its_promises(
     tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_a_table_a_plot_and_the_class_weights(zoo: Any, photographs: Path, tmp_p
     assert float(shown[2]) == pytest.approx(weights.max().item(), rel=1e-2)
 
 
+@pytest.mark.long
 def test_the_line_to_type_next_trains_with_it(zoo: Any, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "a prior.csv"
     first = zoo("prior", f"folder:{photographs}", "-o", str(out))

@@ -142,14 +142,15 @@ class Given(nn.Module):
 # ---- decoding ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("temperature", [0.1, 0.38, 0.7, 1.0])
-def test_the_annealed_mean_is_the_plain_formula(temperature):
+def test_the_annealed_mean_is_the_plain_formula(temperature, layout):
     logits = torch.randn(2, Q, 3, 5, generator=torch.Generator().manual_seed(0)) * 2
     z = torch.softmax(logits.double(), 1).numpy()
     sharpened = z ** (1 / temperature)
     sharpened /= sharpened.sum(1, keepdims=True)
     expected = np.einsum("nqhw,qc->nchw", sharpened, CENTRES)
-    found = annealed_mean(logits, temperature)
+    found = annealed_mean(logits.contiguous(memory_format=layout), temperature)
     assert found.shape == (2, 2, 3, 5)
     assert np.abs(found.numpy() - expected).max() < 1e-3
 

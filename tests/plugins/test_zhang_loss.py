@@ -131,12 +131,13 @@ def test_the_sparse_target_is_the_plain_one(tiles, source, neighbours):
     assert (target.weight.diff(dim=1) <= 0).all(), "nearest first"
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("neighbours", [5, 10])
 @pytest.mark.parametrize("source", ["real", "random"])
-def test_loss_and_gradient_are_the_plain_ones(tiles, source, neighbours):
+def test_loss_and_gradient_are_the_plain_ones(tiles, source, neighbours, layout):
     points = real_points(tiles) if source == "real" else random_points(3_000)
     planes = as_planes(away_from_ties(points, neighbours))[:8]
-    logits = some_logits(planes)
+    logits = some_logits(planes).contiguous(memory_format=layout)
     found = loss_and_gradient(with_logits(logits, neighbours=neighbours), planes)
     expected = plain_loss_and_gradient(logits, planes, neighbours)
     assert found[0] == pytest.approx(expected[0], rel=1e-5)

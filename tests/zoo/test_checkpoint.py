@@ -41,7 +41,7 @@ LEARNERS = [name for name in NAMES if not colorizer_class(name).info.floor]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.long)])
 def test_stopped_twice_and_resumed_gives_the_same_bits(name, precision, new, tiles, tmp_path):
     if not colorizer_class(name).info.deterministic:
         pytest.skip("its info says that it is not deterministic")

@@ -5,11 +5,17 @@ import pytest
 import zoo
 from zoo.testing import checks
 
+TRAINS_FOR_LONG = ("beats_grey", "one_image")
+
 
 @pytest.mark.parametrize(
     "check",
     [
-        pytest.param(check, id=f"{name}-{promise}")
+        pytest.param(
+            check,
+            id=f"{name}-{promise}",
+            marks=[pytest.mark.long] if promise in TRAINS_FOR_LONG else [],
+        )
         for name in zoo.list_colorizers()
         for promise, check in checks(name)
     ],
