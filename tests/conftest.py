@@ -1,13 +1,14 @@
-"""What tests have: a cache folder of their own, real image tiles, a browser, shared material."""
+"""What tests have: a cache folder of their own, real image tiles, the command line, a browser."""
 
 import contextlib
 import hashlib
 import os
 import re
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
+
+from zoo.cli.main import main
 
 _SIDE = 64
 
@@ -32,6 +36,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         # stevedore caches entry points there.
         patch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
         yield folder / "zoo"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread, in subprocesses too.
+
+    Networks as small as these gain next to nothing from a second one, and where anything else
+    runs, every operation waits for the thread that has no core: a training takes minutes.
+    """
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +83,35 @@ def shared(repository: Path) -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"the shared research data is not at {folder}")
     return folder
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def zoo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Answer]:
+    """The command line in this process, typed in an empty folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("ZOO_LPIPS_WEIGHTS", raising=False)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+        capsys.readouterr()
+        code = main()
+        stdout, stderr = capsys.readouterr()
+        return Answer(code, stdout, stderr)
+
+    return run
 
 
 @pytest.fixture(scope="module")

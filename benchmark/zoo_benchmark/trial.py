@@ -114,9 +114,11 @@ def _open_metrics(
         truth=test.images,
         lpips_weights=Path(spec.lpips_weights) if spec.lpips_weights else None,
     )
-    metrics, unavailable = scoring.open_metrics(spec.metrics, context, spec.size)
-    if "lpips" in unavailable and spec.lpips_status:
-        unavailable["lpips"] = spec.lpips_status
+    # Where a search for the backbone was in vain, its reason is told, and not looked for again.
+    known = {} if spec.lpips_weights or not spec.lpips_status else {"lpips": spec.lpips_status}
+    wanted = [name for name in spec.metrics if name not in known]
+    metrics, unavailable = scoring.open_metrics(wanted, context, spec.size)
+    unavailable |= {name: why for name, why in known.items() if name in spec.metrics}
     result["metrics_unavailable"] = unavailable
     return metrics
 

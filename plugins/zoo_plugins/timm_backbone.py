@@ -18,6 +18,7 @@ import timm
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from zoo.downloads import OFFLINE_VARIABLE, is_offline
@@ -26,6 +27,7 @@ from zoo.feed import Feed
 
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"
+_VGG_HIDDEN = 4096  # units of the classifier's hidden layer
 _EXAMPLES = "type one such as resnet18, efficientnet_lite0, mobilenetv3_small_050 or vgg11"
 
 
@@ -66,6 +68,10 @@ class Backbone:
         keywords: dict[str, Any] = {} if self.stages is None else {"out_indices": self.stages}
         if weights:
             keywords |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights}}
+        elif is_model_in_modules(self.name, {"vgg"}):
+            # timm makes the classifier, too, before it throws it away: of a VGG that is a hundred
+            # million weights to draw. One hidden unit will do.
+            keywords["mlp_ratio"] = 1 / _VGG_HIDDEN
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of names that timm has renamed
             net: Any = timm.create_model(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from stevedore import ExtensionManager
 
 from zoo import registry
 from zoo_benchmark.run_folder import Run, open_run
@@ -178,7 +179,8 @@ class PeeksFour(PeeksTwo):
     info = describe("peeks_four")
     Options = FourAtATime
 '''
-NAUGHTY_NAMES = {
+# Those that come to an end by themselves, and those that write down who or what they saw.
+ENDING = {
     "good": "Good",
     "raises": "Raises",
     "not_a_number": "NotANumber",
@@ -187,9 +189,11 @@ NAUGHTY_NAMES = {
     "leaves": "Leaves",
     "killed": "Killed",
     "exits": "Exits",
-    "talks": "Talks",
-    "vanishes": "Vanishes",
     "unbuilt": "Unbuilt",
+    "talks": "Talks",
+}
+WRITING = {
+    "vanishes": "Vanishes",
     "hangs": "Hangs",
     "sticks": "Sticks",
     "peeks_two": "PeeksTwo",
@@ -250,9 +254,33 @@ def naughty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = folder / "naughty-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: naughty\nVersion: 1.0\n")
-    lines = [f"{name} = naughty:{cls}" for name, cls in NAUGHTY_NAMES.items()]
+    lines = [f"{name} = naughty:{cls}" for name, cls in (ENDING | WRITING).items()]
     (info / "entry_points.txt").write_text("\n".join(["[zoo.colorizers]", *lines, ""]))
     return folder
+
+
+@pytest.fixture
+def naughty_here(naughty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The misbehaving colorizers in this process, and in those that it starts."""
+    monkeypatch.syspath_prepend(naughty)
+    monkeypatch.setenv("PYTHONPATH", str(naughty))
+    # stevedore lists the entry points of a process once.
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})
+
+
+@pytest.fixture(scope="session")
+def wreck(
+    run_zoo: RunZoo, naughty: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FinishedBench:
+    """One bench of all misbehaving colorizers that come to an end; tests must not change it."""
+    out = tmp_path_factory.mktemp("wreck") / "out"
+    done = run_zoo(
+        *("bench", "--models", ",".join(ENDING), "--dataset", f"folder:{small_folder}"),
+        *("--budget", "2steps", "--metrics", "psnr,colourfulness", "--no-throughput"),
+        *("--no-references", "--jobs", "2", "--device", "cpu", "--json", "--out", str(out)),
+        PYTHONPATH=str(naughty),
+    )
+    return FinishedBench([*ENDING], out, done)
 
 
 @pytest.fixture(scope="session")
@@ -306,7 +334,8 @@ def finished(
     models = [*floors, painter]
     done = run_zoo(
         *("bench", "--models", ",".join(models), "--budget", "2steps"),
-        *("--no-throughput", "--no-references", "--device", "cpu", "--out", str(out)),
+        *("--no-throughput", "--no-references", "--jobs", "2", "--device", "cpu"),
+        *("--out", str(out)),
     )
     assert done.returncode == 0, done.stderr
     return FinishedBench(models, out, done)

@@ -78,7 +78,7 @@ def test_what_changed_is_shown(finished: Any, other: Path, painter: str) -> None
 
 
 def test_other_rules_or_images_are_not_ranked_together(
-    finished: Any, other: Path, run_zoo: Any
+    finished: Any, other: Path, zoo: Any
 ) -> None:
     for change, reason in (
         (lambda run: run["data"]["splits"]["test"].update(manifest="0"), "other test images"),
@@ -91,11 +91,11 @@ def test_other_rules_or_images_are_not_ranked_together(
         found = compare_runs(finished.out, other)
         assert any(reason in obstacle for obstacle in found.obstacles)
         assert len(found.scores) == len(found.speeds) == 0
-    done = run_zoo("compare", str(finished.out), str(other))
-    assert done.returncode == 1
+    done = zoo("compare", str(finished.out), str(other))
+    assert done.code == 1
     assert "not ranked together" in done.stdout
     assert "psnr" not in done.stdout
-    done = run_zoo("compare", str(finished.out), str(other), "--json")
+    done = zoo("compare", str(finished.out), str(other), "--json")
     assert json.loads(done.stdout)["scores"] == []
 
 
@@ -197,9 +197,9 @@ def test_a_point_before_all_of_them(finished: Any, painter: str) -> None:
         table_at(finished.out, "early")
 
 
-def test_the_command_labels_it(finished: Any, run_zoo: Any) -> None:
-    done = run_zoo("report", str(finished.out), "--at", "1steps")
-    assert done.returncode == 0, done.stderr
+def test_the_command_labels_it(finished: Any, zoo: Any) -> None:
+    done = zoo("report", str(finished.out), "--at", "1steps")
+    assert done.code == 0, done.stderr
     assert done.stdout.startswith("1 steps into a budget of 2 steps, schedule unfinished")
     assert (finished.out / "at" / "1steps.csv").is_file()
     shutil.rmtree(finished.out / "at")

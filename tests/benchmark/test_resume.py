@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,92 +82,94 @@ def _stamps(out: Path) -> dict[str, int]:
 # ---- the command again ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def first(
-    run_zoo: Any, naughty: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
-    """A run of one model that works and one that fails, and how to run it again."""
-    out = tmp_path_factory.mktemp("resume") / "out"
+@dataclass(frozen=True)
+class Before:
+    """A run of models that work and that fail, and how to run it again.
 
-    def again(*more: str, models: str = "good,raises") -> subprocess.CompletedProcess[str]:
-        return run_zoo(
-            *("bench", "--models", models, "--dataset", f"folder:{small_folder}", *QUICKLY),
-            *("--out", str(out), *more),
-            PYTHONPATH=str(naughty),
+    Attributes:
+        out: its folder, a copy for one test.
+        stamps: when the results of those that work were written.
+        zoo: the command line.
+        images: the images.
+    """
+
+    out: Path
+    stamps: dict[str, int]
+    zoo: Any
+    images: Path
+
+    def again(self, models: str, *more: str) -> Any:
+        return self.zoo(
+            *("bench", "--models", models, "--dataset", f"folder:{self.images}"),
+            *("--budget", "2steps", "--metrics", "psnr,colourfulness", "--no-throughput"),
+            *("--no-references", "--device", "cpu", "--out", str(self.out), *more),
         )
 
-    done = again()
-    assert done.returncode == 1, done.stderr
-    return out, again, _stamps(out)
+
+@pytest.fixture
+def before(wreck: Any, zoo: Any, naughty_here: None, small_folder: Path, tmp_path: Path) -> Before:
+    out = tmp_path / "before"
+    shutil.copytree(wreck.out, out)
+    return Before(out, _stamps(out), zoo, small_folder)
 
 
-def test_finished_cells_are_taken_and_failed_ones_retried_in_any_order(first: Any) -> None:
-    out, again, stamps = first
-    done = again(models="raises,good")
-    assert done.returncode == 1
+def test_finished_cells_are_taken_and_failed_ones_retried_in_any_order(before: Before) -> None:
+    kept = sorted(path.name for path in (before.out / "cells").iterdir())
+    done = before.again("raises,good")
+    assert done.code == 1
     assert "good: finished before, taken from" in done.stderr
     assert "raises: FAILED: RuntimeError: the sky is falling" in done.stderr
-    assert _stamps(out) == stamps
-    assert [cell.label for cell in open_run(out).cells] == ["raises", "good"]
-    assert [path.name for path in (out / "cells").iterdir()] == [
-        cell.key for cell in open_run(out).cells if cell.ok
-    ]
+    assert _stamps(before.out)["good"] == before.stamps["good"]
+    assert [cell.label for cell in open_run(before.out).cells] == ["raises", "good"]
+    assert sorted(path.name for path in (before.out / "cells").iterdir()) == kept
 
 
-def test_collect_only_trains_nothing(first: Any) -> None:
-    out, again, stamps = first
-    done = again("--collect-only", models="good,talks")
-    assert done.returncode == 0, done.stderr
+def test_collect_only_trains_nothing(before: Before) -> None:
+    done = before.again("good,hangs", "--collect-only")
+    assert done.code == 0, done.stderr
     assert "FAILED" not in done.stderr
-    rows = {cell.label: cell.result["status"] for cell in open_run(out).cells}
-    assert rows == {"good": "ok", "talks": "not run"}
+    rows = {cell.label: cell.result["status"] for cell in open_run(before.out).cells}
+    assert rows == {"good": "ok", "hangs": "not run"}
     assert "1 of 2 cells have not been run" in done.stdout
-    assert _stamps(out) == stamps
+    assert _stamps(before.out)["good"] == before.stamps["good"]
 
 
-def test_a_damaged_cell_is_named_and_made_again(first: Any, tmp_path: Path) -> None:
-    out, again, _ = first
-    copy = tmp_path / "copy"
-    shutil.copytree(out, copy)
-    (cell,) = (c for c in open_run(copy).cells if c.label == "good")
+def test_a_damaged_cell_is_named_and_made_again(before: Before) -> None:
+    (cell,) = (c for c in open_run(before.out).cells if c.label == "good")
     scores = (cell.folder / "scores.csv").read_text()
     (cell.folder / "scores.csv").write_text(scores[: len(scores) // 2])
-    done = again("--out", str(copy), models="good")
-    assert done.returncode == 0, done.stderr
+    done = before.again("good")
+    assert done.code == 0, done.stderr
     assert f"{cell.key} is damaged (scores.csv was changed); it is made again" in done.stderr
     assert (cell.folder / "scores.csv").read_text() == scores
 
 
 @pytest.mark.long
-def test_force_makes_a_finished_cell_again(first: Any, tmp_path: Path) -> None:
-    out, again, stamps = first
-    copy = tmp_path / "copy"
-    shutil.copytree(out, copy)
-    done = again("--out", str(copy), "--force", "good", models="good")
-    assert done.returncode == 0, done.stderr
-    assert _stamps(copy)["good"] > stamps["good"]
-    assert len(list((copy / "cells").iterdir())) == 1
-    done = again("--out", str(copy), "--force", "goood", models="good")
-    assert done.returncode == 2
+def test_force_makes_a_finished_cell_again(before: Before) -> None:
+    count = len(list((before.out / "cells").iterdir()))
+    done = before.again("good", "--force", "good")
+    assert done.code == 0, done.stderr
+    assert _stamps(before.out)["good"] > before.stamps["good"]
+    assert len(list((before.out / "cells").iterdir())) == count
+    done = before.again("good", "--force", "goood")
+    assert done.code == 2
     assert "did you mean 'good'" in done.stderr
 
 
-def test_another_protocol_needs_another_folder(first: Any) -> None:
-    out, again, stamps = first
-    done = again("--budget", "2steps")
-    assert done.returncode == 2
+def test_another_protocol_needs_another_folder(before: Before) -> None:
+    done = before.again("good", "--budget", "1steps")
+    assert done.code == 2
     assert "holds a run of other rules or images" in done.stderr
-    assert _stamps(out) == stamps
+    assert _stamps(before.out) == before.stamps
 
 
-def test_two_benches_do_not_write_to_one_folder(first: Any) -> None:
+def test_two_benches_do_not_write_to_one_folder(before: Before) -> None:
     from filelock import FileLock
 
-    out, again, _ = first
-    with FileLock(out / ".lock"):
-        done = again()
-    assert done.returncode == 2
-    assert f"another zoo bench is writing to --out {out}" in done.stderr
+    with FileLock(before.out / ".lock"):
+        done = before.again("good")
+    assert done.code == 2
+    assert f"another zoo bench is writing to --out {before.out}" in done.stderr
 
 
 @pytest.mark.long
@@ -193,16 +196,16 @@ def test_without_out_all_runs_share_their_cells(
 
 @pytest.mark.long
 def test_nothing_finished_is_lost_to_kill_9(
-    offline: dict[str, str], cache: Path, naughty: Path, small_folder: Path, tmp_path: Path
+    zoo: Any, naughty_here: None, small_folder: Path, tmp_path: Path
 ) -> None:
     out, pids = tmp_path / "out", tmp_path / "pids"
-    command = [
-        *(sys.executable, "-m", "zoo", "bench", "--models", "good,hangs"),
-        *("--dataset", f"folder:{small_folder}", *QUICKLY, "--out", str(out)),
-    ]
-    variables = offline | {"ZOO_CACHE": str(cache), "PYTHONPATH": str(naughty)}
-    variables["NAUGHTY_FILE"] = str(pids)
-    bench = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+    command = ["bench", "--dataset", f"folder:{small_folder}", *QUICKLY, "--out", str(out)]
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "zoo", *command, "--models", "good,hangs"],
+        env=os.environ | {"NAUGHTY_FILE": str(pids)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not pids.is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -214,10 +217,8 @@ def test_nothing_finished_is_lost_to_kill_9(
         "hangs": "not run",
     }
     stamps = _stamps(out)
-    done = subprocess.run(
-        [*command, "--models", "good"], env=variables, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = zoo(*command, "--models", "good")
+    assert done.code == 0, done.stderr
     assert "good: finished before, taken from" in done.stderr
     assert _stamps(out) == stamps
 

@@ -1,4 +1,4 @@
-"""Calling the command line: in this process where that is enough, else in one of its own."""
+"""The command line in a process of its own, and photographs to give it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from zoo.cli.main import main
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command left."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def zoo(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Answer]:
-    """The command line in this process, typed in an empty folder."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.delenv("ZOO_LPIPS_WEIGHTS", raising=False)
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
-        capsys.readouterr()
-        code = main()
-        stdout, stderr = capsys.readouterr()
-        return Answer(code, stdout, stderr)
-
-    return run
 
 
 @pytest.fixture

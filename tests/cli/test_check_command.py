@@ -137,7 +137,11 @@ def test_a_broken_plugin_is_one_line(
 
 @pytest.mark.long
 def test_what_an_import_does_is_told_and_harms_no_other(
-    zoo_process: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    zoo: Zoo,
+    zoo_process: Callable[..., subprocess.CompletedProcess[str]],
+    floor: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_import = {
         "noisy": "import atexit, sys; print('hello'); sys.stdout.buffer.write(b'\\xff\\n')\n"
@@ -159,11 +163,20 @@ def test_what_an_import_does_is_told_and_harms_no_other(
         "elsewhere": "Plugin = int",
     }
     variables = _install(tmp_path / "site", works | broken)
-    assert zoo_process("-m", "zoo", "list", variables=variables).returncode == 0
-    done = zoo_process("-m", "zoo", "list", "--verbose", "--json", variables=variables)
-    assert done.returncode == 0, done.stderr
-    plugins = {plugin["name"]: plugin for plugin in json.loads(done.stdout)}
-    assert set(plugins) == {*works, *broken, *registry.list_colorizers()}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert {*works, *broken, *registry.list_colorizers()} == {
+        plugin["name"] for plugin in json.loads(zoo("list", "--json").stdout)
+    }
+    # One of the built-in colorizers will do here: the next test has them all.
+    mine = [p for p in registry.installed(registry.COLORIZERS) if p.distribution == "others"]
+    one = [p for p in registry.installed(registry.COLORIZERS) if p.name == floor]
+    monkeypatch.setattr(registry, "installed", lambda _: [*mine, *one])
+    answer = zoo("list", "--verbose", "--json")
+    assert answer.code == 0, answer.stderr
+    plugins = {plugin["name"]: plugin for plugin in json.loads(answer.stdout)}
+    assert set(plugins) == {*works, *broken, floor}
     # How long an import takes depends on what else the machine does.
     warnings = {
         name: "; ".join(w for w in plugin["warnings"] if "to import" not in w)
@@ -180,12 +193,29 @@ def test_what_an_import_does_is_told_and_harms_no_other(
     assert "code 9" in plugins["dies"]["status"]
     assert "AssertionError: not today" in plugins["asserts"]["status"]
     assert "not a subclass" in plugins["elsewhere"]["status"]
-    for name in (*works, *registry.list_colorizers()):
+    for name in (*works, floor):
         assert plugins[name]["status"] == "ok"
         assert plugins[name]["title"]
-        assert name in works or warnings[name] == ""
-    info = zoo_process("-m", "zoo", "info", "noisy", "--json", variables=variables)
+    assert warnings[floor] == ""
+    info = zoo_process("-m", "zoo", "info", "noisy", "--json")
     assert info.stdout.startswith("{")
+
+
+def test_what_is_built_in_does_nothing_but_import(
+    zoo_process: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    program = (
+        "import json; from zoo import registry; from zoo.cli.probe import probe\n"
+        "found = [probe(registry.COLORIZERS, name) for name in registry.list_colorizers()]\n"
+        "print(json.dumps({p.name: [p.status, *p.warnings] for p in found}))"
+    )
+    done = zoo_process("-c", program)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == {*registry.list_colorizers()}
+    for status, *warnings in found.values():
+        # How long an import takes depends on what else the machine does.
+        assert (status, [w for w in warnings if "to import" not in w]) == ("ok", [])
 
 
 def test_the_table_shows_the_warnings_behind_ok(

@@ -300,14 +300,9 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
     zoo_process: Zoo, floor: str, photographs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    # The cache, decoded images above all, is made beforehand.
-    arguments = ("bench", "--models", floor, "--dataset", f"folder:{photographs}", *QUICKLY)
-    warm = zoo_process("-m", "zoo", *arguments, "--out", str(tmp_path / "warm"))
-    assert warm.returncode == 0, warm.stderr
-    before = [file.stat().st_size for file in (tmp_path / "warm").glob("*.csv")]
-
     done = zoo_process(
-        *("-c", FILLS_UP, str(max(before) + 1), *arguments, "--seeds", "3", "--out", str(out)),
+        *("-c", FILLS_UP, str(out), "bench", "--models", floor, "--seeds", "3"),
+        *("--dataset", f"folder:{photographs}", *QUICKLY, "--out", str(out)),
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -322,19 +317,22 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
     assert not list(out.glob("*.partial*"))
 
 
-# Ends the parent's room to write, and not its children's, once the first trial is done.
+# Ends the parent's room to write, and not its children's, once the second trial is done: what was
+# written after the first one would still fit, and has grown.
 FILLS_UP = """
 import resource, signal, sys
+from pathlib import Path
 from zoo_benchmark import executor
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 run_trial = executor.run_trial
 def run_and_fill(*arguments, **keywords):
     result = run_trial(*arguments, **keywords)
     if arguments[0].repetition:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+        limit = max(table.stat().st_size for table in out.glob("*.csv")) + 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     return result
 executor.run_trial = run_and_fill
-limit = sys.argv.pop(1)
+out = Path(sys.argv.pop(1))
 from zoo.cli.main import main
 sys.exit(main())
 """

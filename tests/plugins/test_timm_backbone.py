@@ -58,6 +58,22 @@ def test_a_backbone_that_is_cut_off_gives_the_same_stages(name):
             assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn"])
+def test_the_stages_of_a_vgg_are_timms_though_its_classifier_is_not(name):
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    stages = (0, 1, 2, 3)
+    ours = Backbone(name, in_chans=3, stages=stages).build().eval()
+    theirs = timm.create_model(name, features_only=True, out_indices=stages).eval()
+    drawn = ours.state_dict()
+    for key, tensor in theirs.state_dict().items():
+        if tensor.ndim > 1:  # drawn by the same rule
+            assert drawn[key].std().item() == pytest.approx(tensor.std().item(), rel=0.1), key
+    theirs.load_state_dict(drawn)
+    with torch.no_grad():
+        for found, expected in zip(ours(image), theirs(image), strict=True):
+            assert torch.equal(found, expected)
+
+
 # ---- ImageNet weights -------------------------------------------------------------------
 
 

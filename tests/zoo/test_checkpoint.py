@@ -87,11 +87,11 @@ def test_a_search_is_not_made_twice(name, new, tiles, tmp_path):
     def colorizer():
         return new(name)
 
-    how = {"budget": "300steps", "size": SIZE, "find_learning_rate": True}
+    how = {"budget": "220steps", "size": SIZE, "find_learning_rate": True}
     straight = colorizer().fit(tiles, **how)
     checkpoint = Checkpoint(tmp_path / "c.pt")
     with pytest.raises(KeyboardInterrupt):
-        colorizer().fit(tiles, **how, checkpoint=checkpoint, on_step=stop_after(checkpoint, 200))
+        colorizer().fit(tiles, **how, checkpoint=checkpoint, on_step=stop_after(checkpoint, 60))
     steps = []
     resumed = colorizer().fit(
         tiles,
@@ -99,7 +99,7 @@ def test_a_search_is_not_made_twice(name, new, tiles, tmp_path):
         checkpoint=Checkpoint(checkpoint.path),
         on_step=lambda feed: steps.append(feed.cost.steps),
     )
-    assert steps[0] == 201
+    assert steps[0] == 61
     assert resumed.record.search_steps == straight.record.search_steps > 0
     assert resumed.record.learning_rate == straight.record.learning_rate
     assert state(resumed) == state(straight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -19,11 +20,16 @@ NAMES = zoo.list_colorizers()
 SIZE = 32
 
 
+@dataclass(frozen=True)
+class FewAtATime(TrainingOptions):
+    batch_size: int = 4
+
+
 class Quadratic(Colorizer):
     """One parameter per channel: its gradient descent can be followed by hand."""
 
     info = Info(name="quadratic", title="Quadratic", paper="none", licence="MIT")
-    Options = TrainingOptions
+    Options = FewAtATime
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
@@ -128,7 +134,7 @@ def test_a_search_leaves_the_weights_as_they_were(name, tiles, new, fit):
 
 def test_inside_a_budget_the_search_is_charged_and_recorded(tiles):
     budget = 20 * LEAST_STEPS
-    options = TrainingOptions(batch_size=4)
+    options = FewAtATime()
     colorizer = Quadratic(options, device="cpu")
     progress = []
     record = colorizer.fit(
@@ -149,7 +155,7 @@ def test_inside_a_budget_the_search_is_charged_and_recorded(tiles):
 
 def test_without_a_search_the_options_hold(tiles):
     record = Quadratic(device="cpu").fit(tiles, budget="3steps").record
-    assert record.learning_rate == TrainingOptions().learning_rate
+    assert record.learning_rate == FewAtATime().learning_rate
     assert (record.learning_rate_found, record.search_steps) == (False, 0)
 
 

@@ -8,7 +8,7 @@ from zoo.testing.kit import Finding, Skipped, check
 from zoo.testing.subject import Subject
 
 # A second, longer try for those that are slow to start: a schedule follows the whole budget.
-_ONE_IMAGE_STEPS, _TOY_STEPS = (60, 240), (100, 250)
+_ONE_IMAGE_STEPS, _TOY_STEPS = (60, 240), (60, 250)
 # The share of grey's error that may be left.
 _ONE_IMAGE_SHARE, _TOY_SHARE = 0.4, 0.9
 

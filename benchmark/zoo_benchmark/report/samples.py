@@ -77,7 +77,7 @@ def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> 
             else:
                 sheet.paste(tile.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (x, y))
     with atomic_path(path) as partial:
-        sheet.save(partial, optimize=True)
+        sheet.save(partial)
 
 
 def is_colourless(folder: Path) -> bool:
