@@ -5,22 +5,26 @@ written into `docs`:
 
 - `README.md`, `CONTRIBUTING.md` and `CHANGELOG.md` are pages as they stand at the root;
 - `commands.md` is the help of every command, from the command line itself;
-- `api/MODULE.md` is a page for every such entry of `nav`; mkdocstrings fills it;
+- `api/MODULE.md` is a page for every such entry of `nav`; mkdocstrings fills it, and
+  `api/index.md` says what each module is for;
 - `source/PATH.md` shows a file of the repository that some document links to.
 
 A link in a document leads, on a code host, to a file of the repository. Here it is turned to the
-page of that file.
+page of that file. A picture that is a paragraph of its own becomes a figure: its title is the
+caption, and it leads to the picture in full size.
 """
 
 from __future__ import annotations
 
+import ast
+import html
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from markdown import Markdown
 from markdown.extensions import Extension
@@ -38,11 +42,14 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 _LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}
+_API_INDEX = "api/index.md"
+# A name in the text that is longer may be broken to fit a narrow window.
+_LONGEST_WHOLE = 30
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Adds the extension that turns links."""
-    config.markdown_extensions.append(_LINKS)
+    """Adds the extension for links, pictures and names."""
+    config.markdown_extensions.append(_DOCUMENT)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -51,18 +58,18 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=text))
     files.append(File.generated(config, "commands.md", content=command_page()))
-    for uri in _uris(config.nav):
-        if uri.startswith("api/"):
-            module = Path(uri).stem
-            files.append(File.generated(config, uri, content=f"# {module}\n\n::: {module}\n"))
+    files.append(File.generated(config, _API_INDEX, content=api_index(config.nav)))
+    for uri in _api_uris(config.nav):
+        module = Path(uri).stem
+        files.append(File.generated(config, uri, content=f"# {module}\n\n::: {module}\n"))
     documents = [*DOCS.rglob("*.md"), *(ROOT / name for name in ROOT_PAGES)]
     for path in sorted({path for document in documents for path in _linked_files(document)}):
         files.append(File.generated(config, _uri(path), content=source_page(path)))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
-    """Tells the extension whose links it is about to see."""
-    _LINKS.page = page.file.src_uri
+    """Tells the extension which page it is about to see."""
+    _DOCUMENT.page = page.file.src_uri
 
 
 def command_page() -> str:
@@ -79,7 +86,7 @@ def command_page() -> str:
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
         text.append(f"```text\n{usage}\n```")
         records = [p.get_help_record(context) for p in command.get_params(context)]
-        rows = [f"| `{name}` | {_cell(meaning)} |" for name, meaning in filter(None, records)]
+        rows = [f"| {_names(name)} | {_cell(text)} |" for name, text in filter(None, records)]
         text.append("\n".join(["| what | meaning |", "| --- | --- |", *rows]))
     return "\n\n".join(text) + "\n"
 
@@ -93,9 +100,38 @@ def _commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
         yield from _commands(below, inner)
 
 
+def _names(text: str) -> str:
+    """`-o, --out <path>` as code, each name and the type apart: lines break between them."""
+    return re.sub(r"[^\s,/][^\s,]*", r"`\g<0>`", text)
+
+
 def _cell(text: str) -> str:
     """Help as the cell of a table, letter by letter."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
+
+
+def api_index(nav: Any) -> str:
+    """A table of modules for each group of `nav`, with the first line of each docstring."""
+    (groups,) = (entry["API"] for entry in nav if "API" in entry)
+    text = ["# API", "What each module is for, out of its docstring."]
+    for title, uris in (pair for group in groups for pair in group.items()):
+        if isinstance(uris, str):  # the table itself
+            continue
+        rows = [
+            f"| [`{Path(uri).stem}`]({posixpath.basename(uri)}) | {_first_line(Path(uri).stem)} |"
+            for uri in uris
+        ]
+        text += [f"## {title}", "\n".join(["| module | holds |", "| --- | --- |", *rows])]
+    return "\n\n".join(text) + "\n"
+
+
+def _first_line(module: str) -> str:
+    """Of the docstring of a module, which is not imported."""
+    path = ROOT.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
+    assert docstring, f"{module} has no docstring"
+    return docstring.splitlines()[0]
 
 
 def source_page(path: Path) -> str:
@@ -116,6 +152,11 @@ def _uris(nav: Any) -> Iterator[str]:
             yield from _uris(entry)
 
 
+def _api_uris(nav: Any) -> Iterator[str]:
+    """The pages of modules that `nav` names."""
+    return (uri for uri in _uris(nav) if uri.startswith("api/") and uri != _API_INDEX)
+
+
 def _linked_files(document: Path) -> Iterator[Path]:
     """Files that a document links to and that the site has no page of yet."""
     for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
@@ -132,8 +173,8 @@ def _uri(path: Path) -> str:
     return ROOT_PAGES.get(name) or f"source/{name}.md"
 
 
-class _Links(Extension, Treeprocessor):
-    """Turns links to files of the repository into links to the pages of these files.
+class _Document(Extension, Treeprocessor):
+    """Turns links to files of the repository, makes figures, and keeps short names whole.
 
     Attributes:
         page: the page under way, as MkDocs names it.
@@ -143,14 +184,31 @@ class _Links(Extension, Treeprocessor):
 
     def extendMarkdown(self, md: Markdown) -> None:
         # After inline patterns (20), which make links, and before MkDocs (0), which checks them.
-        md.treeprocessors.register(self, "repository_links", 10)
+        md.treeprocessors.register(self, "repository_documents", 10)
 
     def run(self, root: Element) -> None:
+        for element in list(root.iter()):
+            if element.tag == "p" and [child.tag for child in element] == ["img"]:
+                self._frame(element)
+            elif element.tag == "code" and re.fullmatch(
+                rf"\S{{1,{_LONGEST_WHOLE}}}", _text(element)
+            ):
+                element.set("class", "whole")
         for element in root.iter():
             attribute = "src" if element.tag == "img" else "href"
             target = element.get(attribute)
             if target is not None:
                 self._turn(element, attribute, target)
+
+    def _frame(self, paragraph: Element) -> None:
+        (picture,) = paragraph
+        if (paragraph.text or "").strip() or (picture.tail or "").strip():
+            return
+        paragraph.tag = "figure"
+        paragraph.remove(picture)
+        SubElement(paragraph, "a", href=picture.get("src", "")).append(picture)
+        if caption := picture.attrib.pop("title", ""):
+            SubElement(paragraph, "figcaption").text = caption
 
     def _turn(self, element: Element, attribute: str, target: str) -> None:
         parts = urlsplit(target)
@@ -168,4 +226,8 @@ class _Links(Extension, Treeprocessor):
             element.set(attribute, urlunsplit(parts._replace(path=relative)))
 
 
-_LINKS = _Links()
+def _text(element: Element) -> str:
+    return html.unescape("".join(element.itertext()))
+
+
+_DOCUMENT = _Document()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 import tomllib
-from html.parser import HTMLParser
+from dataclasses import fields
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from documents import (
@@ -20,10 +18,12 @@ from documents import (
     flags,
     help_texts,
     run,
-    shell_lines,
     typed,
     write_plugin,
 )
+
+from zoo.testing import CHECKS
+from zoo.weights_manifest import PublishedWeights
 
 # ---- what the documents presume -------------------------------------------------------------
 
@@ -65,16 +65,8 @@ LEFT_BEHIND = {
 }
 """Files that the blocks of a document must have written."""
 
-SHORTER = {
-    'budget="30min"': 'budget="2steps"',
-    "--budget 200steps": "--budget 3steps",
-    "--budget 300steps": "--budget 3steps",
-    "--at 100steps": "--at 2steps",
-}
-"""What is long in a document, and what a test takes in its place."""
-
-NEEDS_A_NETWORK = ("eccv16",)
-"""Words of commands that are checked and not run."""
+SHORTER = {'budget="30min"': 'budget="2steps"'}
+"""What is long in a block, and what a test takes in its place."""
 
 # ---- code -----------------------------------------------------------------------------------
 
@@ -112,9 +104,36 @@ def test_long_blocks_are_shortened_only_where_there_are_any():
 
 
 @with_blocks("toml")
-def test_toml_blocks_parse(name):
+def test_toml_blocks_are_read(name):
+    """What pyproject files register is used by the tests of the plugins."""
     for block in blocks(DOCUMENTS[name], "toml"):
-        assert tomllib.loads(block)
+        content = tomllib.loads(block)
+        assert set(content) <= {"build-system", "project", "tool", "weights"}
+        for entry in content.get("weights", []):
+            kinds = {
+                field.name: entry.pop(field.name)
+                for field in fields(PublishedWeights)
+                if field.name in entry
+            }
+            assert entry == {}
+            assert kinds["sha256"] == "…"
+            PublishedWeights(**kinds | {"sha256": 64 * "0"})
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_block_escapes_these_tests(name):
+    """Every fence is of a kind that some test runs; `text` is what a program printed."""
+    fences = re.findall(r"^ *(?:```|~~~)(.*)$", DOCUMENTS[name], re.MULTILINE)
+    languages = fences[::2]
+    assert set(languages) <= {"python", "toml", "sh", "text"}
+    assert set(fences[1::2]) <= {""}
+    assert len(languages) == sum(len(blocks(DOCUMENTS[name], each)) for each in set(languages))
+
+
+def test_the_list_of_checks_is_that_of_the_kit():
+    shown = blocks(DOCUMENTS["docs/tutorial/first-plugin.md"], "text")
+    (printed,) = [block for block in shown if "outcome" in block]
+    assert re.findall(r"^(\w+) +│", printed, re.MULTILINE) == list(CHECKS)
 
 
 # ---- commands -------------------------------------------------------------------------------
@@ -150,56 +169,6 @@ def test_make_targets_exist(name):
             assert named <= set(targets), words
 
 
-def run_commands(name, folder, plugin=None):
-    """Types the `zoo` lines of a document's shell blocks, shortened; gives back what they print."""
-    printed = {}
-    for words in shell_lines(DOCUMENTS[name]):
-        if words[0] == "zoo" and not set(words) & set(NEEDS_A_NETWORK):
-            command = shlex.split(shorter(shlex.join(words)))
-            printed[shlex.join(words)] = run(["-m", *command], folder, plugin)
-    assert printed
-    return printed
-
-
-@pytest.mark.long
-def test_the_first_comparison_can_be_typed(tmp_path):
-    run_commands("docs/tutorial/first-bench.md", tmp_path)
-    assert (tmp_path / "first" / "report.html").is_file()
-    assert (tmp_path / "first" / "samples.png").is_file()
-
-
-@pytest.mark.long
-def test_the_first_plugin_can_be_typed(tmp_path):
-    name = "docs/tutorial/first-plugin.md"
-    plugin, here = tmp_path / "plugin", tmp_path / "here"
-    plugin.mkdir()
-    here.mkdir()
-    write_plugin(DOCUMENTS[name], plugin)
-    printed = run_commands(name, here, plugin)
-    assert "tint_around" in printed["zoo list"]
-    assert "failed" not in printed["zoo check tint"].lower()
-    assert (here / "tints" / "samples.png").is_file()
-
-
-@pytest.mark.long
-def test_own_photographs_can_be_typed(tmp_path):
-    from PIL import Image
-    from skimage import data
-
-    for folder in ("holiday", "scans"):
-        (tmp_path / folder).mkdir()
-    photographs = (data.astronaut(), data.coffee(), data.chelsea())
-    for number, photo in enumerate(photographs):
-        for left in range(0, 300, 50):
-            tile = Image.fromarray(photo[:256, left : left + 150])
-            tile.save(tmp_path / "holiday" / f"{number}-{left}.png")
-        Image.fromarray(photo).convert("L").save(tmp_path / "scans" / f"{number}.jpg")
-    run_commands("docs/tutorial/own-photographs.md", tmp_path)
-    for number, photo in enumerate(photographs):
-        with Image.open(tmp_path / "colour" / f"{number}.jpg") as coloured:
-            assert (coloured.mode, coloured.size) == ("RGB", photo.shape[1::-1])
-
-
 # ---- links ----------------------------------------------------------------------------------
 
 
@@ -216,128 +185,3 @@ def test_links_lead_somewhere(name):
         if parts.fragment:
             document = DOCUMENTS[path.relative_to(ROOT).as_posix()]
             assert parts.fragment in anchors(document), target
-
-
-# ---- the site -------------------------------------------------------------------------------
-
-
-class Page(HTMLParser):
-    """What a page refers to.
-
-    Attributes:
-        loaded: URLs that a browser gets by itself: scripts, styles, pictures.
-        linked: URLs of its links.
-        ids: places in it that links may lead to.
-        text: all of it, without tags.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loaded: list[str] = []
-        self.linked: list[str] = []
-        self.ids: set[str] = set()
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.ids.add(found.get("id", ""))
-        if "src" in found:
-            self.loaded.append(found["src"])
-        if "href" in found:
-            loads = tag == "link" and found.get("rel") in ("stylesheet", "icon", "preconnect")
-            (self.loaded if loads else self.linked).append(found["href"])
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site, built as `make docs` does."""
-    folder = tmp_path_factory.mktemp("site")
-    run(["-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)], ROOT)
-    return folder
-
-
-@pytest.mark.long
-def test_the_site_is_whole_and_needs_nothing_from_elsewhere(site):
-    pages = {path.resolve(): Page(path) for path in site.rglob("*.html")}
-    for path, page in pages.items():
-        if path.name == "404.html":  # its links start at the root of a server
-            continue
-        assert not [url for url in page.loaded if urlsplit(url).scheme not in ("", "data")], path
-        for url in page.loaded + page.linked:
-            parts = urlsplit(url)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            assert target.is_file(), f"{path}: {url}"
-            if parts.fragment and target in pages:
-                assert unquote(parts.fragment) in pages[target].ids, url
-    for style in site.rglob("*.css"):
-        assert not re.search(r"url\(\s*[\"']?https?:", style.read_text(encoding="utf-8")), style
-
-
-@pytest.mark.long
-def test_the_site_shows_every_command_and_option(site):
-    shown = Page(site / "commands.html").text
-    for command, text in help_texts().items():
-        assert f"zoo {command}".strip() in shown
-        assert flags(text) - {"--help"} <= flags(shown)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("page", "words"),
-    [
-        ("api/zoo.bins", ["nearest_bin", "N×2×H×W chroma to the N×H×W int64 index"]),
-        ("api/zoo.testing", ["checks", "The conformance kit"]),
-        ("api/zoo.colorizer", ["predict_ab", "fit"]),
-        ("contributing", ["What the class has to do"]),
-        ("overview", ["How the comparison is kept fair"]),
-        ("source/plugins/zoo_plugins/baselines.py", ["class MeanColor"]),
-    ],
-)
-def test_the_site_is_made_of_the_code_and_of_the_root(site, page, words):
-    text = Page(site / f"{page}.html").text
-    for word in words:
-        assert word in text
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("width", [1280, 390])
-def test_pages_fit_into_the_window_and_get_nothing_from_elsewhere(site, browser, width):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    for path in sorted(site.rglob("*.html")):
-        if path.name == "404.html":
-            continue
-        browser.get(path.as_uri())
-        wide = browser.execute_script("return document.documentElement.scrollWidth")
-        assert wide <= width, path
-        broken = "return [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
-        assert browser.execute_script(broken) == [], path
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    urls = [each["request"]["url"] for each in sent]
-    assert urls
-    assert {url.partition(":")[0] for url in urls} <= {"file", "data", "about"}
-
-
-@pytest.mark.long
-def test_the_search_works_from_disk(site, browser):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get((site / "api" / "zoo.bins.html").as_uri())
-    wait = WebDriverWait(browser, 60)
-    field = browser.find_element("css selector", "input.md-search__input")
-    wait.until(lambda _: field.is_displayed() and field.is_enabled())
-    field.send_keys("annealed mean")
-    results = wait.until(lambda b: b.find_elements("css selector", ".md-search-result__link"))
-    assert any("methods.html" in link.get_attribute("href") for link in results)

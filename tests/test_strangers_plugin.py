@@ -9,10 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from documents import DOCUMENTS, files
+from typing_in import PRESUMED
 
 from zoo import registry
 
@@ -169,6 +172,65 @@ def test_a_new_plugin_is_installed_and_passes_its_tests(example: Environment) ->
     assert "brand_new" in own.run("zoo", "list", **variables).stdout
     done = own.run("python", "-m", "pytest", "-q", str(example.cwd / "brand-new"), **variables)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def tutorial(fresh: Environment, tmp_path: Path) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Builds and installs the distribution of a page, and gives back what makes it be seen.
+
+    In a folder of its own: the other tests count what is installed.
+    """
+
+    def install(page: str) -> dict[str, str]:
+        source, site = tmp_path / page, tmp_path / f"{page}-site"
+        source.mkdir()
+        for name, content in files(DOCUMENTS[f"docs/tutorial/{page}.md"]):
+            (source / name).write_text(content, encoding="utf-8")
+        Environment(fresh.root, tmp_path).install(source, "--target", str(site))
+        return {"PYTHONPATH": str(site)}
+
+    PRESUMED["holiday"](fresh.cwd / "holiday")
+    yield install
+    shutil.rmtree(fresh.cwd / "holiday")
+
+
+def test_a_metric_of_the_tutorial_is_a_column(
+    fresh: Environment, tutorial: Callable[[str], dict[str, str]]
+) -> None:
+    arguments = ("--models", "mean_color", "--dataset", "folder:holiday", "--size", "176")
+    metrics = ("--metrics", "psnr,ms_ssim", "--no-throughput", "--budget", "2steps")
+    command = ("zoo", "bench", *arguments, *metrics, "--out", "framed")
+    refused = fresh.run(*command)
+    assert refused.returncode == 2
+    assert "ms_ssim" in refused.stderr
+    done = fresh.run(*command, **tutorial("first-metric"))
+    assert done.returncode == 0, done.stderr
+    assert "MS-SSIM ↑" in done.stdout
+    with (fresh.cwd / "framed" / "leaderboard.csv").open(newline="") as file:
+        rows = {row["model"]: float(row["ms_ssim"]) for row in csv.DictReader(file)}
+    # What keeps the lightness keeps most of the structure, and not all that is in R, G and B.
+    assert set(rows) == {"grey", "mean_color"}
+    assert all(0.7 < value < 0.999 for value in rows.values())
+    assert "MS-SSIM" in (fresh.cwd / "framed" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_dataset_of_the_tutorial_is_trained_and_scored_on(
+    fresh: Environment, tutorial: Callable[[str], dict[str, str]]
+) -> None:
+    seen = tutorial("first-dataset")
+    assert "album" in fresh.run("zoo", "datasets", **seen).stdout
+    arguments = ("--models", "mean_color", "--dataset", "album:holiday", "--no-references")
+    metrics = ("--metrics", "psnr", "--no-throughput", "--budget", "2steps", "--out", "listed")
+    done = fresh.run("zoo", "bench", *arguments, *metrics, **seen)
+    assert done.returncode == 0, done.stderr
+    with (fresh.cwd / "listed" / "scores.csv").open(newline="") as file:
+        scored = [row["image"] for row in csv.DictReader(file) if row["metric"] == "psnr"]
+    listed = fresh.cwd / "holiday" / "test.txt"
+    assert sorted(scored) == sorted(listed.read_text().split())
+    listed.unlink()
+    refused = fresh.run("zoo", "bench", *arguments, "--out", "refused", **seen)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("error: holiday/test.txt is missing")
 
 
 def test_the_example_is_benchmarked_with_all_others(example: Environment, repository: Path) -> None:

@@ -11,7 +11,9 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from zoo import registry
 from zoo.cli.main import make_console
+from zoo.metric import MetricInfo
 from zoo_benchmark.report.leaderboard import LEADERBOARD_COLUMNS
 from zoo_benchmark.report.table import leaderboard_to_rich
 from zoo_benchmark.statistics import Statistics, analyse
@@ -71,7 +73,7 @@ def test_names_are_whole_in_a_narrow_terminal() -> None:
     assert LONG in text
     assert "20.12" in text
     # What does not fit is named, and not squeezed to nothing.
-    assert "in leaderboard.csv: stranger's, params" in text
+    assert "in leaderboard.csv: params, colourfulness, stranger's" in text
     assert max(map(len, text.splitlines())) <= width
 
 
@@ -84,6 +86,22 @@ def test_headings_and_cells() -> None:
     # What was not measured has no column.
     assert "GPU" not in text
     assert "SSIM" not in text
+
+
+def test_metrics_that_the_zoo_does_not_bring_stand_among_the_others(monkeypatch: Any) -> None:
+    class Theirs:
+        info = MetricInfo("stranger's", "Strangeness", unit="px", direction="lower", version=1)
+
+    monkeypatch.setattr(registry, "metric_class", lambda name: Theirs)
+    generator = np.random.default_rng(0)
+    scores = [("floor", 0, f"i{n}", "stranger's", 3.25 + generator.normal()) for n in range(60)]
+    columns = ["model", "seed", "image", "metric", "value"]
+    statistics = analyse(pd.DataFrame(scores, columns=columns), {"stranger's": "lower"})
+    (low, high) = statistics.intervals.loc[0, ["low", "high"]]
+    lines = _lines(statistics=statistics)
+    assert lines["model"].index("ness → 41.8") < lines["┃"].index("Strangeness ↓")
+    assert lines["┃"].index("Strangeness ↓") < lines["┃"].index("params")
+    assert "│ 3.25 ±" + f"{(high - low) / 2:.2g}" in lines["floor"]
 
 
 def test_the_command_prints_the_whole_of_it(finished: Any) -> None:

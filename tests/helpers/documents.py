@@ -33,6 +33,18 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
 
 
+def scripts(document: str) -> list[str]:
+    """The shell blocks that are a whole script, for another machine."""
+    return [block for block in blocks(document, "sh") if block.startswith("#!")]
+
+
+def lines_to_type(document: str) -> list[list[str]]:
+    """`shell_lines` but for those of scripts."""
+    for script in scripts(document):
+        document = document.replace(script, "")
+    return shell_lines(document)
+
+
 def shell_lines(document: str) -> list[list[str]]:
     """The words of every line of the shell blocks; a backslash at its end goes on."""
     text = "".join(blocks(document, "sh")).replace("\\\n", " ")

@@ -108,19 +108,35 @@ def bench(
         str, typer.Option(help="The rules, a name or a TOML file; see zoo protocols.")
     ] = "quick@1",
     dataset: Annotated[
-        str | None, typer.Option(help="photos, cifar10, folder:PATH, …; see zoo datasets.")
+        str | None,
+        typer.Option(
+            help="photos, cifar10, folder:PATH, …; see zoo datasets. [default: the protocol's]"
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Per model: 20s, 10min, 500steps, 50kimages, 2PFLOP."),
+        typer.Option(
+            help="Per model: 20s, 10min, 500steps, 50kimages, 2PFLOP. [default: the protocol's]"
+        ),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
-    preset: Annotated[str | None, typer.Option(help="small or paper.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The base of all seeds.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels. [default: the protocol's]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="small or paper. [default: the protocol's]")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Repetitions. [default: the protocol's]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The base of all seeds. [default: the protocol's]")
+    ] = None,
     learning_rate: Annotated[
         str | None,
-        typer.Option("--lr", help="options, or find: each searches its own in its budget."),
+        typer.Option(
+            "--lr",
+            help="options, or find: each searches its own in its budget. [default: the protocol's]",
+        ),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="NAME[,NAME…]. [default: the protocol's]")
@@ -141,7 +157,10 @@ def bench(
     lpips_weights: LPIPSWeights = None,
     timeout: Annotated[
         float | None,
-        typer.Option(help="Seconds after which a model counts as hanging."),
+        typer.Option(
+            help="Seconds after which a model counts as hanging. "
+            "[default: one and a half budgets and half an hour; a day where the budget is no time]"
+        ),
     ] = None,
     throughput: Annotated[
         bool, typer.Option("--throughput/--no-throughput", help="Time prediction, too.")

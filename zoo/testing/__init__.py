@@ -1,6 +1,6 @@
 """The conformance kit: does a colorizer keep the promises of the interface?
 
-In the tests of a plugin::
+In the tests of a plugin:
 
     import pytest
     from zoo.testing import checks

@@ -11,11 +11,13 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
+from zoo import registry
+from zoo.errors import PluginError, UnknownNameError
 from zoo_benchmark.report.leaderboard import LEADERBOARD_COLUMNS, ranking_metric
 from zoo_benchmark.statistics import Statistics, cannot_tell_apart
 
 # column, heading, format
-_COLUMNS = [
+_METRICS = [
     ("psnr", "PSNR ↑\ndB", "{:.2f}"),
     ("lpips", "LPIPS ↓\n", "{:.4f}"),
     ("colourfulness", "colourful-\nness", "{:.1f}"),
@@ -23,6 +25,8 @@ _COLUMNS = [
     ("ciede2000", "ΔE00 ↓\n", "{:.2f}"),
     ("auc", "AuC ↑\n%", "{:.2f}"),
     ("auc_rebalanced", "AuC reb.\n↑ %", "{:.2f}"),
+]
+_COSTS = [
     ("params", "params\n", "{:,.0f}"),
     ("train_images_per_s", "train\nimages/s", "{:,.0f}"),
     ("predict_images_per_s_cpu", "predict\nCPU im/s", "{:,.0f}"),
@@ -30,13 +34,15 @@ _COLUMNS = [
     ("predict_images_per_s_cuda", "predict\nGPU im/s", "{:,.0f}"),
     ("latency_ms_cuda", "latency\nGPU ms", "{:.2f}"),
 ]
+_STRANGERS_FORM = "{:.4g}"
+_ARROWS = {"higher": " ↑", "lower": " ↓", "match": ""}
 
 
 _NOTHING = "–"
-# Shown with their interval, and those with the spread over seeds.
-_INTERVALS = ("psnr", "lpips", "colourfulness", "ssim")
+# Shown without their interval, and those with the spread over seeds.
+_BARE = ("ciede2000", "auc", "auc_rebalanced")
 _SEED_SPREAD = ("psnr", "lpips")
-# Where a terminal is too narrow, these go first.
+# Where a terminal is too narrow, these go first, then metrics that the zoo does not bring.
 _EXPENDABLE = (
     "psnr_seed_std",
     "ciede2000",
@@ -84,7 +90,7 @@ def leaderboard_to_rich(
     widths = {name: column.width for name, column in columns.items()}
     strangers = [column for column in columns if _is_extra(column)]
     hidden = []
-    for name in (*strangers, *_EXPENDABLE):
+    for name in (*_EXPENDABLE, *strangers):
         if name_width + sum(w + _RULE for w in widths.values()) + _RULE + _STATUS_WIDTH <= width:
             break
         if widths.pop(name, None) is not None:
@@ -134,20 +140,20 @@ def _columns(
     board: pd.DataFrame, statistics: Statistics | None, ceilings: pd.DataFrame | None
 ) -> dict[str, _Column]:
     """Every column of which anything was measured."""
-    truth = board["colourfulness_truth"].dropna()
     columns = {}
-    extra = [(c, c, "{:.4g}") for c in map(str, board.columns) if _is_extra(c)]
-    for name, heading, form in (*_COLUMNS, *extra):
+    extra = [(c, _heading(c), _STRANGERS_FORM) for c in map(str, board.columns) if _is_extra(c)]
+    for name, heading, form in (*_METRICS, *extra, *_COSTS):
         if name not in board or not board[name].notna().any():
             continue
-        if name == "colourfulness" and len(truth):
-            heading += f" → {truth.iloc[0]:.1f}"
+        if f"{name}_truth" in board and len(truth := board[f"{name}_truth"].dropna()):
+            heading += f" → {form.format(truth.iloc[0])}"
         cells = [form.format(value) if pd.notna(value) else _NOTHING for value in board[name]]
         of_metric = _intervals(board, name, statistics)
         if of_metric is not None:
             halves = (of_metric["high"] - of_metric["low"]) / 2
+            around = form if form != _STRANGERS_FORM else "{:.2g}"
             cells = [
-                f"{cell} ±{form.format(half)}" if np.isfinite(half) else cell
+                f"{cell} ±{around.format(half)}" if np.isfinite(half) else cell
                 for cell, half in zip(cells, halves, strict=True)
             ]
         if statistics is not None and name == ranking_metric(board):
@@ -166,7 +172,7 @@ def _intervals(
     board: pd.DataFrame, metric: str, statistics: Statistics | None
 ) -> pd.DataFrame | None:
     """The intervals of a metric, a row per row of the board; None where there are none."""
-    if statistics is None or metric not in _INTERVALS:
+    if statistics is None or metric in _BARE:
         return None
     found = statistics.intervals[statistics.intervals["metric"] == metric].set_index("model")
     return found.reindex(board["model"]) if len(found) else None
@@ -193,6 +199,15 @@ def _ceiling_cells(ceilings: pd.DataFrame | None, column: str, form: str) -> lis
     if column not in ceilings:
         return [_NOTHING] * len(ceilings)
     return [form.format(value) if pd.notna(value) else _NOTHING for value in ceilings[column]]
+
+
+def _heading(metric: str) -> str:
+    """Of a metric that the zoo does not bring: as its plugin says, or its name if that is gone."""
+    try:
+        info = registry.metric_class(metric).info
+    except (PluginError, UnknownNameError):
+        return f"{metric}\n"
+    return f"{info.title}{_ARROWS[info.direction]}\n{info.unit}"
 
 
 def _is_extra(column: str) -> bool:
