@@ -175,7 +175,7 @@ def test_make_targets_exist(name):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name):
     folder = (ROOT / name).parent
-    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", DOCUMENTS[name]):
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)(?: \"[^\"]*\")?\)", DOCUMENTS[name]):
         parts = urlsplit(target)
         if parts.scheme:
             continue
