@@ -34,7 +34,7 @@ class RayExecutor:
 
     Args:
         address: of the cluster, as `ray.init` takes it; empty for the one that `RAY_ADDRESS`
-            names, or a new one on this machine.
+            names, one that runs on this machine, or else a new one.
         device: `auto`, `cpu` or `cuda`; cells ask for a GPU where it says so, or where `auto`
             finds GPUs in the cluster.
         jobs: cells side by side on the smallest node; each asks for its share of the CPUs.
@@ -55,7 +55,8 @@ class RayExecutor:
         if not ray.is_initialized():
             try:
                 ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            # A cluster that wants a token refuses with an error of Ray's own.
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise InputError(
                     f"no Ray cluster at {address or 'this machine'}: {_first_line(error)}"
                 ) from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -70,13 +72,18 @@ def cluster(
     (info / "entry_points.txt").write_text(entries)
     variables = offline | {"PYTHONPATH": str(plugin), "SLOW_FOLDER": str(tmp_path / "said")}
     variables |= {"ZOO_CACHE": str(cache), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    # A token that another cluster left in the home folder is none of ours.
+    variables |= {"RAY_AUTH_MODE": "disabled"}
     variables.pop("http_proxy")
     variables.pop("https_proxy")
     (tmp_path / "said").mkdir()
     ray = str(Path(sys.executable).parent / "ray")
     port = str(20_000 + os.getpid() % 20_000)
     common = ("--num-cpus", "1", "--num-gpus", "0", "--block", "--disable-usage-stats")
-    dashboard = ("--include-dashboard", "false")
+    # In a folder of its own, with a short name as its sockets need: the address of a cluster that
+    # is killed would stay behind, and `ray.init` look for it.
+    own = tempfile.mkdtemp(prefix="ray-")
+    dashboard = ("--include-dashboard", "false", "--temp-dir", own)
     head = subprocess.Popen(
         [ray, "start", "--head", "--port", port, *dashboard, *common],
         env=variables | {"ZOO_NODE": "first"},
@@ -101,6 +108,7 @@ def cluster(
         for process in (second, head):
             if process is not None:
                 _kill(process)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _wait_for_nodes(ray: str, address: str, count: int, variables: dict[str, str]) -> None:

@@ -21,7 +21,8 @@ import zoo
 
 SHORTER = [
     (r"--lr find --budget \S+", "--lr find --budget 250steps --models fc_generator"),
-    (r"--executor ray=\S+", "--executor ray --models grey --seeds 1"),
+    # A cluster of its own: `ray` alone would join one that was left behind.
+    (r"--executor ray=\S+", "--executor ray=local --models grey --seeds 1"),
     (r"--at \S+", "--at 2steps"),
     (r"^(zoo fit .*--budget) \S+", r"\1 30steps"),
     (r"^(zoo (?:bench|overfit) .*--budget) (?!250)\S+", r"\1 3steps"),
@@ -68,7 +69,7 @@ def type_in(document: str, folder: Path, plugin: Path | None = None) -> dict[str
         line = shorter(shlex.join(words))
         for name, make in PRESUMED.items():
             if re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w-])", line):
-                _presume(folder, name, make, written="-o" in words)
+                _presume(folder, name, make, words)
         runs = sorted(path.name for path in folder.glob("runs/[!.]*"))
         words = [word.replace("<time>", runs[0] if runs else "") for word in shlex.split(line)]
         if "-o" in words and "--resume" not in words:
@@ -79,8 +80,10 @@ def type_in(document: str, folder: Path, plugin: Path | None = None) -> dict[str
     return printed
 
 
-def _presume(folder: Path, name: str, make: Callable[[Path], None], *, written: bool) -> None:
-    if not (folder / name).exists() and not (written and name == "mine.safetensors"):
+def _presume(folder: Path, name: str, make: Callable[[Path], None], words: list[str]) -> None:
+    """Puts what a line reads in its place; what the line itself is to write, it must write."""
+    written = "-o" in words and words[words.index("-o") + 1] == name
+    if not written and not (folder / name).exists():
         make(folder / name)
 
 

@@ -227,10 +227,18 @@ def test_a_full_disk_does_not_end_training(error, new, tiles, tmp_path, monkeypa
     def full(state, path):
         raise error
 
+    # A clock of steps: writing takes no time, and every step is long enough for the next.
+    now = [0.0]
+    monkeypatch.setattr(zoo.checkpoint.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(zoo.checkpoint.torch, "save", full)
     problems = []
-    checkpoint = Checkpoint(tmp_path / "c.pt", every=1e-9, on_problem=problems.append)
-    colorizer = new(LEARNERS[0]).fit(tiles, budget="2steps", size=SIZE, checkpoint=checkpoint)
+    colorizer = new(LEARNERS[0]).fit(
+        tiles,
+        budget="2steps",
+        size=SIZE,
+        checkpoint=Checkpoint(tmp_path / "c.pt", every=1, on_problem=problems.append),
+        on_step=lambda feed: now.__setitem__(0, now[0] + 1),
+    )
     assert colorizer.is_fitted
     assert len(problems) == 3
     assert "could not be written: " in problems[0]
