@@ -5,9 +5,11 @@ They follow the papers' formulas line by line and take no shortcut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.bins import BIN_COUNT, bin_centres
 
@@ -33,3 +35,23 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
     z = torch.softmax(logits, dim=1) ** (1 / temperature)
     z = z / z.sum(1, keepdim=True)
     return torch.einsum("nqhw,qc->nchw", z, bin_centres())
+
+
+def train_step(net: nn.Module, learning_rate: float) -> Callable[[Tensor, Tensor], None]:
+    """One step of a classifier of the paper in float32: dense targets and PyTorch's own AdamW."""
+    optimiser = torch.optim.AdamW(net.parameters(), lr=learning_rate)
+
+    def step(L: Tensor, ab: Tensor) -> None:
+        optimiser.zero_grad()
+        loss = cross_entropy(net(L), soft_encoding(F.avg_pool2d(ab, 4)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+
+    return step
+
+
+@torch.no_grad()
+def predict(net: nn.Module, L: Tensor) -> Tensor:
+    """N×1×H×W L to N×2×H×W ab in float32, by the formula of the annealed mean."""
+    return F.interpolate(annealed_mean(net(L)), scale_factor=4, mode="bilinear")

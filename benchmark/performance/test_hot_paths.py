@@ -5,7 +5,10 @@ Nothing here asserts a time: machines differ, and so do their neighbours.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,12 @@ from skimage import color
 from zoo import registry
 from zoo.budget import Budget
 from zoo.dataset import UInt8Array
-from zoo.feed import Feed
+from zoo.feed import Feed, synchronise
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
 from zoo.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
+from zoo.training import Optimiser, autocast
+from zoo_benchmark.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -124,6 +129,123 @@ def test_feed(benchmark: Benchmark, tiles: UInt8Array) -> None:
     batches = iter(feed)
     benchmark(next, batches)
     feed.abandon()
+
+
+def _device_of_the_whole_network() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _batches(tiles: UInt8Array, side: int, batch: int) -> UInt8Array:
+    """`batch` images of the side, out of tiles beside each other: N×H×W×3 uint8."""
+    across = -(-side // 64)
+    picked = np.resize(tiles, (batch, across, across, 64, 64, 3)).swapaxes(2, 3)
+    whole = picked.reshape(batch, 64 * across, 64 * across, 3)
+    return np.ascontiguousarray(whole[:, :side, :side])
+
+
+@pytest.mark.parametrize("version", ["plain", "fast"])
+@pytest.mark.parametrize(("side", "batch", "gpu_batch"), [(64, 16, 256), (176, 4, 40)])
+class TestWholeTraining:
+    """A step of the paper's full network, from stored images: crop, Lab, targets, AdamW."""
+
+    def test_step(
+        self,
+        benchmark: Benchmark,
+        version: str,
+        side: int,
+        batch: int,
+        gpu_batch: int,
+        tiles: UInt8Array,
+    ) -> None:
+        device = _device_of_the_whole_network()
+        batch = gpu_batch if device.type == "cuda" else batch
+        images = _batches(tiles, side, 2 * batch)
+        cls = registry.colorizer_class("zhang_classifier")
+        precision = "fp32" if version == "plain" else "auto"
+        colorizer = cls(device=str(device), precision=precision, batch_size=batch)
+        name = f"full Zhang network on {device.type}: a training step of {batch} images of {side}²"
+        benchmark.group = name  # type: ignore[attr-defined]
+        with colorizer.training_session(images, "1Msteps", size=side) as feed:
+            if version == "plain":
+                plain_step = plain.train_step(
+                    colorizer.net.to(memory_format=torch.contiguous_format),
+                    colorizer.training_options.learning_rate,
+                )
+                on_device = torch.from_numpy(images).movedim(-1, 1).to(device)
+
+                def step() -> None:
+                    chosen = torch.randint(len(on_device), (batch,), device=device)
+                    L, ab = rgb_to_lab(on_device[chosen].float() / 255)
+                    plain_step(L, ab)
+                    synchronise(device)
+
+            else:
+                optimiser = Optimiser(colorizer.net.parameters(), feed, colorizer.training_options)
+                batches = iter(feed)
+
+                def step() -> None:
+                    L, ab = next(batches)
+                    with autocast(device, colorizer.precision):
+                        loss = colorizer.loss(L, ab)
+                    optimiser.step(loss)
+                    feed.log(loss)
+                    synchronise(device)
+
+            benchmark.pedantic(step, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("version", ["plain", "fast"])
+@pytest.mark.parametrize(
+    ("side", "batch", "gpu_batch"), [(64, 1, 1), (64, 32, 256), (256, 1, 1), (256, 8, 64)]
+)
+def test_predict_with_the_whole_network(
+    benchmark: Benchmark,
+    version: str,
+    side: int,
+    batch: int,
+    gpu_batch: int,
+    tiles: UInt8Array,
+) -> None:
+    device = _device_of_the_whole_network()
+    batch = gpu_batch if device.type == "cuda" else batch
+    cls = registry.colorizer_class("zhang_classifier")
+    colorizer = cls(device=str(device), precision="fp32" if version == "plain" else "auto")
+    colorizer.fit(tiles[:8], budget="1steps", size=64)
+    L = rgb_to_lab(Pictures.from_array(_batches(tiles, side, batch)).rgb)[0].to(device)
+    name = f"full Zhang network on {device.type}: ab of {batch} images of {side}²"
+    benchmark.group = name  # type: ignore[attr-defined]
+    if version == "plain":
+        colorizer.net.to(memory_format=torch.contiguous_format)
+
+    def run() -> None:
+        if version == "plain":
+            plain.predict(colorizer.net, L)
+        else:
+            colorizer.predict_ab(L)
+        synchronise(device)
+
+    benchmark.pedantic(run, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.benchmark(group="start of a cell, all imported")
+@pytest.mark.parametrize("version", ["plain: a fresh interpreter", "fast: a fork"])
+def test_start(benchmark: Benchmark, version: str, tmp_path: Path) -> None:
+    if version.endswith("fork") and not FORKS:
+        pytest.skip("this system starts fresh interpreters")
+    with (
+        Starter(fork=version.endswith("fork")) as starter,
+        (tmp_path / "log").open("wb") as log,
+        Path(os.devnull).open("rb") as nothing,
+    ):
+
+        def start() -> None:
+            # Without arguments it says how it is used, after all imports.
+            process = starter.start("zoo_benchmark.trial", [], log, nothing.fileno())
+            while process.poll() is None:
+                time.sleep(0.002)
+            assert process.returncode == 2
+
+        benchmark.pedantic(start, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +102,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
-    with _only_one(out):
+    with closing(executor), _only_one(out):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(
             models, protocol, settings, store, data.manifests, backbone, hardware_names
@@ -113,6 +113,8 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         write_text(out / RUN, json.dumps(manifest, indent=1))
         write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
         write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
+        if not settings.collect_only and not all(store.path(cell.key).is_dir() for cell in cells):
+            executor.prepare()
         with progress_bars(console) as bars:
             task = bars.add_task("references", total=None, state="")
             write_references(out / REFERENCES, data.test, protocol, backbone.path, device)

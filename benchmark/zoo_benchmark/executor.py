@@ -15,6 +15,7 @@ import torch
 
 from zoo_benchmark.environment import hardware
 from zoo_benchmark.runner import ProgressState, run_trial
+from zoo_benchmark.starter import Starter
 from zoo_benchmark.trial_spec import Spec
 
 Result = dict[str, Any]
@@ -42,6 +43,10 @@ class Executor(Protocol):
         """The different kinds of hardware that tasks run on; with `alone`, the second."""
         ...
 
+    def prepare(self) -> None:
+        """Begins with what the first task would wait for."""
+        ...
+
     def run(
         self,
         tasks: Sequence[Task],
@@ -57,6 +62,10 @@ class Executor(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Ends what it keeps running between tasks."""
+        ...
+
 
 class LocalExecutor:
     """This machine.
@@ -69,10 +78,11 @@ class LocalExecutor:
 
     def __init__(self, device: torch.device, jobs: int = 1) -> None:
         self.jobs, self._device = jobs, device
-        self._gpus: queue.Queue[str] = queue.Queue()
         count = torch.cuda.device_count() if jobs > 1 else 0
-        for slot in range(jobs):
-            self._gpus.put(str(slot % count) if count > 1 else "")
+        self._starters = [
+            Starter(self._variables(str(slot % count) if count > 1 else "")) for slot in range(jobs)
+        ]
+        self._alone = self._starters[0] if jobs == 1 else Starter()
 
     def hardware(self) -> tuple[list[str], list[str]]:
         """See `Executor.hardware`."""
@@ -81,6 +91,11 @@ class LocalExecutor:
             [local_hardware(self._device, max(1, threads // self.jobs))],
             [local_hardware(self._device, threads)],
         )
+
+    def prepare(self) -> None:
+        """See `Executor.prepare`."""
+        for starter in self._starters:
+            starter.launch()
 
     def run(
         self,
@@ -92,21 +107,25 @@ class LocalExecutor:
     ) -> Iterator[tuple[Task, Result]]:
         """See `Executor.run`."""
         cancelled = threading.Event()
-        pool = ThreadPoolExecutor(1 if alone else self.jobs)
+        starters = [self._alone] if alone else self._starters
+        free: queue.Queue[Starter] = queue.Queue()
+        for starter in starters:
+            free.put(starter)
+        pool = ThreadPoolExecutor(len(starters))
 
         def work(task: Task) -> Result:
-            slot = self._gpus.get()
+            starter = free.get()
             try:
                 return run_trial(
                     task.spec,
                     task.folder,
                     timeout,
                     lambda state: on_progress(task, state),
-                    variables={} if alone else self._variables(slot),
+                    starter=starter,
                     cancelled=cancelled,
                 )
             finally:
-                self._gpus.put(slot)
+                free.put(starter)
 
         running: dict[Future[Result], Task] = {}
         try:
@@ -115,9 +134,20 @@ class LocalExecutor:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield running.pop(future), future.result()
+        except BaseException:
+            cancelled.set()
+            # Nobody waits for one that is still importing.
+            for starter in starters:
+                starter.kill()
+            raise
         finally:
             cancelled.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        for starter in {*self._starters, self._alone}:
+            starter.close()
 
     def _variables(self, gpu: str) -> dict[str, str]:
         if self.jobs == 1:

@@ -21,6 +21,7 @@ from zoo.errors import DeviceError, InputError
 from zoo.training import resolve_device
 from zoo_benchmark.executor import Result, Task, local_hardware
 from zoo_benchmark.runner import ProgressState, run_trial
+from zoo_benchmark.starter import Starter
 from zoo_benchmark.trial_spec import FAILED, Spec, TimingSpec, TrialSpec
 
 RETRIES = 3
@@ -94,6 +95,9 @@ class RayExecutor:
             )
         return sorted({names[1] for names in found}), sorted({names[2] for names in found})
 
+    def prepare(self) -> None:
+        """See `Executor.prepare`; the cluster is there already."""
+
     def run(
         self,
         tasks: Sequence[Task],
@@ -123,6 +127,9 @@ class RayExecutor:
         finally:
             for reference in placed:
                 self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """See `Executor.close`; the connection ends with this process."""
 
     def _collect(self, reference: Any, task: Task) -> Result:
         """Writes what came back into the task's folder."""
@@ -165,7 +172,8 @@ def _run_remotely(
             paths[field] = str(path)
         spec = kinds[kind](**{**json.loads(text), **paths})
         out = folder / "cell"
-        result = run_trial(spec, out, timeout, variables={"OMP_NUM_THREADS": str(threads)})
+        with Starter({"OMP_NUM_THREADS": str(threads)}) as starter:
+            result = run_trial(spec, out, timeout, starter=starter)
         made = {
             str(file.relative_to(out)): file.read_bytes()
             for file in out.rglob("*")

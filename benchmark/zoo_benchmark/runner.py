@@ -8,16 +8,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from zoo.budget import Budget
 from zoo.files import write_text
+from zoo_benchmark.starter import NotStartedError, Starter
 from zoo_benchmark.trial_spec import FAILED, LOG, PROGRESS, RESULT, SPEC, Spec, read_json
 
 # Loading, scoring and timing may take this long beside the training budget.
@@ -41,7 +40,7 @@ def run_trial(
     timeout: float,
     on_progress: Callable[[ProgressState], None] | None = None,
     *,
-    variables: Mapping[str, str] | None = None,
+    starter: Starter,
     cancelled: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Runs one trial or timing in `folder` and returns its result, a failed one included.
@@ -54,7 +53,7 @@ def run_trial(
         folder: where its files go; what an earlier attempt left there is removed.
         timeout: seconds after which it counts as hanging.
         on_progress: called a few times a second with what the child says of itself.
-        variables: of the environment, such as its number of threads.
+        starter: what starts it.
         cancelled: once set, the child is ended.
 
     Raises:
@@ -63,52 +62,48 @@ def run_trial(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     spec.write(folder / SPEC)
-    with (folder / LOG).open("wb") as log:
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [
-                sys.executable,
-                "-P",  # the folder this was typed in may hold anything, a zoo.py included
-                "-m",
-                spec.module,
-                str(folder / SPEC),
-                str(folder),
-                "--lifeline",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(variables or {})},
-            # Ctrl-C reaches this process alone, which then ends the child and its children.
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + timeout
-        try:
-            while child.poll() is None:
-                if cancelled is not None and cancelled.is_set():
-                    raise KeyboardInterrupt
-                if time.monotonic() > deadline:
-                    _kill(child)
-                    return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
-                if on_progress is not None:
-                    state = read_json(folder / PROGRESS)
-                    if state is not None:
-                        on_progress(state)
-                time.sleep(_POLL_SECONDS)
-        finally:
-            _kill(child)
-            with contextlib.suppress(OSError):
-                child.stdin.close()  # type: ignore[union-attr]
+    deadline = time.monotonic() + timeout
+    theirs, ours = os.pipe()
+    try:
+        with (folder / LOG).open("wb") as log:
+            arguments = [str((folder / SPEC).resolve()), str(folder.resolve()), "--lifeline"]
+            child = starter.start(spec.module, arguments, log, theirs)
+    except NotStartedError as error:
+        os.close(ours)
+        _check_wanted(cancelled)
+        return _failure(spec, folder, str(error))
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    try:
+        while child.poll() is None:
+            _check_wanted(cancelled)
+            if time.monotonic() > deadline:
+                child.kill()
+                return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
+            if on_progress is not None:
+                state = read_json(folder / PROGRESS)
+                if state is not None:
+                    on_progress(state)
+            time.sleep(_POLL_SECONDS)
+    finally:
+        child.kill()
+        while child.poll() is None:
+            time.sleep(_POLL_SECONDS / 10)
+        os.close(ours)
     result = read_json(folder / RESULT)
     if result is None:
+        _check_wanted(cancelled)
+        assert child.returncode is not None
         return _failure(spec, folder, _crash_reason(child.returncode, folder))
     return result
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it started, such as the workers of a data loader."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+def _check_wanted(cancelled: threading.Event | None) -> None:
+    if cancelled is not None and cancelled.is_set():
+        raise KeyboardInterrupt
 
 
 def _failure(spec: Spec, folder: Path, reason: str) -> dict[str, Any]:

@@ -52,5 +52,10 @@ def time_prediction(spec: TimingSpec, out: Path, result: dict[str, Any]) -> None
     result["throughput"] = rows
 
 
+def main(arguments: list[str]) -> int:
+    """Runs a spec file, as `child.main` does."""
+    return child.main(TimingSpec, time_prediction, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(child.main(TimingSpec, time_prediction, sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

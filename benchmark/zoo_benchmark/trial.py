@@ -164,5 +164,10 @@ def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out
             Image.fromarray(image).save(partial)
 
 
+def main(arguments: list[str]) -> int:
+    """Runs a spec file, as `child.main` does."""
+    return child.main(TrialSpec, train_and_score, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(child.main(TrialSpec, train_and_score, sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

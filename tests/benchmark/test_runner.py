@@ -22,6 +22,7 @@ from zoo.budget import Budget
 from zoo_benchmark import runner
 from zoo_benchmark.run_folder import Cell, open_run
 from zoo_benchmark.runner import default_timeout, run_trial
+from zoo_benchmark.starter import Starter
 from zoo_benchmark.trial import train_and_score
 from zoo_benchmark.trial_spec import TrialSpec
 
@@ -195,7 +196,10 @@ def test_a_hanging_model_is_ended_with_all_it_started(
             states.append(state["stage"])
 
     monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
-    result = run_trial(_spec("hangs", small_folder), tmp_path / "out", limit, on_progress)
+    with Starter() as starter:
+        result = run_trial(
+            _spec("hangs", small_folder), tmp_path / "out", limit, on_progress, starter=starter
+        )
     assert result["status"] == "failed"
     assert result["error"] == "timeout: no result after 600 s"
     assert limit <= clock() - start < limit + 5
@@ -209,8 +213,9 @@ def test_trials_die_with_a_killed_parent(
 ) -> None:
     program = (
         "import sys; from pathlib import Path; from zoo_benchmark.runner import run_trial;"
-        "from zoo_benchmark.trial_spec import TrialSpec;"
-        "run_trial(TrialSpec.read(Path(sys.argv[1])), Path(sys.argv[2]), 600)"
+        "from zoo_benchmark.starter import Starter; from zoo_benchmark.trial_spec import TrialSpec;"
+        "spec, out = TrialSpec.read(Path(sys.argv[1])), Path(sys.argv[2]);"
+        "run_trial(spec, out, 600, starter=Starter())"
     )
     parents: dict[Path, subprocess.Popen[bytes]] = {}
     # In C code no thread of the dying process can look after it; Linux does.
@@ -322,7 +327,8 @@ def surrounded(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(naughty))
         patch.chdir(folder)
-        result = run_trial(_spec("good", small_folder), folder / "out", 240)
+        with Starter() as starter:
+            result = run_trial(_spec("good", small_folder), folder / "out", 240, starter=starter)
     del ballast
     return result
 
