@@ -45,7 +45,7 @@ class Settings:
         saturation: what the predicted ab is multiplied by; above 0, at most 3.
         compare: write grey and colour side by side.
         overwrite: replace outputs that exist.
-        batch_size: photographs per pass of the network; None for what suits the device.
+        batch_size: photographs per pass of the network; None: the fastest number, by measurement.
         workers: threads that read, and as many that write; None for one per processor core,
             at most four.
     """

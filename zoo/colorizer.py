@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo import containers
+from zoo.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
 from zoo.budget import Budget
 from zoo.checkpoint import Checkpoint, set_random_state, training_identity
 from zoo.containers import TrainingSet
@@ -43,9 +44,6 @@ from zoo.training_record import TrainingRecord, record_training
 from zoo.weights import Origin, StoredWeights, find_weights, load_state, save_weights
 
 __all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
-
-# `Colorizer.batch_pixels` by device.
-_BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 22, "mps": 1 << 20}
 
 
 class Colorizer(ABC):
@@ -93,6 +91,7 @@ class Colorizer(ABC):
         self._net: nn.Module | None = None
         self._fitted = False
         self._feed: Feed | None = None
+        self._fastest: dict[tuple[int, ...], FastestBatch] = {}
 
     # ---- what a plugin implements ------------------------------------------------------
 
@@ -137,7 +136,7 @@ class Colorizer(ABC):
             NotFittedError: it has not been built yet.
         """
         if self._net is None:
-            raise self._not_fitted()
+            raise NotFittedError(self.info.name)
         return self._net
 
     @net.setter
@@ -157,7 +156,7 @@ class Colorizer(ABC):
     @property
     def batch_pixels(self) -> int:
         """Pixels that one pass of the network holds at most, unless told otherwise."""
-        return _BATCH_PIXELS[self.device.type]
+        return BATCH_PIXELS[self.device.type]
 
     @property
     def parameter_count(self) -> int:
@@ -333,21 +332,23 @@ class Colorizer(ABC):
                     module.training = mode
 
     @overload
-    def predict(self, images: Image.Image, *, batch_size: int | None = None) -> Image.Image: ...
+    def predict(self, images: Image.Image, *, batch_size: BatchSize = None) -> Image.Image: ...
     @overload
-    def predict(self, images: UInt8Array, *, batch_size: int | None = None) -> UInt8Array: ...
+    def predict(self, images: UInt8Array, *, batch_size: BatchSize = None) -> UInt8Array: ...
     @overload
     def predict(
-        self, images: Sequence[UInt8Array | Image.Image], *, batch_size: int | None = None
+        self, images: Sequence[UInt8Array | Image.Image], *, batch_size: BatchSize = None
     ) -> list[UInt8Array | Image.Image]: ...
-    def predict(self, images: Any, *, batch_size: int | None = None) -> Any:
+    def predict(self, images: Any, *, batch_size: BatchSize = None) -> Any:
         """Colours grey images; gives back the container it got, as 8-bit RGB.
 
         Args:
             images: a PIL image, an H×W or N×H×W uint8 array, or a list of H×W arrays and PIL
                 images of any sizes. 8-bit grey v is read as sRGB (v, v, v). A PIL image in
                 colour is taken as the grey of its lightness.
-            batch_size: images per pass; by default about half a million pixels on a CPU.
+            batch_size: images per pass, at most: `auto` finds the fastest number by measurement,
+                within the default, which is about half a million pixels on a CPU. Where memory
+                ends, fewer are taken, with a warning.
 
         Returns:
             A PIL image, H×W×3, N×H×W×3, or a list. Chroma is merged into the input's own
@@ -355,19 +356,28 @@ class Colorizer(ABC):
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            InputError: the wrong kind, dtype or shape of images.
+            InputError: the wrong kind, dtype or shape of images; too little memory for one.
         """
-        if not self._fitted:
-            raise self._not_fitted()
+        self._check_fitted()
         greys, pack = containers.open_greys(images)
         colours: list[UInt8Array | None] = [None] * len(greys)
-        for indices in containers.batches(greys, batch_size, self.batch_pixels):
+
+        def run(indices: Sequence[int]) -> UInt8Array:
             grey = torch.from_numpy(np.stack([greys[i] for i in indices])).to(self.device)
-            rgb = self._colour(grey_to_L(grey.unsqueeze(1).float() / 255))
-            array = (rgb * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            for i, colour in zip(indices, array, strict=True):
+            rgb = (self._colour(grey_to_L(grey.unsqueeze(1).float() / 255)) * 255).round()
+            array: UInt8Array = rgb.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            return array
+
+        shapes = [grey.shape for grey in greys]
+        limits = batch_size, self.batch_pixels, self.fastest_batch
+        for batch, array in in_batches(shapes, *limits, run):
+            for i, colour in zip(batch, array, strict=True):
                 colours[i] = colour
         return pack([c for c in colours if c is not None])
+
+    def fastest_batch(self, shape: tuple[int, ...]) -> FastestBatch:
+        """The search for the fastest batch size of images H×W, begun or over."""
+        return self._fastest.setdefault(shape, FastestBatch())
 
     def predict_ab(self, L: Tensor) -> Tensor:
         """The tensor-level door: N×1×H×W float32 L in [0, 100] to N×2×H×W ab, unclamped.
@@ -392,8 +402,7 @@ class Colorizer(ABC):
         Raises:
             NotFittedError: there is nothing to save yet.
         """
-        if not self._fitted:
-            raise self._not_fitted()
+        self._check_fitted()
         save_weights(
             Path(path),
             self.net,
@@ -431,6 +440,7 @@ class Colorizer(ABC):
     # ---- common work -------------------------------------------------------------------
 
     def _place(self, net: nn.Module) -> nn.Module:
+        self._fastest.clear()
         # Channels-last is what tensor cores and oneDNN's bf16 kernels work in.
         channels_last = self.device.type == "cuda" or self.precision == "bf16"
         layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -443,8 +453,7 @@ class Colorizer(ABC):
 
     def _run(self, L: Tensor) -> Tensor:
         """`_predict` on any size: padded to what the network takes, cropped back, checked."""
-        if not self._fitted:
-            raise self._not_fitted()
+        self._check_fitted()
         height, width = L.shape[2:]
         right, below = (self.padded_side(side) - side for side in (width, height))
         L = L.to(self.device)
@@ -472,13 +481,9 @@ class Colorizer(ABC):
         wanted = max(side, self.info.minimum_size)
         return -(-wanted // self.info.multiple) * self.info.multiple
 
-    def _not_fitted(self) -> NotFittedError:
-        name = self.info.name
-        return NotFittedError(
-            f"{name} has no weights yet: train it with .fit(images, budget='10min'), "
-            f"or load some with zoo.load({name!r}, weights='FILE.safetensors'), or a published "
-            "name of zoo weights list"
-        )
+    def _check_fitted(self) -> None:
+        if not self._fitted:
+            raise NotFittedError(self.info.name)
 
     def __repr__(self) -> str:
         changed = ", ".join(

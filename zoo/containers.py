@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,21 +126,6 @@ def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array
         "predict takes a PIL image, an H×W or N×H×W uint8 array, or a list of those; "
         f"got {_describe(images)}"
     )
-
-
-def batches(
-    greys: Sequence[UInt8Array], batch_size: int | None, pixels: int
-) -> Iterator[list[int]]:
-    """Indices of images of one size, at most `batch_size` or about `pixels` of them at once."""
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, grey in enumerate(greys):
-        by_shape.setdefault(grey.shape, []).append(index)
-    for (height, width), indices in by_shape.items():
-        count = batch_size or max(1, pixels // (height * width))
-        for start in range(0, len(indices), count):
-            yield indices[start : start + count]
 
 
 def _colour_array(image: Any, where: str) -> UInt8Array:

@@ -50,7 +50,14 @@ class DataError(ZooError):
 
 
 class NotFittedError(ZooError):
-    """`predict` or `save` on a colorizer that has neither been fitted nor loaded."""
+    """`predict` or `save` on a colorizer, here its name, neither fitted nor loaded."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} has no weights yet: train it with .fit(images, budget='10min'), "
+            f"or load some with zoo.load({name!r}, weights='FILE.safetensors'), or a published "
+            "name of zoo weights list"
+        )
 
 
 class WeightsError(ZooError):

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from zoo.batch_size import is_out_of_memory
 from zoo.colorize import (
     SMALLEST_WORKING_SIZE,
     Job,
@@ -35,7 +36,7 @@ from zoo.image_writers import FORMATS, Layout, find_format, write_picture
 from zoo.lab import grey_to_L
 from zoo.merge import coloured_strips
 from zoo.photos import read_size
-from zoo.pipeline_parts import Gate, Item, is_disk_trouble, is_out_of_memory, reason_of
+from zoo.pipeline_parts import Gate, Item, is_disk_trouble, reason_of
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -98,7 +99,7 @@ def colorize_files(
         KeyboardInterrupt: after the files that were being written are whole.
     """
     if not colorizer.is_fitted:
-        raise NotFittedError(f"{colorizer.info.name} has no weights yet: fit it or load some")
+        raise NotFittedError(colorizer.info.name)
     check_inputs_are_safe(jobs)
     check_folders_are_writable(job.target for job in jobs)
     return _Pipeline(colorizer, jobs, settings or Settings(), on_event or (lambda _: None)).run()
@@ -218,7 +219,12 @@ class _Pipeline:
 
     def _batch_size(self, shape: tuple[int, ...]) -> int:
         fitting = self.batch_pixels // (shape[0] * shape[1])
-        return max(1, min(self.largest_batch, fitting))
+        limit = max(1, min(self.largest_batch, fitting))
+        if self.settings.batch_size:
+            return limit
+        fastest = self.colorizer.fastest_batch(shape)
+        fastest.stay_within(limit)
+        return fastest.size
 
     def _predict_next(self) -> None:
         """Runs one batch of the shape that most photographs wait in."""
@@ -234,10 +240,13 @@ class _Pipeline:
 
     def _predict(self, batch: list[Item]) -> None:
         failure: Exception | None = None
+        began = time.perf_counter()
         try:
             grey = torch.from_numpy(np.stack([item.working for item in batch]))
             L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device).float() / 255)
             ab = self.colorizer.predict_ab(L).cpu()
+            seconds = time.perf_counter() - began
+            self.colorizer.fastest_batch(batch[0].working.shape).took(len(batch), seconds)
             for item, chroma in zip(batch, ab, strict=True):
                 height, width = item.inner
                 item.ab = chroma[:, :height, :width].clone()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor
 
+from zoo.batch_size import is_out_of_memory
 from zoo.colorize import Job
 from zoo.errors import ZooError
 from zoo.image_files import Photograph
@@ -91,16 +91,6 @@ class Gate:
         return self._images == 0 or (
             self._images < self._most[0] and self._pixels + pixels <= self._most[1]
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """True for what PyTorch and Python raise where memory runs out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU's allocator and CUDA's libraries have no class of their own.
-    text = str(error).lower()
-    told = ("not enough memory", "can't allocate memory", "out of memory", "_alloc_failed")
-    return isinstance(error, RuntimeError) and any(words in text for words in told)
 
 
 def is_disk_trouble(error: Exception) -> bool:

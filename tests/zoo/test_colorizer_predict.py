@@ -64,7 +64,7 @@ def test_non_contiguous_and_read_only_arrays(name, fitted, greys):
 
 
 @every
-@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("batch_size", [0, -1, "fast"])
 def test_a_batch_of_nothing_is_refused(name, batch_size, fitted, greys):
     with pytest.raises(InputError, match="batch_size"):
         fitted(name).predict(greys, batch_size=batch_size)

@@ -338,7 +338,7 @@ def colorize(
         float, typer.Option(help="What the predicted chroma is multiplied by, up to 3.")
     ] = 1.0,
     batch_size: Annotated[
-        str, typer.Option(help="Photographs per pass of the network, or auto.")
+        str, typer.Option(help="Photographs per pass of the network; auto: as many as are fastest.")
     ] = "auto",
     workers: Annotated[
         int | None,
