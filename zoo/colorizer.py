@@ -155,7 +155,7 @@ class Colorizer(ABC):
 
     @property
     def batch_pixels(self) -> int:
-        """Pixels that one pass of the network holds at most, unless told otherwise."""
+        """Pixels of one pass of the network, unless told otherwise."""
         return BATCH_PIXELS[self.device.type]
 
     @property
@@ -346,9 +346,9 @@ class Colorizer(ABC):
             images: a PIL image, an H×W or N×H×W uint8 array, or a list of H×W arrays and PIL
                 images of any sizes. 8-bit grey v is read as sRGB (v, v, v). A PIL image in
                 colour is taken as the grey of its lightness.
-            batch_size: images per pass, at most: `auto` finds the fastest number by measurement,
-                within the default, which is about half a million pixels on a CPU. Where memory
-                ends, fewer are taken, with a warning.
+            batch_size: images per pass, at most; by default what suits the device, 65,536 pixels
+                on a CPU. `auto` finds the fastest number by measurement. Where memory ends,
+                fewer are taken, with a warning.
 
         Returns:
             A PIL image, H×W×3, N×H×W×3, or a list. Chroma is merged into the input's own

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from zoo.batch_size import is_out_of_memory
+from zoo.batch_size import SEARCHED, is_out_of_memory
 from zoo.colorize import (
     SMALLEST_WORKING_SIZE,
     Job,
@@ -117,7 +117,7 @@ class _Pipeline:
         self.jobs, self.next_job, self.job_lock = jobs, iter(jobs), threading.Lock()
         self.workers = settings.workers or min(4, os.cpu_count() or 1)
         self.working_size = settings.working_size or suited_working_size(colorizer.record)
-        self.batch_pixels = colorizer.batch_pixels
+        self.batch_pixels = SEARCHED * colorizer.batch_pixels
         if settings.batch_size:
             self.batch_pixels = 1 << 62
         self.largest_batch = settings.batch_size or _LARGEST_BATCH
