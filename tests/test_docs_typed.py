@@ -98,6 +98,22 @@ def test_scripts_for_a_cluster_run(name, tmp_path):
 
 
 @pytest.mark.long
+def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
+    spec = spec_from_file_location("cost", ROOT / "docs" / "cost.py")
+    cost = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "cost", cost)
+    spec.loader.exec_module(cost)
+    cost.main(tmp_path / "cost.png", ["fc_generator", "zhang_classifier"], (64, 128))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        *("fc_generator 64²", "fc_generator 128²"),
+        *("zhang_classifier 64²", "zhang_classifier 128²"),
+    ]
+    with Image.open(tmp_path / "cost.png") as made, Image.open(ROOT / "docs" / "cost.png") as kept:
+        assert made.size == kept.size
+
+
+@pytest.mark.long
 def test_the_pictures_of_the_methods_are_made_by_the_code(tmp_path, monkeypatch):
     """With fewer steps, and otherwise as `docs/pictures.py` makes them."""
     spec = spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")

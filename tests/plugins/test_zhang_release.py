@@ -95,7 +95,10 @@ def test_the_full_width_equals_a_plain_implementation(size, tmp_path):
     # 313 × 2 of them in the layer that decodes.
     assert colorizer.parameter_count == 32_235_385 + 626
     L = lightness(*size)
-    assert (colorizer.predict_ab(L) - plain(state, L)).abs().max() < 1e-4
+    difference = (colorizer.predict_ab(L) - plain(state, L)).abs()
+    # Sums of thousands of float32 terms, in an order that depends on processor and threads.
+    assert difference.mean() < 1e-4
+    assert difference.max() < 1e-3
 
 
 def test_its_options_are_taken_over(narrow):
