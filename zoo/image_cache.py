@@ -72,7 +72,9 @@ def scan_files(files: Sequence[Path], progress: Progress | None = None) -> list[
     """Content hash and short side of each file, from a listing if there is one."""
     digest = hashlib.sha256(f"listing {FORMAT_VERSION}".encode())
     for file in files:
-        path = os.path.abspath(file)  # noqa: PTH100 (resolve() would read every link)
+        path = os.fspath(file)
+        if not os.path.isabs(path):  # noqa: PTH117 (cheaper, and there may be 100,000 of them)
+            path = os.path.abspath(path)  # noqa: PTH100 (resolve() would read every link)
         try:
             # The time of the inode's last change too: tools that restore a file's own time,
             # such as rsync or touch -r, do not restore that.
@@ -100,9 +102,21 @@ def scan_files(files: Sequence[Path], progress: Progress | None = None) -> list[
     return facts
 
 
-def file_tiles(files: Sequence[Path], side: int, progress: Progress | None = None) -> Tiles:
-    """The files as square tiles (`zoo.photos.square_tile`), without the grey ones."""
-    contents = [fact.sha256 for fact in scan_files(files, progress)]
+def file_tiles(
+    files: Sequence[Path],
+    side: int,
+    progress: Progress | None = None,
+    facts: Sequence[FileFacts] | None = None,
+) -> Tiles:
+    """The files as square tiles (`zoo.photos.square_tile`), without the grey ones.
+
+    Args:
+        files: what to read.
+        side: of every tile, in pixels.
+        progress: told as files are read.
+        facts: what `scan_files` says of them, if it has been asked.
+    """
+    contents = [fact.sha256 for fact in facts or scan_files(files, progress)]
 
     def tile(file: Path) -> UInt8Array | str:
         try:

@@ -114,14 +114,14 @@ def tiles_of_files(
     progress: Progress | None = None,
 ) -> ImageSet:
     """Files below `root` as an image set, from the cache of decoded images."""
-    side = size
-    if split == "train":
-        room = size + size // 8
-        short_sides = [fact.short_side for fact in scan_files(files, progress)]
-        if all(short >= room for short in short_sides if short):
-            side = room
-    names = [file.relative_to(root).as_posix() for file in files]
-    tiles = file_tiles(files, side, progress)
+    facts = scan_files(files, progress)
+    room = size + size // 8
+    has_room = all(fact.short_side >= room for fact in facts if fact.short_side)
+    side = room if split == "train" and has_room else size
+    # As text: of 100,000 paths, pathlib would take seconds.
+    above = f"{root.as_posix().rstrip('/')}/"
+    names = [file.as_posix().removeprefix(above) for file in files]
+    tiles = file_tiles(files, side, progress, facts)
     return ImageSet(
         tiles.images,
         [names[position] for position in tiles.kept],
