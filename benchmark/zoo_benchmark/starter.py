@@ -75,12 +75,15 @@ class Starter:
         self._variables, self._fork = dict(variables or {}), fork
         self._server: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
+        # Whether the server is dead or dying: that may take it a moment.
+        self._lost = False
 
     def launch(self) -> None:
         """Begins to import what the first start would wait for; does nothing where it has."""
-        if self._server is not None and self._server.poll() is None:
+        if self._server is not None and not self._lost and self._server.poll() is None:
             return
         self.close()
+        self._lost = False
         self._connection, theirs = Pipe()
         self._server = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [
@@ -120,6 +123,7 @@ class Starter:
                 send_handle(self._connection, handle, self._server.pid)
             answer = self._receive()
         except (EOFError, ConnectionError) as error:
+            self._lost = True
             raise NotStartedError("the process that starts trials died") from error
         if "error" in answer:
             raise NotStartedError(answer["error"])
@@ -131,12 +135,14 @@ class Starter:
             self._send({"poll": pid})
             code: int | None = self._receive()["code"]
         except (EOFError, OSError):
+            self._lost = True
             return -signal.SIGKILL
         return code
 
     def kill(self) -> None:
         """Ends the starter, from any thread; what it has started goes on."""
         if self._server is not None:
+            self._lost = True
             self._server.kill()
 
     def close(self) -> None:
@@ -193,8 +199,7 @@ def serve(*, fork: bool) -> int:
         except EOFError:
             return 0
         if "poll" in request:
-            pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            answer: dict[str, object] = {"code": os.waitstatus_to_exitcode(status) if pid else None}
+            answer: dict[str, object] = {"code": _code_of(request["poll"])}
         else:
             log, lifeline = recv_handle(connection), recv_handle(connection)
             try:
@@ -209,6 +214,14 @@ def serve(*, fork: bool) -> int:
             os.close(log)
             os.close(lifeline)
         connection.send_bytes(json.dumps(answer).encode())
+
+
+def _code_of(pid: int) -> int | None:
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # an earlier starter's, which died: nobody will ever know
+        return -signal.SIGKILL
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _become(module: str, arguments: list[str], log: int, lifeline: int, fork: bool) -> int:
