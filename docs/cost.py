@@ -56,7 +56,7 @@ def measure(model: str, weights: str, side: int) -> Cost:
     grey = np.resize(data.astronaut()[..., 1], (side, side))
     memory = PeakMemory(colorizer.device)
     memory.resume()
-    before = PeakMemory(colorizer.device).pause()
+    before = memory.pause()
     seconds: list[float] = []
     while len(seconds) < _REPEATS and sum(seconds) < _SECONDS:
         start = time.perf_counter()

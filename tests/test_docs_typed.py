@@ -97,12 +97,18 @@ def test_scripts_for_a_cluster_run(name, tmp_path):
         assert any(line.startswith("srun ") and "ray start --head" in line for line in called)
 
 
+def _script(name, monkeypatch):
+    """A file of `docs`, imported."""
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.long
 def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
-    spec = spec_from_file_location("cost", ROOT / "docs" / "cost.py")
-    cost = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "cost", cost)
-    spec.loader.exec_module(cost)
+    cost = _script("cost", monkeypatch)
     cost.main(tmp_path / "cost.png", ["fc_generator", "zhang_classifier"], (64, 128))
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == [
@@ -116,10 +122,7 @@ def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
 @pytest.mark.long
 def test_the_pictures_of_the_methods_are_made_by_the_code(tmp_path, monkeypatch):
     """With fewer steps, and otherwise as `docs/pictures.py` makes them."""
-    spec = spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
-    pictures = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "pictures", pictures)
-    spec.loader.exec_module(pictures)
+    pictures = _script("pictures", monkeypatch)
     monkeypatch.setattr(pictures, "STEPS", dict.fromkeys(pictures.STEPS, 1))
     monkeypatch.setattr(pictures, "OVERFIT_STEPS", 1)
     monkeypatch.setattr(pictures, "SWEEP_STEPS", 20)

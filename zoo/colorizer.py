@@ -369,8 +369,9 @@ class Colorizer(ABC):
             return array
 
         shapes = [grey.shape for grey in greys]
-        limits = batch_size, self.batch_pixels, self.fastest_batch
-        for batch, array in in_batches(shapes, *limits, run):
+        for batch, array in in_batches(
+            shapes, batch_size, self.batch_pixels, self.fastest_batch, run
+        ):
             for i, colour in zip(batch, array, strict=True):
                 colours[i] = colour
         return pack([c for c in colours if c is not None])

@@ -20,12 +20,13 @@ from skimage import color
 
 from zoo import registry
 from zoo.budget import Budget
+from zoo.colorizer import Colorizer
 from zoo.dataset import UInt8Array
 from zoo.feed import Feed, synchronise
 from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
 from zoo.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
-from zoo.training import Optimiser, autocast
+from zoo.training import Optimiser, autocast, resolve_device
 from zoo_benchmark.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
@@ -131,10 +132,6 @@ def test_feed(benchmark: Benchmark, tiles: UInt8Array) -> None:
     feed.abandon()
 
 
-def _device_of_the_whole_network() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _batches(tiles: UInt8Array, side: int, batch: int) -> UInt8Array:
     """`batch` images of the side, out of tiles beside each other: N×H×W×3 uint8."""
     across = -(-side // 64)
@@ -143,85 +140,83 @@ def _batches(tiles: UInt8Array, side: int, batch: int) -> UInt8Array:
     return np.ascontiguousarray(whole[:, :side, :side])
 
 
-@pytest.mark.parametrize("version", ["plain", "fast"])
-@pytest.mark.parametrize(("side", "batch", "gpu_batch"), [(64, 16, 256), (176, 4, 40)])
-class TestWholeTraining:
-    """A step of the paper's full network, from stored images: crop, Lab, targets, AdamW."""
+@pytest.fixture
+def whole(version: str, size: tuple[int, int, int]) -> Colorizer:
+    """The paper's full network, on the GPU where there is one; the plain side is in float32.
 
-    def test_step(
-        self,
-        benchmark: Benchmark,
-        version: str,
-        side: int,
-        batch: int,
-        gpu_batch: int,
-        tiles: UInt8Array,
-    ) -> None:
-        device = _device_of_the_whole_network()
-        batch = gpu_batch if device.type == "cuda" else batch
-        images = _batches(tiles, side, 2 * batch)
-        cls = registry.colorizer_class("zhang_classifier")
-        precision = "fp32" if version == "plain" else "auto"
-        colorizer = cls(device=str(device), precision=precision, batch_size=batch)
-        name = f"full Zhang network on {device.type}: a training step of {batch} images of {side}²"
-        benchmark.group = name  # type: ignore[attr-defined]
-        with colorizer.training_session(images, "1Msteps", size=side) as feed:
-            if version == "plain":
-                plain_step = plain.train_step(
-                    colorizer.net.to(memory_format=torch.contiguous_format),
-                    colorizer.training_options.learning_rate,
-                )
-                on_device = torch.from_numpy(images).movedim(-1, 1).to(device)
-
-                def step() -> None:
-                    chosen = torch.randint(len(on_device), (batch,), device=device)
-                    L, ab = rgb_to_lab(on_device[chosen].float() / 255)
-                    plain_step(L, ab)
-                    synchronise(device)
-
-            else:
-                optimiser = Optimiser(colorizer.net.parameters(), feed, colorizer.training_options)
-                batches = iter(feed)
-
-                def step() -> None:
-                    L, ab = next(batches)
-                    with autocast(device, colorizer.precision):
-                        loss = colorizer.loss(L, ab)
-                    optimiser.step(loss)
-                    feed.log(loss)
-                    synchronise(device)
-
-            benchmark.pedantic(step, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
+    `size` is the images' side, and how many make a batch on a CPU and on a GPU.
+    """
+    _, on_cpu, on_gpu = size
+    batch = on_gpu if resolve_device("auto").type == "cuda" else on_cpu
+    precision = "fp32" if version == "plain" else "auto"
+    cls = registry.colorizer_class("zhang_classifier")
+    return cls(precision=precision, batch_size=batch)
 
 
 @pytest.mark.parametrize("version", ["plain", "fast"])
-@pytest.mark.parametrize(
-    ("side", "batch", "gpu_batch"), [(64, 1, 1), (64, 32, 256), (256, 1, 1), (256, 8, 64)]
-)
-def test_predict_with_the_whole_network(
+@pytest.mark.parametrize("size", [(64, 16, 256), (176, 4, 40)])
+def test_a_training_step_of_the_whole_network(
     benchmark: Benchmark,
+    whole: Colorizer,
     version: str,
-    side: int,
-    batch: int,
-    gpu_batch: int,
+    size: tuple[int, int, int],
     tiles: UInt8Array,
 ) -> None:
-    device = _device_of_the_whole_network()
-    batch = gpu_batch if device.type == "cuda" else batch
-    cls = registry.colorizer_class("zhang_classifier")
-    colorizer = cls(device=str(device), precision="fp32" if version == "plain" else "auto")
-    colorizer.fit(tiles[:8], budget="1steps", size=64)
-    L = rgb_to_lab(Pictures.from_array(_batches(tiles, side, batch)).rgb)[0].to(device)
+    """From stored images: crop, Lab, targets, AdamW."""
+    device, options, side = whole.device, whole.training_options, size[0]
+    batch = options.batch_size
+    images = _batches(tiles, side, 2 * batch)
+    name = f"full Zhang network on {device.type}: a training step of {batch} images of {side}²"
+    benchmark.group = name  # type: ignore[attr-defined]
+    with whole.training_session(images, "1Msteps", size=side) as feed:
+        if version == "plain":
+            plain_net = whole.net.to(memory_format=torch.contiguous_format)
+            plain_step = plain.train_step(plain_net, options.learning_rate)
+            on_device = torch.from_numpy(images).movedim(-1, 1).to(device)
+
+            def step() -> None:
+                chosen = torch.randint(len(on_device), (batch,), device=device)
+                plain_step(*rgb_to_lab(on_device[chosen].float() / 255))
+                synchronise(device)
+
+        else:
+            optimiser = Optimiser(whole.net.parameters(), feed, options)
+            batches = iter(feed)
+
+            def step() -> None:
+                L, ab = next(batches)
+                with autocast(device, whole.precision):
+                    loss = whole.loss(L, ab)
+                optimiser.step(loss)
+                feed.log(loss)
+                synchronise(device)
+
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("version", ["plain", "fast"])
+@pytest.mark.parametrize("size", [(64, 1, 1), (64, 32, 256), (256, 1, 1), (256, 8, 64)])
+def test_predict_with_the_whole_network(
+    benchmark: Benchmark,
+    whole: Colorizer,
+    version: str,
+    size: tuple[int, int, int],
+    tiles: UInt8Array,
+) -> None:
+    device, side = whole.device, size[0]
+    batch = whole.training_options.batch_size
     name = f"full Zhang network on {device.type}: ab of {batch} images of {side}²"
     benchmark.group = name  # type: ignore[attr-defined]
+    whole.fit(tiles[:8], budget="1steps", size=64)
+    L = rgb_to_lab(Pictures.from_array(_batches(tiles, side, batch)).rgb)[0].to(device)
     if version == "plain":
-        colorizer.net.to(memory_format=torch.contiguous_format)
+        whole.net.to(memory_format=torch.contiguous_format)
 
     def run() -> None:
         if version == "plain":
-            plain.predict(colorizer.net, L)
+            plain.predict(whole.net, L)
         else:
-            colorizer.predict_ab(L)
+            whole.predict_ab(L)
         synchronise(device)
 
     benchmark.pedantic(run, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]

@@ -141,7 +141,6 @@ class LocalExecutor:
                 starter.kill()
             raise
         finally:
-            cancelled.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:

@@ -63,36 +63,30 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     spec.write(folder / SPEC)
     deadline = time.monotonic() + timeout
+    arguments = [str((folder / SPEC).resolve()), str(folder.resolve()), "--lifeline"]
     theirs, ours = os.pipe()
-    try:
-        with (folder / LOG).open("wb") as log:
-            arguments = [str((folder / SPEC).resolve()), str(folder.resolve()), "--lifeline"]
-            child = starter.start(spec.module, arguments, log, theirs)
-    except NotStartedError as error:
-        os.close(ours)
-        _check_wanted(cancelled)
-        return _failure(spec, folder, str(error))
-    except BaseException:
-        os.close(ours)
-        raise
-    finally:
-        os.close(theirs)
-    try:
-        while child.poll() is None:
+    with os.fdopen(ours, "wb"):
+        try:
+            with os.fdopen(theirs, "rb") as lifeline, (folder / LOG).open("wb") as log:
+                child = starter.start(spec.module, arguments, log, lifeline.fileno())
+        except NotStartedError as error:
             _check_wanted(cancelled)
-            if time.monotonic() > deadline:
-                child.kill()
-                return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
-            if on_progress is not None:
-                state = read_json(folder / PROGRESS)
-                if state is not None:
-                    on_progress(state)
-            time.sleep(_POLL_SECONDS)
-    finally:
-        child.kill()
-        while child.poll() is None:
-            time.sleep(_POLL_SECONDS / 10)
-        os.close(ours)
+            return _failure(spec, folder, str(error))
+        try:
+            while child.poll() is None:
+                _check_wanted(cancelled)
+                if time.monotonic() > deadline:
+                    child.kill()
+                    return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
+                if on_progress is not None:
+                    state = read_json(folder / PROGRESS)
+                    if state is not None:
+                        on_progress(state)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            child.kill()
+            while child.poll() is None:
+                time.sleep(_POLL_SECONDS / 10)
     result = read_json(folder / RESULT)
     if result is None:
         _check_wanted(cancelled)

@@ -1,7 +1,7 @@
 """Starts trials and timings from a process that has imported what all of them need.
 
 PyTorch and its companions take seconds to import, and every trial and timing has a process of
-its own. A starter imports them once, and then forks: a start costs hundredths of a second.
+its own. A starter imports them once, and then forks: a start takes less than a second.
 Plugins are imported in the fork alone, so that one cannot touch the next.
 """
 
@@ -115,16 +115,11 @@ class Starter:
             NotStartedError: the system refused, or the starter was ended.
         """
         self.launch()
-        assert self._connection is not None
-        assert self._server is not None
+        message = {"module": module, "arguments": list(arguments)}
         try:
-            self._send({"module": module, "arguments": list(arguments)})
-            for handle in (log.fileno(), lifeline):
-                send_handle(self._connection, handle, self._server.pid)
-            answer = self._receive()
-        except (EOFError, ConnectionError) as error:
-            self._lost = True
-            raise NotStartedError("the process that starts trials died") from error
+            answer = self._ask(message, log.fileno(), lifeline)
+        except ConnectionError as error:
+            raise NotStartedError(str(error)) from error
         if "error" in answer:
             raise NotStartedError(answer["error"])
         return Process(answer["pid"], self)
@@ -132,10 +127,8 @@ class Starter:
     def poll(self, pid: int) -> int | None:
         """How a process ended; None while it runs. One whose starter died counts as killed."""
         try:
-            self._send({"poll": pid})
-            code: int | None = self._receive()["code"]
-        except (EOFError, OSError):
-            self._lost = True
+            code: int | None = self._ask({"poll": pid})["code"]
+        except ConnectionError:
             return -signal.SIGKILL
         return code
 
@@ -165,13 +158,17 @@ class Starter:
     ) -> None:
         self.close()
 
-    def _send(self, message: Mapping[str, object]) -> None:
+    def _ask(self, message: Mapping[str, object], *handles: int) -> dict[str, Any]:
         assert self._connection is not None
-        self._connection.send_bytes(json.dumps(message).encode())
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._connection is not None
-        answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        assert self._server is not None
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+            for handle in handles:
+                send_handle(self._connection, handle, self._server.pid)
+            answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            self._lost = True
+            raise ConnectionError("the process that starts trials died") from error
         return answer
 
 

@@ -94,7 +94,7 @@ class Folder(Dataset):
         usable = known
         if len(known) < SMALL_FOLDER:
             # Here chance may leave one side with nothing, or with grey images only.
-            kept = file_tiles(self.files, size, progress).kept
+            kept = file_tiles(self.files, size, progress, list(contents.values())).kept
             usable = sorted({contents[self.files[position]].sha256 for position in kept})
         testable = [sha256 for sha256 in usable if sha256 in test]
         if not testable:

@@ -83,9 +83,9 @@ def cluster(
     # In a folder of its own, with a short name as its sockets need: the address of a cluster that
     # is killed would stay behind, and `ray.init` look for it.
     own = tempfile.mkdtemp(prefix="ray-")
-    dashboard = ("--include-dashboard", "false", "--temp-dir", own)
+    of_the_head = ("--include-dashboard", "false", "--temp-dir", own)
     head = subprocess.Popen(
-        [ray, "start", "--head", "--port", port, *dashboard, *common],
+        [ray, "start", "--head", "--port", port, *of_the_head, *common],
         env=variables | {"ZOO_NODE": "first"},
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -54,6 +54,16 @@ def _start(starter: Starter, folder: Path, *arguments: str) -> Process:
         )
 
 
+def _sleeping(starter: Starter, folder: Path) -> Process:
+    """One that has begun and does not end by itself."""
+    process = _start(starter, folder, "sleep")
+    deadline = time.monotonic() + 60
+    while not (folder / "found.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
 def _ended(process: Process) -> int:
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -89,9 +99,7 @@ def test_a_killed_one_says_so(starter: Starter, tmp_path: Path) -> None:
     process = _start(starter, tmp_path)
     process.kill()
     assert _ended(process) in (-signal.SIGKILL, 0)
-    process = _start(starter, tmp_path, "sleep")
-    while not (tmp_path / "found.json").exists():
-        time.sleep(0.02)
+    process = _sleeping(starter, tmp_path)
     assert process.poll() is None
     process.kill()
     assert _ended(process) == -signal.SIGKILL
@@ -101,9 +109,7 @@ def test_a_killed_one_says_so(starter: Starter, tmp_path: Path) -> None:
 def test_after_the_death_of_a_starter_the_next_start_has_a_new_one(
     starter: Starter, tmp_path: Path
 ) -> None:
-    process = _start(starter, tmp_path, "sleep")
-    while not (tmp_path / "found.json").exists():
-        time.sleep(0.02)
+    process = _sleeping(starter, tmp_path)
     first = _found(tmp_path)["parent"]
     starter.kill()
     assert _ended(process) == -signal.SIGKILL
