@@ -5,9 +5,14 @@ PYTHON ?= python3
 PIP_FLAGS ?= --quiet
 # More arguments for the command of a target: `make test ARGS='-k lab -x'`.
 ARGS ?=
+# Tests run in so many processes side by side; `make test WORKERS=0` runs them in one.
+WORKERS ?= logical
+# A process that is done takes over what others have left.
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A stamp is newer than pyproject.toml where what it stands for is installed.
 INSTALLED := $(VENV)/.installed
@@ -29,10 +34,10 @@ bench: $(INSTALLED) ## install, then train and compare every colorizer on the em
 	$(BIN)/zoo bench --models all $(ARGS)
 
 test: $(INSTALLED_TEST) ## install, then run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: $(INSTALLED_TEST) ## run the tests that take minutes: fresh environments, longer trainings
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(PYTEST) -m long $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(INSTALLED_TEST) $(INSTALLED_LINT) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
@@ -49,7 +54,7 @@ docs: $(INSTALLED_DOCS) ## build the documentation; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 perf: $(INSTALLED_TEST) ## time the hot paths; the JSON goes to .benchmarks
-	$(BIN)/python -m pytest benchmark/performance --benchmark-only \
+	$(PYTEST) benchmark/performance --benchmark-only \
 		--benchmark-storage=file://./.benchmarks --benchmark-autosave $(ARGS)
 
 clean: ## remove caches and build products; keeps .venv, runs and .benchmarks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,6 +44,20 @@ class CropStream:
         return np.concatenate(rows).astype(np.int64)
 
 
+def pixel_index(rows: Any, span: Any) -> tuple[Any, Any, Any]:
+    """What picks the crops of rows (image, y, x, flip) out of N×H×W×3, in numpy or in torch.
+
+    Args:
+        rows: N×4 integers.
+        span: 0 … size − 1, in the library and on the device of `rows`.
+
+    Returns:
+        image, y and x that broadcast to N×size×size.
+    """
+    image, y, x, flip = (rows[:, i, None, None] for i in range(4))
+    return image, y + span[:, None], x + flip * (len(span) - 1) + (1 - 2 * flip) * span
+
+
 class ImageStore:
     """uint8 images, resident on the device where they fit, else gathered from the host."""
 
@@ -49,28 +65,35 @@ class ImageStore:
         self.side = int(images.shape[1])
         self._host, self._device = images, device
         self._resident: Tensor | None = None
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if images.nbytes < _RESIDENT_SHARE * free:
-                self._resident = torch.from_numpy(np.array(images)).to(device)
+        if _stay_on(device, images.nbytes):
+            self._resident = torch.from_numpy(np.array(images)).to(device)
 
     def __len__(self) -> int:
         return len(self._host)
 
     def crop(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int) -> Tensor:
-        """The crops of rows (image, y, x, flip): N×3×size×size RGB in [0, 1] on the device."""
-        span = np.arange(size)
-        image = rows[:, 0, None, None]
-        y = (rows[:, 1, None] + span)[:, :, None]
-        x = rows[:, 2, None] + np.where(rows[:, 3, None] == 1, span[::-1], span)
-        x = x[:, None, :]
+        """The crops of rows (image, y, x, flip): N×3×size×size RGB in [0, 1] on the device.
+
+        It does not wait for what the GPU has yet to do.
+        """
         if self._resident is not None:
-            index = tuple(torch.from_numpy(i).to(self._device) for i in (image, y, x))
-            crops = self._resident[index]
+            span = torch.arange(size, device=self._device)
+            crops = self._resident[pixel_index(self._upload(rows), span)]
         else:
-            crops = torch.from_numpy(np.asarray(self._host[image, y, x]))
-            if self._device.type == "cuda":
-                crops = crops.pin_memory().to(self._device, non_blocking=True)
-            else:
-                crops = crops.to(self._device)
+            crops = self._upload(np.asarray(self._host[pixel_index(rows, np.arange(size))]))
         return crops.permute(0, 3, 1, 2).float().div_(255)
+
+    def _upload(self, array: np.ndarray[Any, Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        # From memory that is not pinned, a copy ends the queue: the GPU would run dry.
+        return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(
+            self._device, non_blocking=self._device.type == "cuda"
+        )
+
+
+def _stay_on(device: torch.device, size: int) -> bool:
+    """Whether images of so many bytes are kept on the device."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return size < _RESIDENT_SHARE * free

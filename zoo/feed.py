@@ -292,7 +292,7 @@ class Feed:
             if isinstance(self._loop, Generator):
                 self._loop.close()
             self._loop = None
-            self._read_losses(self._steps)
+            self._read_all_losses()
             self._kept.clear()
             self.stop_reason = "no steps"
             self._phase = Phase(self._spent, self.budget.amount)
@@ -320,7 +320,7 @@ class Feed:
 
     def state(self) -> dict[str, Any]:
         """Where the feed stands after a step, as plain values and the states of what it keeps."""
-        self._read_losses(self._steps)
+        self._read_all_losses()
         return {
             "seconds": self._clock.seconds,
             "steps": self._steps,
@@ -372,7 +372,14 @@ class Feed:
         It is checked when the step is over, on a GPU one step later, so that reading it does
         not stall the queue: the loop then raises `TrainingError` if it is NaN or infinite.
         """
-        self._losses.append((self._steps + 1, loss.detach().clone()))
+        loss = loss.detach()
+        if loss.device.type == "cuda":
+            # Reading a tensor on the GPU would wait for the steps queued behind it, too.
+            kept = torch.empty_like(loss, device="cpu", pin_memory=True)
+            kept.copy_(loss, non_blocking=True)
+        else:
+            kept = loss.clone()
+        self._losses.append((self._steps + 1, kept))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -396,7 +403,7 @@ class Feed:
             WeightsError: the training that was resumed had other optimisers.
         """
         self.abandon()
-        self._read_losses(self._steps)
+        self._read_all_losses()
         self.curve.flush(self.cost)
         if self._kept_before and len(self._kept) != len(self._kept_before):
             raise WeightsError(
@@ -463,7 +470,12 @@ class Feed:
             turn %= self._phase.batches
         return self._phase_taken + turn * self.batch_size
 
+    def _read_all_losses(self) -> None:
+        synchronise(self.device)
+        self._read_losses(self._steps)
+
     def _read_losses(self, up_to_step: int) -> None:
+        """Checks the losses of steps that are over: on a GPU, waited for."""
         while self._losses and self._losses[0][0] <= up_to_step:
             step, loss = self._losses.popleft()
             value = float(loss)

@@ -49,6 +49,8 @@ class ResidualEncoderOptions(TrainingOptions):
 class ResidualEncoderNet(nn.Module):
     """Grey in, UV out, at the input's resolution (a multiple of 8)."""
 
+    largest: Tensor
+
     def __init__(self, trunk: str) -> None:
         super().__init__()
         self.trunk = _trunk(trunk).build()
@@ -62,6 +64,7 @@ class ResidualEncoderNet(nn.Module):
         # back through tanh is slow.
         nn.init.constant_(self.uv.bias, 0.0)  # type: ignore[arg-type]
         nn.init.normal_(self.uv.weight, std=1e-3)
+        self.register_buffer("largest", torch.tensor([[[U_MAX]], [[V_MAX]]]), persistent=False)
 
     def forward(self, grey: Tensor) -> Tensor:
         """N×1×H×W grey in [0, 1] to N×2×H×W UV."""
@@ -73,8 +76,7 @@ class ResidualEncoderNet(nn.Module):
             if deeper.shape[2:] != stages[level].shape[2:]:
                 deeper = F.interpolate(deeper, scale_factor=2, mode="bilinear", align_corners=False)
             joined = F.relu(self.mix[level](self.norms[level](stages[level]) + deeper))
-        scale = torch.tensor([U_MAX, V_MAX], device=grey.device).view(1, 2, 1, 1)
-        return torch.tanh(self.uv(joined).float()) * scale
+        return torch.tanh(self.uv(joined).float()) * self.largest
 
 
 class ResidualEncoderVGG16(Colorizer):
