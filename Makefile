@@ -53,9 +53,9 @@ format: $(INSTALLED_LINT) ## fix what ruff can fix, and format
 docs: $(INSTALLED_DOCS) ## build the documentation; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
-perf: $(INSTALLED_TEST) ## time the hot paths; the JSON goes to .benchmarks
-	$(PYTEST) benchmark/performance --benchmark-only \
-		--benchmark-storage=file://./.benchmarks --benchmark-autosave $(ARGS)
+perf: $(INSTALLED_TEST) ## time the hot paths, beside the last time's; the JSON goes to .benchmarks
+	$(PYTEST) benchmark/performance --benchmark-only --benchmark-storage=file://./.benchmarks \
+		--benchmark-autosave $(if $(wildcard .benchmarks/*/*.json),--benchmark-compare) $(ARGS)
 
 clean: ## remove caches and build products; keeps .venv, runs and .benchmarks
 	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -5,13 +5,42 @@ They follow the papers' formulas line by line and take no shortcut.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from zoo.bins import BIN_COUNT, bin_centres
+from zoo.dataset import UInt8Array
+from zoo.lab import rgb_to_lab
+
+
+class Crops(Dataset[Tensor]):
+    """Crops of N×H×W×3 uint8 images at random places, half of them mirrored: 3×S×S in [0, 1]."""
+
+    def __init__(self, images: UInt8Array, size: int) -> None:
+        self._images, self._size = images, size
+        self._random = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        y, x = self._random.integers(0, self._images.shape[1] - self._size + 1, 2)
+        crop = self._images[index, y : y + self._size, x : x + self._size]
+        if self._random.integers(2):
+            crop = crop[:, ::-1]
+        return torch.from_numpy(crop.copy()).permute(2, 0, 1).float() / 255
+
+
+def feed(images: UInt8Array, batch_size: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of (L, ab) without end, from PyTorch's own loader."""
+    while True:
+        for rgb in DataLoader(Crops(images, size), batch_size, shuffle=True, drop_last=True):
+            yield rgb_to_lab(rgb)
 
 
 def soft_encoding(ab: Tensor, neighbours: int = 5, sigma: float = 5.0) -> Tensor:
