@@ -364,7 +364,7 @@ class Colorizer(ABC):
 
         def run(indices: Sequence[int]) -> UInt8Array:
             grey = torch.from_numpy(np.stack([greys[i] for i in indices])).to(self.device)
-            rgb = (self._colour(grey_to_L(grey.unsqueeze(1).float() / 255)) * 255).round()
+            rgb = (self._colour(grey_to_L(grey.unsqueeze(1))) * 255).round()
             array: UInt8Array = rgb.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             return array
 

@@ -72,7 +72,7 @@ class ImageStore:
         return len(self._host)
 
     def crop(self, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int) -> Tensor:
-        """The crops of rows (image, y, x, flip): N×3×size×size RGB in [0, 1] on the device.
+        """The crops of rows (image, y, x, flip): N×3×size×size uint8 RGB on the device.
 
         It does not wait for what the GPU has yet to do.
         """
@@ -81,7 +81,7 @@ class ImageStore:
             crops = self._resident[pixel_index(self._upload(rows), span)]
         else:
             crops = self._upload(np.asarray(self._host[pixel_index(rows, np.arange(size))]))
-        return crops.permute(0, 3, 1, 2).float().div_(255)
+        return crops.permute(0, 3, 1, 2)
 
     def _upload(self, array: np.ndarray[Any, Any]) -> Tensor:
         tensor = torch.from_numpy(array)

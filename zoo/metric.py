@@ -76,7 +76,7 @@ class Pictures:
     @cached_property
     def ab(self) -> Tensor:
         """N×2×H×W float32 chroma of the 8-bit picture, in CIE Lab units."""
-        return rgb_to_lab(self.rgb)[1]
+        return rgb_to_lab(self.rgb8)[1]
 
     def __len__(self) -> int:
         return len(self.rgb8)

@@ -195,5 +195,5 @@ def truth_ab(tile: UInt8Array) -> Tensor:
 
 
 def _lab(tile: UInt8Array) -> tuple[Tensor, Tensor]:
-    L, ab = rgb_to_lab(torch.from_numpy(tile.copy()).permute(2, 0, 1)[None].float() / 255)
+    L, ab = rgb_to_lab(torch.from_numpy(tile.copy()).permute(2, 0, 1)[None])
     return L.clamp(0, 100), ab[0]

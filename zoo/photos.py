@@ -229,7 +229,7 @@ def _max_chroma(
     result = np.zeros(len(chosen), dtype=np.float32)
     for start in range(0, len(chosen), at_once):
         some = np.ascontiguousarray(rgb[chosen[start : start + at_once]].transpose(0, 3, 1, 2))
-        _, ab = rgb_to_lab(torch.from_numpy(some).float() / 255)
+        _, ab = rgb_to_lab(torch.from_numpy(some))
         result[start : start + at_once] = ab.abs().flatten(1).amax(dim=1).numpy()
     return result
 
@@ -243,7 +243,7 @@ def _lightness_grey(rgb: UInt8Array) -> UInt8Array:
     rows = max(1, _CHUNK_PIXELS // max(1, rgb.shape[1]))
     for start in range(0, len(rgb), rows):
         some = np.ascontiguousarray(rgb[start : start + rows].transpose(2, 0, 1))[None]
-        L, _ = rgb_to_lab(torch.from_numpy(some).float() / 255)
+        L, _ = rgb_to_lab(torch.from_numpy(some))
         grey[start : start + rows] = (L_to_grey(L.clamp(0, 100)) * 255).round()[0, 0].numpy()
     return grey
 

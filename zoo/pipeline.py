@@ -243,7 +243,7 @@ class _Pipeline:
         began = time.perf_counter()
         try:
             grey = torch.from_numpy(np.stack([item.working for item in batch]))
-            L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device).float() / 255)
+            L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device))
             ab = self.colorizer.predict_ab(L).cpu()
             seconds = time.perf_counter() - began
             self.colorizer.fastest_batch(batch[0].working.shape).took(len(batch), seconds)

@@ -58,7 +58,7 @@ def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
         return _time(lambda: colorizer.predict(batch, batch_size=len(batch)), device)
 
     def network(batch: UInt8Array) -> list[float]:
-        L = grey_to_L(torch.from_numpy(batch).unsqueeze(1).float().to(device) / 255)
+        L = grey_to_L(torch.from_numpy(batch).unsqueeze(1).to(device))
         return _time(lambda: colorizer.predict_ab(L), device)
 
     single = np.ascontiguousarray(images[:1])

@@ -12,8 +12,9 @@ TOLERANCE = 0.01
 
 
 def planes(array: np.ndarray) -> torch.Tensor:
-    """P×3 to 1×3×1×P float32."""
-    return torch.from_numpy(np.ascontiguousarray(array.T, dtype=np.float32))[None, :, None]
+    """P×3 to 1×3×1×P: float32, or uint8 where it is."""
+    kind = np.uint8 if array.dtype == np.uint8 else np.float32
+    return torch.from_numpy(np.ascontiguousarray(array.T, dtype=kind))[None, :, None]
 
 
 def rows(tensor: torch.Tensor) -> np.ndarray:
@@ -29,9 +30,10 @@ def cube(reds: np.ndarray, stride: int) -> np.ndarray:
 def compare_with_skimage(levels: np.ndarray) -> None:
     rgb = levels / 255
     expected = color.rgb2lab(rgb)
-    L, ab = lab.rgb_to_lab(planes(rgb))
-    found = np.concatenate((rows(L), rows(ab)), axis=1)
-    assert np.abs(found - expected).max() < TOLERANCE
+    for given in (rgb, levels.astype(np.uint8)):
+        L, ab = lab.rgb_to_lab(planes(given))
+        found = np.concatenate((rows(L), rows(ab)), axis=1)
+        assert np.abs(found - expected).max() < TOLERANCE
 
     back = planes(expected)
     painted = rows(lab.lab_to_rgb(back[:, :1], back[:, 1:]))
@@ -65,9 +67,11 @@ def test_agrees_with_skimage_outside_the_gamut():
     assert np.abs(found - expected).max() < 5e-4
 
 
-def test_agrees_with_skimage_on_a_photograph(tiles):
+@pytest.mark.parametrize("of_bytes", [False, True])
+def test_agrees_with_skimage_on_a_photograph(tiles, of_bytes):
     expected = color.rgb2lab(tiles)
-    L, ab = lab.rgb_to_lab(torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255)
+    rgb = torch.from_numpy(tiles).permute(0, 3, 1, 2)
+    L, ab = lab.rgb_to_lab(rgb if of_bytes else rgb.float() / 255)
     assert L.shape == (len(tiles), 1, 64, 64)
     assert ab.shape == (len(tiles), 2, 64, 64)
     assert L.dtype == ab.dtype == torch.float32
@@ -87,8 +91,9 @@ def test_all_8_bit_greys_have_skimages_lightness_no_chroma_and_come_back():
     levels = np.arange(256)
     expected = color.rgb2lab(np.repeat(levels[:, None], 3, axis=1) / 255)
     grey = planes(levels[:, None] / 255)
-    L = lab.grey_to_L(grey)
-    assert np.abs(rows(L)[:, 0] - expected[:, 0]).max() < TOLERANCE
+    for given in (grey, planes(levels[:, None].astype(np.uint8))):
+        L = lab.grey_to_L(given)
+        assert np.abs(rows(L)[:, 0] - expected[:, 0]).max() < TOLERANCE
     assert np.array_equal((rows(lab.L_to_grey(L))[:, 0] * 255).round(), levels)
     painted = rows(lab.lab_to_rgb(L, torch.zeros(1, 2, *L.shape[2:])))
     assert np.array_equal((painted * 255).round(), np.repeat(levels[:, None], 3, axis=1))
@@ -200,7 +205,8 @@ def test_bad_lightness_is_refused_with_range_shape_and_cause(L, said):
     [
         lambda: lab.rgb_to_lab(torch.zeros(3, 4, 4)),
         lambda: lab.rgb_to_lab(torch.zeros(1, 4, 4, 3)),
-        lambda: lab.rgb_to_lab(torch.zeros(1, 3, 4, 4, dtype=torch.uint8)),
+        lambda: lab.rgb_to_lab(torch.zeros(1, 3, 4, 4, dtype=torch.int64)),
+        lambda: lab.rgb_to_yuv(torch.zeros(1, 3, 4, 4, dtype=torch.uint8)),
         lambda: lab.lab_to_rgb(torch.zeros(1, 1, 4, 4), torch.zeros(1, 3, 4, 4)),
         lambda: lab.lab_to_rgb(torch.zeros(1, 4, 4), torch.zeros(1, 2, 4, 4)),
         lambda: lab.grey_to_L(torch.zeros(1, 3, 4, 4)),

@@ -91,7 +91,7 @@ class Subject:
 
     def lab(self, rgb: UInt8Array) -> tuple[Tensor, Tensor]:
         """N×H×W×3 uint8 to L and ab on the CPU."""
-        L, ab = rgb_to_lab(torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255)
+        L, ab = rgb_to_lab(torch.from_numpy(rgb).permute(0, 3, 1, 2))
         return L.clamp(0, 100), ab
 
     def fit(self, data: Any = None, *, budget: str = "2steps", **how: Any) -> Colorizer:

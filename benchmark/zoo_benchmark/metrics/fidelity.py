@@ -106,6 +106,6 @@ class CIEDE2000(Metric):
 
 def _lab(rgb8: Tensor) -> npt.NDArray[np.float32]:
     """N×3×H×W uint8 to N×H×W×3 float32 Lab."""
-    L, ab = rgb_to_lab(rgb8.float() / 255)
+    L, ab = rgb_to_lab(rgb8)
     lab: npt.NDArray[np.float32] = torch.cat((L, ab), 1).permute(0, 2, 3, 1).cpu().numpy()
     return lab

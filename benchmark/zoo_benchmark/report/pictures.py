@@ -160,7 +160,7 @@ def _most_telling(
 
 
 def _ab(images: UInt8Array) -> npt.NDArray[np.float32]:
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     ab: npt.NDArray[np.float32] = rgb_to_lab(tensor)[1].numpy()
     return ab
 
