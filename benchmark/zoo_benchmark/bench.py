@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -86,6 +88,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     Raises:
         ZooError: something is wrong with the request or the data; nothing has been trained.
     """
+    start = time.monotonic()
     named, protocol = choose_protocol(settings)
     requests = with_floors(parse_models(settings.models, settings.settings), protocol)
     dataset = registry.open_dataset(protocol.dataset)
@@ -115,14 +118,17 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
         if not settings.collect_only and not all(store.path(cell.key).is_dir() for cell in cells):
             executor.prepare()
+        spent: defaultdict[str, float] = defaultdict(float)
         with progress_bars(console) as bars:
             task = bars.add_task("references", total=None, state="")
+            began = time.monotonic()
             write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+            spent["scoring"] += time.monotonic() - began
             bars.update(task, total=1, completed=1)
         interrupted = False
         try:
             if not settings.collect_only:
-                _run_cells(cells, store, out, executor, timeout, console)
+                _run_cells(cells, store, out, executor, timeout, console, spent)
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -132,6 +138,9 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
                 f"{done} of {len(cells)} cells are finished and kept"
             ) from error
         manifest["finished"] = None if interrupted else _now()
+        # The stages of cells that run side by side add up to more than the whole.
+        one_by_one = settings.jobs == 1 and settings.executor == "local"
+        manifest["seconds"] = {"whole": time.monotonic() - start, **(spent if one_by_one else {})}
         write_text(out / RUN, json.dumps(manifest, indent=1))
         comparison = redraw(out)
     comparison.interrupted = interrupted
@@ -317,8 +326,17 @@ def _run_cells(
     executor: Executor,
     timeout: float,
     console: Console,
+    spent: defaultdict[str, float],
 ) -> None:
-    """Makes what is not in the store: all trials first, then the timings, one at a time."""
+    """Makes what is not in the store: all trials first, then the timings, one at a time.
+
+    What their stages took is added to `spent`, in seconds.
+    """
+
+    def add(result: Mapping[str, Any]) -> None:
+        for stage, seconds in result.get("seconds", {}).items():
+            spent[stage] += seconds
+
     attempts = out / ATTEMPTS
     with progress_bars(console) as bars:
         overall = bars.add_task("all", total=len(cells), state="")
@@ -332,6 +350,7 @@ def _run_cells(
         forced = {cell.key for cell in cells if cell.forced}
         reporter = Reporter(bars, console)
         for task, result in executor.run(tasks, timeout, reporter.progress):
+            add(result)
             if is_complete(result):
                 if task.key in forced:
                     store.set_aside(task.key, attempts)
@@ -347,6 +366,7 @@ def _run_cells(
             if _is_wanted(key, cell.forced, store, attempts, console)
         ]
         for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
+            add(result)
             if is_complete(result):
                 if task.key in forced:
                     store.set_aside(task.key, attempts)

@@ -30,15 +30,30 @@ Result = dict[str, Any]
 
 
 class Progress:
-    """Writes what the process is doing to `progress.json`, a few times a second."""
+    """Writes what the process is doing to `progress.json`, a few times a second.
+
+    Attributes:
+        seconds: how long each stage that is over took.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.seconds: dict[str, float] = {}
         self._path = folder / PROGRESS
         self._last = 0.0
+        self._current: tuple[str, float] | None = None
 
     def stage(self, name: str) -> None:
         """A new stage begins."""
+        self.end()
+        self._current = name, time.monotonic()
         self._write({"stage": name, "share": 0.0})
+
+    def end(self) -> None:
+        """The stage under way is over."""
+        if self._current is not None:
+            name, start = self._current
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+            self._current = None
 
     def step(self, feed: Feed) -> None:
         """Training has made a step."""
@@ -51,24 +66,31 @@ class Progress:
         self._last = time.monotonic()
 
 
-def run(spec: AnySpec, out: Path, work: Callable[[AnySpec, Path, Result], None]) -> Result:
+def run(
+    spec: AnySpec, out: Path, work: Callable[[AnySpec, Path, Result, Progress], None]
+) -> Result:
     """Does the work, which fills in the result; returns and writes it, a failure included."""
     out.mkdir(parents=True, exist_ok=True)
     result: Result = {"spec": asdict(spec), "status": OK, "error": ""}
+    progress = Progress(out)
     try:
-        work(spec, out, result)
+        work(spec, out, result, progress)
     except KeyboardInterrupt:
         raise
     except (Exception, SystemExit) as error:
         result["status"], result["error"] = FAILED, _one_line(error)
         result["traceback"] = traceback.format_exc()
         traceback.print_exc()
+    progress.end()
+    result["seconds"] = progress.seconds
     write_text(out / RESULT, json.dumps(result, indent=1))
     return result
 
 
 def main(
-    kind: type[AnySpec], work: Callable[[AnySpec, Path, Result], None], arguments: list[str]
+    kind: type[AnySpec],
+    work: Callable[[AnySpec, Path, Result, Progress], None],
+    arguments: list[str],
 ) -> int:
     """Runs a spec file; 0 if it succeeded, 1 if the model failed, 2 for misuse."""
     lifeline = "--lifeline" in arguments

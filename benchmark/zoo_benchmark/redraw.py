@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from zoo_benchmark.trial_spec import (
     WEIGHTS_FOLDER,
     slug,
 )
+
+STAGES = ("training", "scoring", "timing")
+"""What the time of a comparison is for."""
 
 
 @dataclass
@@ -134,10 +137,21 @@ def _notes(run: Run) -> list[str]:
                 f"{device} speeds are of unlike hardware ({'; '.join(unlike)}): "
                 "do not compare them with each other."
             )
+    if seconds := run.manifest.get("seconds"):
+        notes.append(_where_time_went(seconds))
     missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
     if missing:
         notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
     return notes
+
+
+def _where_time_went(seconds: Mapping[str, float]) -> str:
+    whole = seconds["whole"]
+    shares = {stage: seconds[stage] / whole for stage in STAGES if stage in seconds}
+    if not shares:
+        return f"took {whole:,.0f} s."
+    shares["everything else"] = 1 - sum(shares.values())
+    return f"took {whole:,.0f} s: " + ", ".join(f"{s} {share:.0%}" for s, share in shares.items())
 
 
 def _write_grid(comparison: Comparison) -> None:

@@ -26,18 +26,21 @@ from zoo_benchmark.trial_spec import TimingSpec
 _IMAGES = 32
 
 
-def time_prediction(spec: TimingSpec, out: Path, result: dict[str, Any]) -> None:
+def time_prediction(
+    spec: TimingSpec, out: Path, result: dict[str, Any], progress: child.Progress
+) -> None:
     """Times `predict` on the spec's device and, beside a GPU, on the CPU.
 
     Fills in `throughput`: a row per device with its `hardware` and the speed of the control
     task on it.
     """
-    child.Progress(out).stage("timing")
+    progress.stage("loading")
     device = resolve_device(spec.device)
     test = registry.open_dataset(spec.dataset).load("test", spec.size)
     greys = np.stack([to_grey(Image.fromarray(image)) for image in test.images[:_IMAGES]])
     result["environment"] = describe_environment(device)
     rows = []
+    progress.stage("timing")
     for name in dict.fromkeys((str(device), "cpu")):
         colorizer = zoo.load(spec.model, spec.weights, device=name, precision=spec.precision)
         control = measure_control(colorizer.device)

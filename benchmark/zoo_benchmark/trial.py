@@ -42,13 +42,14 @@ KEPT_IMAGES = 192
 """How many predictions are kept, for the report's browser: the same images for every model."""
 
 
-def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any]) -> None:
+def train_and_score(
+    spec: TrialSpec, out: Path, result: dict[str, Any], progress: child.Progress
+) -> None:
     """Trains and scores one model; the files go to `out`, the facts to `result`.
 
     Raises:
         ZooError: whatever a user can have caused; anything else a plugin may have.
     """
-    progress = child.Progress(out)
     progress.stage("loading")
     cls = registry.colorizer_class(spec.model)
     colorizer = cls(

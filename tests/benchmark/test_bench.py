@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,14 @@ def test_costs_and_curve_of_a_trained_model(finished: Any, painter: str) -> None
     assert list(curve[0]) == ["seconds", "steps", "images", "flops", "loss"]
     assert int(curve[-1]["steps"]) >= 1
     assert float(curve[-1]["loss"]) > 0
+
+
+def test_cells_say_how_long_their_stages_took(finished: Any) -> None:
+    cells = [result["seconds"] for result in finished.results()]
+    assert all(set(cell) == {"loading", "training", "scoring"} for cell in cells)
+    assert all(second > 0 for cell in cells for second in cell.values())
+    # They ran side by side: their sum says nothing of the whole.
+    assert set(json.loads((finished.out / "run.json").read_text())["seconds"]) == {"whole"}
 
 
 def test_without_lpips_the_column_says_why_in_one_line(finished: Any) -> None:
@@ -163,9 +173,17 @@ def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> N
         references=False,
         device="cpu",
     )
+    start = time.monotonic()
     comparison = run_bench(settings, Console(quiet=True))
+    waited = time.monotonic() - start
     assert not comparison.failures
     assert comparison.floors == [floors[0]]
     assert list(comparison.board["model"]) == [floors[0]]
     # A floor alone still gives a grid: the input beside the truth.
     assert (comparison.out / "samples.png").is_file()
+    seconds = comparison.run.manifest["seconds"]
+    stages = {stage: seconds[stage] for stage in ("loading", "training", "scoring")}
+    assert 0 < sum(stages.values()) < seconds["whole"] < waited
+    shares = ", ".join(f"{s} {stages[s] / seconds['whole']:.0%}" for s in ("training", "scoring"))
+    [note] = [note for note in comparison.notes if note.startswith("took")]
+    assert re.fullmatch(rf"took \d+ s: {shares}, everything else \d+%", note)

@@ -20,6 +20,7 @@ import torch
 
 from zoo.budget import Budget
 from zoo_benchmark import runner
+from zoo_benchmark.child import Progress
 from zoo_benchmark.run_folder import Cell, open_run
 from zoo_benchmark.runner import default_timeout, run_trial
 from zoo_benchmark.starter import Starter
@@ -303,7 +304,7 @@ def test_every_model_sees_the_same_images_crops_and_flips(
     for model in ("peeks_two", "peeks_four"):
         spec = TrialSpec(**{**_spec(model, small_folder).__dict__, "budget": "16images"})
         (tmp_path / model).mkdir()
-        train_and_score(spec, tmp_path / model, {})
+        train_and_score(spec, tmp_path / model, {}, Progress(tmp_path / model))
         streams.append(torch.load(f"{variables['NAUGHTY_FILE']}{model}", weights_only=True))
     assert streams[0].shape == (16, 3, 64, 64)
     torch.testing.assert_close(*streams, rtol=0, atol=1e-3)
