@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -64,10 +64,11 @@ def installed(group: str) -> list[Plugin]:
     """Every plugin of a group with its last known status, sorted by name; imports none."""
     known = _read_statuses()
     plugins = []
-    for entry in _entries(group):
-        plugin = _describe(entry)
-        if len(_entries(group, plugin.name)) > 1:
-            status, title = _duplicate_message(group, plugin.name), ""
+    found = _find(group)
+    for plugin in found:
+        namesakes = [other for other in found if other.name == plugin.name]
+        if len(namesakes) > 1:
+            status, title = _duplicate_message(namesakes), ""
         else:
             status, title = known.get(_status_key(plugin), (NOT_CHECKED, ""))
         plugins.append(replace(plugin, status=status, title=title))
@@ -76,7 +77,7 @@ def installed(group: str) -> list[Plugin]:
 
 def names(group: str) -> list[str]:
     """The names of a group, sorted, each once."""
-    return sorted({entry.name for entry in _entries(group)})
+    return sorted({plugin.name for plugin in _find(group)})
 
 
 def list_colorizers() -> list[str]:
@@ -182,7 +183,8 @@ def check(group: str, name: str) -> Plugin:
     Raises:
         UnknownNameError: nothing of that name is installed.
     """
-    if not _entries(group, name):
+    found = _find(group, name)
+    if not found:
         raise UnknownNameError(_KINDS[group], name, names(group))
     # Not read back from the cache of statuses, which may be read-only or another process'.
     try:
@@ -190,7 +192,7 @@ def check(group: str, name: str) -> Plugin:
     except PluginError as error:
         reason = error.__cause__ if isinstance(error.__cause__, PluginError) else error
         status, title = str(reason), ""
-    return replace(_describe(_entries(group, name)[0]), status=status, title=title)
+    return replace(found[0], status=status, title=title)
 
 
 def base_class(group: str) -> Any:
@@ -206,12 +208,12 @@ def base_class(group: str) -> Any:
 
 @cache
 def _load_class(group: str, name: str, base: type[_T]) -> type[_T]:
-    entries = _entries(group, name)
-    if not entries:
+    found = _find(group, name)
+    if not found:
         raise UnknownNameError(_KINDS[group], name, names(group))
-    if len(entries) > 1:
-        raise PluginError(_duplicate_message(group, name))
-    plugin = _describe(entries[0])
+    if len(found) > 1:
+        raise PluginError(_duplicate_message(found))
+    plugin = found[0]
     try:
         loaded = _import(group, name)
         _check_interface(loaded, plugin, base)
@@ -273,27 +275,23 @@ def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
             )
 
 
-def _entries(group: str, name: str | None = None) -> list[EntryPoint]:
+def _find(group: str, name: str | None = None) -> list[Plugin]:
+    # Every call looks through all that is installed.
     found = entry_points(group=group) if name is None else entry_points(group=group, name=name)
+    plugins = map(_describe, found)
     # An editable install can show the same distribution twice along sys.path.
-    unique = {(e.name, e.value, e.dist.name if e.dist else ""): e for e in found}
-    return list(unique.values())
+    return list({(p.name, p.target, p.distribution): p for p in plugins}.values())
 
 
 def _describe(entry: EntryPoint) -> Plugin:
-    distribution = entry.dist
-    return Plugin(
-        entry.name,
-        entry.group,
-        entry.value,
-        distribution.name if distribution else "unknown",
-        distribution.version if distribution else "?",
-    )
+    # Read once: it is a file, and parsed at every access.
+    about = entry.dist.metadata if entry.dist else {"Name": "unknown", "Version": "?"}
+    return Plugin(entry.name, entry.group, entry.value, about["Name"], about["Version"])
 
 
-def _duplicate_message(group: str, name: str) -> str:
-    owners = sorted(_describe(entry).distribution for entry in _entries(group, name))
-    return f"the name {name!r} is taken by {' and '.join(owners)}; uninstall all but one"
+def _duplicate_message(namesakes: Sequence[Plugin]) -> str:
+    owners = " and ".join(sorted(plugin.distribution for plugin in namesakes))
+    return f"the name {namesakes[0].name!r} is taken by {owners}; uninstall all but one"
 
 
 # ---- what is remembered between runs ----------------------------------------------------
@@ -333,13 +331,13 @@ def _status_prefix(plugin: Plugin) -> str:
 
 
 def _status_key(plugin: Plugin) -> str:
-    return f"{_status_prefix(plugin)}{plugin.version}|{_newest_source(plugin.target)}"
+    package = plugin.target.partition(":")[0].partition(".")[0]
+    return f"{_status_prefix(plugin)}{plugin.version}|{_newest_source(package)}"
 
 
 @cache
-def _newest_source(target: str) -> int:
-    """When the plugin's package was last changed (ns), without importing it."""
-    package = target.partition(":")[0].partition(".")[0]
+def _newest_source(package: str) -> int:
+    """When a package was last changed (ns), without importing it."""
     try:
         spec = importlib_util.find_spec(package)
     except (ImportError, ValueError):
