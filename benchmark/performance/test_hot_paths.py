@@ -57,14 +57,15 @@ def side_by_side(logits: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.benchmark(group="RGB to Lab, 64 images of 64²")
-@pytest.mark.parametrize("version", ["plain: scikit-image", "fast: torch"])
+@pytest.mark.parametrize("version", ["plain: scikit-image", "fast: torch", "fast: 8 bits"])
 def test_rgb_to_lab(
     benchmark: Benchmark, version: str, tiles: UInt8Array, rgb: torch.Tensor
 ) -> None:
     if version.startswith("plain"):
         benchmark(color.rgb2lab, tiles)
     else:
-        benchmark(rgb_to_lab, rgb)
+        rgb8 = Pictures.from_array(tiles).rgb8
+        benchmark(rgb_to_lab, rgb8 if version.endswith("bits") else rgb)
 
 
 @pytest.mark.benchmark(group="Lab to RGB, 64 images of 64²")

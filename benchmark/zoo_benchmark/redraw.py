@@ -138,14 +138,15 @@ def _notes(run: Run) -> list[str]:
                 "do not compare them with each other."
             )
     if seconds := run.manifest.get("seconds"):
-        notes.append(_where_time_went(seconds))
+        notes.append(where_time_went(seconds))
     missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
     if missing:
         notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
     return notes
 
 
-def _where_time_went(seconds: Mapping[str, float]) -> str:
+def where_time_went(seconds: Mapping[str, float]) -> str:
+    """A note: the seconds of a whole comparison, and the share of each of `STAGES`."""
     whole = seconds["whole"]
     shares = {stage: seconds[stage] / whole for stage in STAGES if stage in seconds}
     if not shares:

@@ -15,8 +15,12 @@ import pytest
 from zoo_benchmark.starter import FORKS, NotStartedError, Process, Starter
 
 PROBE = """
-import json, os, sys, time
+import atexit, json, os, sys, threading, time
 from pathlib import Path
+
+def late():
+    time.sleep(0.3)
+    print("by a thread")
 
 def main(arguments):
     out, *rest = arguments
@@ -29,6 +33,9 @@ def main(arguments):
     if "sleep" in rest:
         Path(out).write_text(json.dumps(found))
         time.sleep(600)
+    if "owes" in rest:
+        threading.Thread(target=late).start()
+        atexit.register(print, "at exit")
     Path(out).write_text(json.dumps(found))
     return int(rest[0]) if rest else 0
 """
@@ -92,6 +99,12 @@ def test_a_process_gets_what_it_is_given_and_nothing_of_the_one_before(
         pids.add(process.pid)
     assert len(pids) == 2
     assert (tmp_path / "log.txt").read_text() == "printed\n" * 2
+
+
+@both
+def test_threads_are_waited_for_and_exit_handlers_run(starter: Starter, tmp_path: Path) -> None:
+    assert _ended(_start(starter, tmp_path, "0", "owes")) == 0
+    assert (tmp_path / "log.txt").read_text() == "printed\nby a thread\nat exit\n"
 
 
 @both
