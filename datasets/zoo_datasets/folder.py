@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.errors import DataError, InputError
-from zoo.image_cache import file_tiles, scan_files
+from zoo.image_cache import FileFacts, file_tiles, scan_files
 from zoo.photos import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
 
 TEST_SHARE = 0.1
@@ -63,6 +63,8 @@ class Folder(Dataset):
             self.files = _images(root)
         for files in self.splits.values() if self.splits else [self.files]:
             _require_readable(files)
+        # Of an undivided folder: what is in each file, once that has been looked at.
+        self._contents: dict[Path, FileFacts] = {}
 
     def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
         """Tiles of one split; ids are the paths relative to the folder.
@@ -73,7 +75,8 @@ class Folder(Dataset):
         if size < 1:
             raise DataError(f"dataset 'folder' has no tiles of {size} px; type --size 64")
         files = (self.splits or self._divide(size, progress))[split]
-        images = tiles_of_files(self.root, files, split, size, progress)
+        facts = [self._contents[file] for file in files] if self._contents else None
+        images = tiles_of_files(self.root, files, split, size, progress, facts)
         if not len(images):
             hint = "" if self.splits else "; to be divided, it needs at least two images in colour"
             raise DataError(
@@ -84,7 +87,9 @@ class Folder(Dataset):
         return images
 
     def _divide(self, size: int, progress: Progress | None) -> dict[Split, list[Path]]:
-        contents = dict(zip(self.files, scan_files(self.files, progress), strict=True))
+        if not self._contents:
+            self._contents = dict(zip(self.files, scan_files(self.files, progress), strict=True))
+        contents = self._contents
         known = sorted({fact.sha256 for fact in contents.values() if fact.short_side})
 
         def files_of(chosen: set[str]) -> list[Path]:
@@ -112,9 +117,13 @@ def tiles_of_files(
     split: Split,
     size: int,
     progress: Progress | None = None,
+    facts: Sequence[FileFacts] | None = None,
 ) -> ImageSet:
-    """Files below `root` as an image set, from the cache of decoded images."""
-    facts = scan_files(files, progress)
+    """Files below `root` as an image set, from the cache of decoded images.
+
+    `facts` is what `scan_files` says of the files, if it has been asked.
+    """
+    facts = scan_files(files, progress) if facts is None else facts
     room = size + size // 8
     has_room = all(fact.short_side >= room for fact in facts if fact.short_side)
     side = room if split == "train" and has_room else size
