@@ -86,9 +86,9 @@ class ImageStore:
     def _upload(self, array: np.ndarray[Any, Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         # From memory that is not pinned, a copy ends the queue: the GPU would run dry.
-        return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(
-            self._device, non_blocking=self._device.type == "cuda"
-        )
+        pinned = self._device.type == "cuda"
+        tensor = tensor.pin_memory() if pinned else tensor
+        return tensor.to(self._device, non_blocking=pinned)
 
 
 def _stay_on(device: torch.device, size: int) -> bool:

@@ -97,71 +97,56 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     check_executor(settings)
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
+    data = _load_data(dataset, protocol, console)
     device = resolve_device(settings.device)
+    backbone = _find_backbone(settings, protocol, console)
+    expected = protocol.expected or None
+    check_pipeline(data.test, expected, device)
     executor, hardware_names = _open_executor(settings, protocol, device)
-    with closing(executor):
-        if not settings.collect_only:
+
+    make_folder(out)
+    with closing(executor), _only_one(out):
+        store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
+        cells = plan_cells(
+            models, protocol, settings, store, data.manifests, backbone, hardware_names
+        )
+        notes = _opening_notes(named, protocol, settings, data)
+        manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
+        _check_same_protocol(out, manifest)
+        write_text(out / RUN, json.dumps(manifest, indent=1))
+        write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
+        write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
+        if not settings.collect_only and not all(store.path(cell.key).is_dir() for cell in cells):
             executor.prepare()
-        data = _load_data(dataset, protocol, console)
-        backbone = _find_backbone(settings, protocol, console)
-        check_pipeline(data.test, protocol.expected or None, device)
-        make_folder(out)
-        with _only_one(out):
-            store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
-            cells = plan_cells(
-                models, protocol, settings, store, data.manifests, backbone, hardware_names
-            )
-            notes = _opening_notes(named, protocol, settings, data)
-            manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
-            _check_same_protocol(out, manifest)
-            write_text(out / RUN, json.dumps(manifest, indent=1))
-            spent: defaultdict[str, float] = defaultdict(float)
-            _write_truth(out, data, protocol, backbone, device, console, spent)
-            interrupted = False
-            try:
-                if not settings.collect_only:
-                    _run_cells(cells, store, out, executor, timeout, console, spent)
-            except KeyboardInterrupt:
-                interrupted = True
-            except OSError as error:
-                done = sum(store.path(cell.key).is_dir() for cell in cells)
-                raise DataError(
-                    f"cannot write to {out}: {error.strerror or error}; "
-                    f"{done} of {len(cells)} cells are finished and kept"
-                ) from error
-            manifest["finished"] = None if interrupted else _now()
-            write_text(out / RUN, json.dumps(manifest, indent=1))
-            comparison = redraw(out)
-            # The stages of cells that run side by side add up to more than the whole.
-            one_by_one = settings.jobs == 1 and settings.executor == "local"
-            manifest["seconds"] = {
-                "whole": time.monotonic() - start,
-                **(spent if one_by_one else {}),
-            }
-            write_text(out / RUN, json.dumps(manifest, indent=1))
+        spent: defaultdict[str, float] = defaultdict(float)
+        with progress_bars(console) as bars:
+            task = bars.add_task("references", total=None, state="")
+            began = time.monotonic()
+            write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+            spent["scoring"] += time.monotonic() - began
+            bars.update(task, total=1, completed=1)
+        interrupted = False
+        try:
+            if not settings.collect_only:
+                _run_cells(cells, store, out, executor, timeout, console, spent)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            done = sum(store.path(cell.key).is_dir() for cell in cells)
+            raise DataError(
+                f"cannot write to {out}: {error.strerror or error}; "
+                f"{done} of {len(cells)} cells are finished and kept"
+            ) from error
+        manifest["finished"] = None if interrupted else _now()
+        write_text(out / RUN, json.dumps(manifest, indent=1))
+        comparison = redraw(out)
+        # The stages of cells that run side by side add up to more than the whole.
+        one_by_one = settings.jobs == 1 and settings.executor == "local"
+        manifest["seconds"] = {"whole": time.monotonic() - start, **(spent if one_by_one else {})}
+        write_text(out / RUN, json.dumps(manifest, indent=1))
     comparison.notes.append(where_time_went(manifest["seconds"]))
     comparison.interrupted = interrupted
     return comparison
-
-
-def _write_truth(
-    out: Path,
-    data: Data,
-    protocol: Protocol,
-    backbone: Backbone,
-    device: torch.device,
-    console: Console,
-    spent: defaultdict[str, float],
-) -> None:
-    """What follows from the truth alone: the pictures that are kept, and the ceilings' scores."""
-    write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
-    write_pictures(out / SHOWCASE_TRUTH, data.dataset.showcase(SHOWCASE_COUNT, protocol.size))
-    with progress_bars(console) as bars:
-        task = bars.add_task("references", total=None, state="")
-        began = time.monotonic()
-        write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
-        spent["scoring"] += time.monotonic() - began
-        bars.update(task, total=1, completed=1)
 
 
 # ---- the run's folder ------------------------------------------------------------------------

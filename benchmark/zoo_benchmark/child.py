@@ -66,9 +66,11 @@ class Progress:
         self._last = time.monotonic()
 
 
-def run(
-    spec: AnySpec, out: Path, work: Callable[[AnySpec, Path, Result, Progress], None]
-) -> Result:
+Work = Callable[[AnySpec, Path, Result, Progress], None]
+"""Does what a spec says, leaves its files in a folder, and fills in the result."""
+
+
+def run(spec: AnySpec, out: Path, work: Work[AnySpec]) -> Result:
     """Does the work, which fills in the result; returns and writes it, a failure included."""
     out.mkdir(parents=True, exist_ok=True)
     result: Result = {"spec": asdict(spec), "status": OK, "error": ""}
@@ -87,11 +89,7 @@ def run(
     return result
 
 
-def main(
-    kind: type[AnySpec],
-    work: Callable[[AnySpec, Path, Result, Progress], None],
-    arguments: list[str],
-) -> int:
+def main(kind: type[AnySpec], work: Work[AnySpec], arguments: list[str]) -> int:
     """Runs a spec file; 0 if it succeeded, 1 if the model failed, 2 for misuse."""
     lifeline = "--lifeline" in arguments
     paths = [Path(a) for a in arguments if a != "--lifeline"]

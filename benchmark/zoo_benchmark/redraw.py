@@ -137,11 +137,11 @@ def _notes(run: Run) -> list[str]:
                 f"{device} speeds are of unlike hardware ({'; '.join(unlike)}): "
                 "do not compare them with each other."
             )
-    if seconds := run.manifest.get("seconds"):
-        notes.append(where_time_went(seconds))
     missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
     if missing:
         notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
+    if seconds := run.manifest.get("seconds"):
+        notes.append(where_time_went(seconds))
     return notes
 
 

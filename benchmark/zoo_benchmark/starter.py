@@ -181,7 +181,7 @@ def serve(*, fork: bool) -> int:
     """Starts what standard input, a socket, asks for, until its other end closes.
 
     Returns:
-        An exit code: of this process, and in a fork of what it ran.
+        An exit code.
     """
     connection = Connection(os.dup(0))
     with Path(os.devnull).open("rb") as nothing:
@@ -208,7 +208,7 @@ def serve(*, fork: bool) -> int:
             else:
                 if not pid:
                     connection.close()
-                    return _become(request["module"], request["arguments"], log, lifeline, fork)
+                    _become(request["module"], request["arguments"], log, lifeline, fork)
                 answer = {"pid": pid}
             os.close(log)
             os.close(lifeline)
@@ -223,7 +223,7 @@ def _code_of(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def _become(module: str, arguments: list[str], log: int, lifeline: int, fork: bool) -> int:
+def _become(module: str, arguments: list[str], log: int, lifeline: int, fork: bool) -> NoReturn:
     """In the child: runs the module under its own name, here or in a fresh interpreter."""
     os.setsid()
     for source, target in ((lifeline, 0), (log, 1), (log, 2)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
@@ -63,8 +63,7 @@ class Folder(Dataset):
             self.files = _images(root)
         for files in self.splits.values() if self.splits else [self.files]:
             _require_readable(files)
-        # Of an undivided folder: what is in each file, once that has been looked at.
-        self._contents: dict[Path, FileFacts] = {}
+        self._contents: dict[Path, FileFacts] | None = None
 
     def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
         """Tiles of one split; ids are the paths relative to the folder.
@@ -74,8 +73,13 @@ class Folder(Dataset):
         """
         if size < 1:
             raise DataError(f"dataset 'folder' has no tiles of {size} px; type --size 64")
-        files = (self.splits or self._divide(size, progress))[split]
-        facts = [self._contents[file] for file in files] if self._contents else None
+        facts = None
+        if self.splits:
+            files = self.splits[split]
+        else:
+            contents = self._look_into_all(progress)
+            files = self._divide(contents, size, progress)[split]
+            facts = [contents[file] for file in files]
         images = tiles_of_files(self.root, files, split, size, progress, facts)
         if not len(images):
             hint = "" if self.splits else "; to be divided, it needs at least two images in colour"
@@ -86,10 +90,15 @@ class Folder(Dataset):
             )
         return images
 
-    def _divide(self, size: int, progress: Progress | None) -> dict[Split, list[Path]]:
-        if not self._contents:
+    def _look_into_all(self, progress: Progress | None) -> dict[Path, FileFacts]:
+        # Once, for both splits.
+        if self._contents is None:
             self._contents = dict(zip(self.files, scan_files(self.files, progress), strict=True))
-        contents = self._contents
+        return self._contents
+
+    def _divide(
+        self, contents: Mapping[Path, FileFacts], size: int, progress: Progress | None
+    ) -> dict[Split, list[Path]]:
         known = sorted({fact.sha256 for fact in contents.values() if fact.short_side})
 
         def files_of(chosen: set[str]) -> list[Path]:
