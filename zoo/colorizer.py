@@ -35,6 +35,7 @@ from zoo.options import NoOptions, replace_options
 from zoo.training import (
     TrainingOptions,
     autocast,
+    casting_once,
     own_random_state,
     resolve_device,
     resolve_precision,
@@ -369,11 +370,12 @@ class Colorizer(ABC):
             return array
 
         shapes = [grey.shape for grey in greys]
-        for batch, array in in_batches(
-            shapes, batch_size, self.batch_pixels, self.fastest_batch, run
-        ):
-            for i, colour in zip(batch, array, strict=True):
-                colours[i] = colour
+        with casting_once(self.device):
+            for batch, array in in_batches(
+                shapes, batch_size, self.batch_pixels, self.fastest_batch, run
+            ):
+                for i, colour in zip(batch, array, strict=True):
+                    colours[i] = colour
         return pack([c for c in colours if c is not None])
 
     def fastest_batch(self, shape: tuple[int, ...]) -> FastestBatch:

@@ -37,6 +37,7 @@ from zoo.lab import grey_to_L
 from zoo.merge import coloured_strips
 from zoo.photos import read_size
 from zoo.pipeline_parts import Gate, Item, is_disk_trouble, reason_of
+from zoo.training import casting_once
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -131,7 +132,7 @@ class _Pipeline:
 
     def run(self) -> Report:
         start = time.perf_counter()
-        with self._threads():
+        with self._threads(), casting_once(self.colorizer.device):
             while len(self.outcomes) < len(self.jobs):
                 try:
                     message = self.inbox.get(block=not self.waiting)

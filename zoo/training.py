@@ -109,6 +109,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def casting_once(device: torch.device) -> AbstractContextManager[None]:
+    """A block whose passes share one bf16 copy of each weight; the weights stay as they are.
+
+    Casting all of them takes as long as a small image. Outside, every pass casts anew.
+    """
+    # Autocast forgets its copies at the end of its outermost block, even of one that is off.
+    return torch.autocast(device.type, enabled=False)
+
+
 @contextmanager
 def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
     """A block with a random state of its own, started from `seed`; the caller's comes back."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from skimage import color, data
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.colorizer import Colorizer
@@ -135,6 +138,41 @@ def test_bf16_is_close_to_fp32(name, saved, greys):
     assert difference.mean() < 2
     assert coarse.predict_ab(lightness()).dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in coarse.net.parameters())
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often each tensor is copied to bf16, by its address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and kwargs["dtype"] == torch.bfloat16:
+            self.of[args[0].data_ptr()] += 1
+        return function(*args, **kwargs)
+
+
+@every
+def test_the_images_of_one_call_share_the_bf16_copy_of_a_weight(name, saved, greys):
+    colorizer = zoo.load(name, weights=saved(name), device="cpu", precision="bf16")
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    weights = {m.weight.data_ptr() for m in colorizer.net.modules() if isinstance(m, layers)}
+    with Casts() as casts:
+        together = colorizer.predict(greys, batch_size=1)
+    casts_of_weights = {address: n for address, n in casts.of.items() if address in weights}
+    assert set(casts_of_weights.values()) <= {1}
+    if weights:
+        assert casts_of_weights
+    for grey, colour in zip(greys, together, strict=True):
+        np.testing.assert_array_equal(colorizer.predict(grey), colour)
+    # The next call sees what the weights have become.
+    with torch.no_grad():
+        for weight in colorizer.net.parameters():
+            weight.mul_(1.5)
+    if weights:
+        assert (colorizer.predict(greys, batch_size=1) != together).any()
 
 
 @every
