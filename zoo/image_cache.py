@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import PIL
@@ -38,8 +38,7 @@ _SAMPLED_ROWS = 256
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """What a listing remembers of a file.
 
     Attributes:

@@ -56,20 +56,24 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     Raises:
         InputError: `folder` or a folder in it cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be listed: {error.strerror}")
-
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                path = os.path.join(parent, name)  # noqa: PTH118 (twice as fast on large trees)
-                if not os.path.islink(path):  # noqa: PTH114
-                    found.append(path)
-    # Parts rather than strings, so that the order does not depend on the separator.
-    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # noqa: PTH206
+    found: list[str] = []
+    unlisted = [os.fspath(folder)]
+    while unlisted:
+        parent = unlisted.pop()
+        try:
+            # Entries know what they are: a call for each of 100,000 files would take a second.
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.is_symlink():
+                        continue
+                    if entry.is_dir():
+                        unlisted.append(entry.path)
+                    elif entry.name.lower().endswith(suffixes):
+                        found.append(entry.path)
+        except OSError as error:
+            raise InputError(f"{parent}: cannot be listed: {error.strerror}") from error
+    # By parts, so that the order does not depend on the separator: NUL is in no name.
+    return [Path(path) for path in sorted(found, key=lambda path: path.replace(os.sep, "\0"))]
 
 
 def read_image(path: Path | str) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
@@ -63,7 +63,7 @@ class Folder(Dataset):
             self.files = _images(root)
         for files in self.splits.values() if self.splits else [self.files]:
             _require_readable(files)
-        self._contents: dict[Path, FileFacts] | None = None
+        self._contents: list[FileFacts] | None = None
 
     def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
         """Tiles of one split; ids are the paths relative to the folder.
@@ -78,8 +78,10 @@ class Folder(Dataset):
             files = self.splits[split]
         else:
             contents = self._look_into_all(progress)
-            files = self._divide(contents, size, progress)[split]
-            facts = [contents[file] for file in files]
+            chosen = self._divide(contents, size, progress)[split]
+            inside = [position for position, fact in enumerate(contents) if fact.sha256 in chosen]
+            files = [self.files[position] for position in inside]
+            facts = [contents[position] for position in inside]
         images = tiles_of_files(self.root, files, split, size, progress, facts)
         if not len(images):
             hint = "" if self.splits else "; to be divided, it needs at least two images in colour"
@@ -90,34 +92,30 @@ class Folder(Dataset):
             )
         return images
 
-    def _look_into_all(self, progress: Progress | None) -> dict[Path, FileFacts]:
+    def _look_into_all(self, progress: Progress | None) -> list[FileFacts]:
         # Once, for both splits.
         if self._contents is None:
-            self._contents = dict(zip(self.files, scan_files(self.files, progress), strict=True))
+            self._contents = scan_files(self.files, progress)
         return self._contents
 
     def _divide(
-        self, contents: Mapping[Path, FileFacts], size: int, progress: Progress | None
-    ) -> dict[Split, list[Path]]:
-        known = sorted({fact.sha256 for fact in contents.values() if fact.short_side})
-
-        def files_of(chosen: set[str]) -> list[Path]:
-            return [file for file in self.files if contents[file].sha256 in chosen]
-
+        self, contents: Sequence[FileFacts], size: int, progress: Progress | None
+    ) -> dict[Split, set[str]]:
+        """The hashes of each split's contents."""
+        known = sorted({fact.sha256 for fact in contents if fact.short_side})
         test = {sha256 for sha256 in known if _share(sha256) < TEST_SHARE}
         usable = known
         if len(known) < SMALL_FOLDER:
             # Here chance may leave one side with nothing, or with grey images only.
-            kept = file_tiles(self.files, size, progress, list(contents.values())).kept
-            usable = sorted({contents[self.files[position]].sha256 for position in kept})
+            kept = file_tiles(self.files, size, progress, contents).kept
+            usable = sorted({contents[position].sha256 for position in kept})
         testable = [sha256 for sha256 in usable if sha256 in test]
         if not testable:
             test.update(usable[:1])
         elif len(testable) == len(usable) > 1:
             test.remove(usable[-1])
         # What cannot be opened at all is named with the training split.
-        train = {fact.sha256 for fact in contents.values()} - test
-        return {"train": files_of(train), "test": files_of(test)}
+        return {"train": {fact.sha256 for fact in contents} - test, "test": test}
 
 
 def tiles_of_files(
