@@ -19,6 +19,10 @@ from zoo.lab import AB_RANGE
 
 _CELLS = int(AB_RANGE[1] - AB_RANGE[0])
 
+# So many pixels' log-probabilities fit a CPU's caches. Those of a whole batch would also be
+# memory that the system hands out page by page, and takes back, in every step.
+_PIXELS_AT_ONCE = 2048
+
 
 @dataclass(frozen=True)
 class SoftTarget:
@@ -125,11 +129,17 @@ def soft_cross_entropy(logits: Tensor, target: SoftTarget, class_weights: Tensor
         The sum over the pixels divided by their number, not by the sum of their weights.
     """
     axis = _class_axis(logits)
-    index, weight = target.index.movedim(1, axis), target.weight.movedim(1, axis)
-    log_probability = F.log_softmax(logits.movedim(1, axis), dim=axis, dtype=torch.float32)
-    entropy = -(weight * log_probability.gather(axis, index)).sum(axis)
     # The nearest bin has the largest weight.
-    return (class_weights[target.index[:, 0]] * entropy).mean()
+    weight = target.weight * class_weights[target.index[:, :1]]
+    pixels = target.index[:, 0].numel()
+    parts = -(-pixels // _PIXELS_AT_ONCE) if logits.device.type == "cpu" else 1
+    # Chunks rather than slices, each of which would get a gradient as large as the whole.
+    chunks = [every.movedim(1, axis).chunk(parts) for every in (logits, target.index, weight)]
+    log_likelihoods = []
+    for some_logits, some_index, some_weight in zip(*chunks, strict=True):
+        log_probability = F.log_softmax(some_logits, dim=axis, dtype=torch.float32)
+        log_likelihoods.append((some_weight * log_probability.gather(axis, some_index)).sum())
+    return -torch.stack(log_likelihoods).sum() / pixels
 
 
 def _class_axis(logits: Tensor) -> int:

@@ -39,15 +39,25 @@ def rgb(tiles: UInt8Array) -> torch.Tensor:
     return Pictures.from_array(tiles).rgb
 
 
+def on_grid(rgb: torch.Tensor, side: int) -> torch.Tensor:
+    """Chroma on a grid of logits, N×2×side×side."""
+    return F.adaptive_avg_pool2d(rgb_to_lab(rgb[:BATCH])[1], side)
+
+
 @pytest.fixture(scope="session")
 def grid_ab(rgb: torch.Tensor) -> torch.Tensor:
-    """Chroma on the logits' grid, N×2×16×16."""
-    return F.avg_pool2d(rgb_to_lab(rgb[:BATCH])[1], 4)
+    """Chroma on the grid of the Zhang network, N×2×16×16."""
+    return on_grid(rgb, 16)
+
+
+def random_logits(side: int = 16) -> torch.Tensor:
+    """N×313×side×side."""
+    return torch.randn(BATCH, 313, side, side, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def logits() -> torch.Tensor:
-    return torch.randn(BATCH, 313, 16, 16, generator=torch.Generator().manual_seed(0))
+    return random_logits()
 
 
 @pytest.fixture(scope="session")
@@ -86,27 +96,25 @@ def test_soft_encoding(benchmark: Benchmark, version: str, grid_ab: torch.Tensor
     benchmark(plain.soft_encoding if version.startswith("plain") else fast, grid_ab)
 
 
-@pytest.mark.benchmark(group="loss with gradient, 32×16² pixels")
+@pytest.mark.parametrize("side", [16, 32])
 @pytest.mark.parametrize(
     "version", ["plain: dense targets", "fast: index-weight pairs", "fast: channels-last too"]
 )
-def test_loss(
-    benchmark: Benchmark,
-    version: str,
-    grid_ab: torch.Tensor,
-    logits: torch.Tensor,
-    side_by_side: torch.Tensor,
-) -> None:
-    encode = SoftEncoding(5, 5.0, CPU)
-    leaf = (side_by_side if version.endswith("too") else logits).clone().requires_grad_()
-    ones = torch.ones(313)
+def test_loss(benchmark: Benchmark, version: str, side: int, rgb: torch.Tensor) -> None:
+    """On the grids of the Zhang network and of the U-Net."""
+    benchmark.group = f"loss with gradient, {BATCH}×{side}² pixels"  # type: ignore[attr-defined]
+    ab, encode, ones = on_grid(rgb, side), SoftEncoding(5, 5.0, CPU), torch.ones(313)
+    layout = torch.channels_last if version.endswith("too") else torch.contiguous_format
+    leaf = random_logits(side).contiguous(memory_format=layout).requires_grad_()
 
     def dense() -> None:
-        loss = plain.cross_entropy(leaf, plain.soft_encoding(grid_ab))
+        leaf.grad = None
+        loss = plain.cross_entropy(leaf, plain.soft_encoding(ab))
         loss.backward()  # type: ignore[no-untyped-call]
 
     def sparse() -> None:
-        loss = soft_cross_entropy(leaf, encode(grid_ab), ones)
+        leaf.grad = None
+        loss = soft_cross_entropy(leaf, encode(ab), ones)
         loss.backward()  # type: ignore[no-untyped-call]
 
     benchmark(dense if version.startswith("plain") else sparse)

@@ -135,8 +135,9 @@ def test_the_sparse_target_is_the_plain_one(tiles, source, neighbours):
 @pytest.mark.parametrize("neighbours", [5, 10])
 @pytest.mark.parametrize("source", ["real", "random"])
 def test_loss_and_gradient_are_the_plain_ones(tiles, source, neighbours, layout):
-    points = real_points(tiles) if source == "real" else random_points(3_000)
-    planes = as_planes(away_from_ties(points, neighbours))[:8]
+    points = real_points(tiles) if source == "real" else random_points(4_000)
+    planes = as_planes(away_from_ties(points, neighbours))[:11]
+    assert len(planes) == 11  # more than one chunk, and none like the others
     logits = some_logits(planes).contiguous(memory_format=layout)
     found = loss_and_gradient(with_logits(logits, neighbours=neighbours), planes)
     expected = plain_loss_and_gradient(logits, planes, neighbours)

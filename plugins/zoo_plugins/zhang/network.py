@@ -54,11 +54,11 @@ class ZhangNet(nn.Module):
         self.model7 = _block(c4, c4, layers=3)
         self.model8 = nn.Sequential(
             nn.ConvTranspose2d(c4, c3, 4, stride=2, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(c3, c3, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(c3, c3, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(c3, BIN_COUNT, 1),
         )
         if initialisation == "xavier":
@@ -111,6 +111,6 @@ def _block(
                 padding=dilation,
                 dilation=dilation,
             ),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*modules, nn.BatchNorm2d(wide_out))
