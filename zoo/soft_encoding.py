@@ -7,6 +7,7 @@ held as (index, weight) pairs: the 313-channel target is never built.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,8 +20,8 @@ from zoo.lab import AB_RANGE
 
 _CELLS = int(AB_RANGE[1] - AB_RANGE[0])
 
-# So many pixels' log-probabilities fit a CPU's caches. Those of a whole batch would also be
-# memory that the system hands out page by page, and takes back, in every step.
+# So many pixels' probabilities fit a CPU's caches. Those of a whole batch would also be memory
+# that the system hands out page by page, and takes back, in every step.
 _PIXELS_AT_ONCE = 2048
 
 
@@ -128,18 +129,14 @@ def soft_cross_entropy(logits: Tensor, target: SoftTarget, class_weights: Tensor
     Returns:
         The sum over the pixels divided by their number, not by the sum of their weights.
     """
-    axis = _class_axis(logits)
     # The nearest bin has the largest weight.
     weight = target.weight * class_weights[target.index[:, :1]]
-    pixels = target.index[:, 0].numel()
-    parts = -(-pixels // _PIXELS_AT_ONCE) if logits.device.type == "cpu" else 1
-    # Chunks rather than slices, each of which would get a gradient as large as the whole.
-    chunks = [every.movedim(1, axis).chunk(parts) for every in (logits, target.index, weight)]
+    axis = _class_axis(logits)
     log_likelihoods = []
-    for some_logits, some_index, some_weight in zip(*chunks, strict=True):
-        log_probability = F.log_softmax(some_logits, dim=axis, dtype=torch.float32)
-        log_likelihoods.append((some_weight * log_probability.gather(axis, some_index)).sum())
-    return -torch.stack(log_likelihoods).sum() / pixels
+    for some, index, shares in _some_pixels_at_a_time(axis, logits, target.index, weight):
+        log_probability = F.log_softmax(some, dim=axis, dtype=torch.float32)
+        log_likelihoods.append((shares * log_probability.gather(axis, index)).sum())
+    return -torch.stack(log_likelihoods).sum() / target.index[:, 0].numel()
 
 
 def _class_axis(logits: Tensor) -> int:
@@ -147,6 +144,20 @@ def _class_axis(logits: Tensor) -> int:
     # the last axis reads them once; along axis 1 PyTorch would copy all of them first.
     channels_last = logits.is_contiguous(memory_format=torch.channels_last)
     return -1 if channels_last and not logits.is_contiguous() else 1
+
+
+def _some_pixels_at_a_time(axis: int, *planes: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Planes N×K×H×W of the same pixels in pieces, with K moved to `axis`.
+
+    The pieces are pixels×K for axis −1 and images×K×H×W for axis 1, in order.
+    """
+    pixels = planes[0][:, 0].numel()
+    parts = -(-pixels // _PIXELS_AT_ONCE) if planes[0].device.type == "cpu" else 1
+    moved = [plane.movedim(1, axis) for plane in planes]
+    if axis == -1:
+        moved = [plane.flatten(0, 2) for plane in moved]
+    # Chunks rather than slices, each of which would get a gradient as large as the whole.
+    return zip(*(plane.chunk(parts) for plane in moved), strict=True)
 
 
 @lru_cache(maxsize=8)
@@ -166,7 +177,9 @@ def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
     # In float32 whatever the surroundings: bf16 would round ab to whole units.
     with torch.autocast(logits.device.type, enabled=False):
         axis = _class_axis(logits)
-        scaled = logits.movedim(1, axis).float() / temperature
-        probability = torch.softmax(scaled, dim=axis)
-        ab: Tensor = torch.tensordot(probability, centres, dims=([axis], [0]))
+        means = []
+        for (some,) in _some_pixels_at_a_time(axis, logits):
+            probability = torch.softmax(some.float() / temperature, dim=axis)
+            means.append(torch.tensordot(probability, centres, dims=([axis], [0])))
+        ab = torch.cat(means).view(len(logits), *logits.shape[2:], 2)
         return ab.movedim(-1, 1)
