@@ -144,14 +144,16 @@ class Given(nn.Module):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("temperature", [0.1, 0.38, 0.7, 1.0])
-def test_the_annealed_mean_is_the_plain_formula(temperature, layout):
-    logits = torch.randn(2, Q, 3, 5, generator=torch.Generator().manual_seed(0)) * 2
+@pytest.mark.parametrize("shape", [(2, 3, 5), (3, 31, 37)])  # one piece, and more than one
+def test_the_annealed_mean_is_the_plain_formula(shape, temperature, layout):
+    images, *grid = shape
+    logits = torch.randn(images, Q, *grid, generator=torch.Generator().manual_seed(0)) * 2
     z = torch.softmax(logits.double(), 1).numpy()
     sharpened = z ** (1 / temperature)
     sharpened /= sharpened.sum(1, keepdims=True)
     expected = np.einsum("nqhw,qc->nchw", sharpened, CENTRES)
     found = annealed_mean(logits.contiguous(memory_format=layout), temperature)
-    assert found.shape == (2, 2, 3, 5)
+    assert found.shape == (images, 2, *grid)
     assert np.abs(found.numpy() - expected).max() < 1e-3
 
 
