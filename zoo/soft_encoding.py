@@ -165,12 +165,15 @@ def _centres_on(device: torch.device) -> Tensor:
     return bin_centres().T.contiguous().to(device)
 
 
-def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
+def annealed_mean(logits: Tensor, temperature: float, centres: Tensor | None = None) -> Tensor:
     """N×313×H×W logits to N×2×H×W ab: the mean of z^(1/T)/Σz^(1/T) (Zhang 2016, eq. 5).
 
-    Temperature 1 is the mean, 0 the mode.
+    Args:
+        logits: of the bins.
+        temperature: 1 is the mean, 0 the mode.
+        centres: 2×313 ab of the bins; their own where None.
     """
-    centres = _centres_on(logits.device)
+    centres = _centres_on(logits.device) if centres is None else centres
     if temperature == 0:
         return centres.T[logits.argmax(1)].movedim(-1, 1)
     # In float32 whatever the surroundings: bf16 would round ab to whole units.

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from zoo.bins import BIN_COUNT, bin_centres
+from zoo.soft_encoding import annealed_mean
 
 OUTPUT_STRIDE = 4
 INPUT_MULTIPLE = 8
@@ -90,10 +90,7 @@ class ZhangNet(nn.Module):
 
     def decode_as_released(self, logits: Tensor) -> Tensor:
         """N×313×h×w logits to N×2×h×w ab by `model_out`, as the public release does."""
-        # In float32 whatever the surroundings: bf16 would round ab to whole units.
-        with torch.autocast(logits.device.type, enabled=False):
-            ab: Tensor = self.model_out(torch.softmax(logits.float(), dim=1))
-            return ab * _RELEASE_SCALE
+        return annealed_mean(logits, 1, self.model_out.weight.flatten(1) * _RELEASE_SCALE)
 
 
 def _block(
