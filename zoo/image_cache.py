@@ -97,7 +97,7 @@ def scan_files(files: Sequence[Path], progress: Progress | None = None) -> list[
             if progress:
                 progress("reading image files", len(facts), len(files))
     with _disk_errors():
-        write_text(listing, json.dumps([(fact.sha256, fact.short_side) for fact in facts]))
+        write_text(listing, json.dumps(facts))
     return facts
 
 

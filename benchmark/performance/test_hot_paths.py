@@ -39,31 +39,16 @@ def rgb(tiles: UInt8Array) -> torch.Tensor:
     return Pictures.from_array(tiles).rgb
 
 
-def on_grid(rgb: torch.Tensor, side: int) -> torch.Tensor:
+def on_grid(rgb: torch.Tensor, side: int = 16) -> torch.Tensor:
     """Chroma on a grid of logits, N×2×side×side."""
     return F.adaptive_avg_pool2d(rgb_to_lab(rgb[:BATCH])[1], side)
 
 
-@pytest.fixture(scope="session")
-def grid_ab(rgb: torch.Tensor) -> torch.Tensor:
-    """Chroma on the grid of the Zhang network, N×2×16×16."""
-    return on_grid(rgb, 16)
-
-
-def random_logits(side: int = 16) -> torch.Tensor:
-    """N×313×side×side."""
-    return torch.randn(BATCH, 313, side, side, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="session")
-def logits() -> torch.Tensor:
-    return random_logits()
-
-
-@pytest.fixture(scope="session")
-def side_by_side(logits: torch.Tensor) -> torch.Tensor:
-    """The same as networks in bf16 leave them: the classes of a pixel side by side in memory."""
-    return logits.contiguous(memory_format=torch.channels_last)
+def random_logits(version: str, side: int = 16) -> torch.Tensor:
+    """N×313×side×side; "… too" has a pixel's classes side by side, as networks in bf16 do."""
+    logits = torch.randn(BATCH, 313, side, side, generator=torch.Generator().manual_seed(0))
+    layout = torch.channels_last if version.endswith("too") else torch.contiguous_format
+    return logits.contiguous(memory_format=layout)
 
 
 @pytest.mark.benchmark(group="RGB to Lab, 64 images of 64²")
@@ -91,9 +76,9 @@ def test_lab_to_rgb(benchmark: Benchmark, version: str, rgb: torch.Tensor) -> No
 
 @pytest.mark.benchmark(group="soft encoding, 32×16² pixels")
 @pytest.mark.parametrize("version", ["plain: all 313 bins", "fast: table lookup"])
-def test_soft_encoding(benchmark: Benchmark, version: str, grid_ab: torch.Tensor) -> None:
+def test_soft_encoding(benchmark: Benchmark, version: str, rgb: torch.Tensor) -> None:
     fast = SoftEncoding(5, 5.0, CPU)
-    benchmark(plain.soft_encoding if version.startswith("plain") else fast, grid_ab)
+    benchmark(plain.soft_encoding if version.startswith("plain") else fast, on_grid(rgb))
 
 
 @pytest.mark.parametrize("side", [16, 32])
@@ -104,8 +89,7 @@ def test_loss(benchmark: Benchmark, version: str, side: int, rgb: torch.Tensor) 
     """On the grids of the Zhang network and of the U-Net."""
     benchmark.group = f"loss with gradient, {BATCH}×{side}² pixels"  # type: ignore[attr-defined]
     ab, encode, ones = on_grid(rgb, side), SoftEncoding(5, 5.0, CPU), torch.ones(313)
-    layout = torch.channels_last if version.endswith("too") else torch.contiguous_format
-    leaf = random_logits(side).contiguous(memory_format=layout).requires_grad_()
+    leaf = random_logits(version, side).requires_grad_()
 
     def dense() -> None:
         leaf.grad = None
@@ -124,13 +108,12 @@ def test_loss(benchmark: Benchmark, version: str, side: int, rgb: torch.Tensor) 
 @pytest.mark.parametrize(
     "version", ["plain: powers", "fast: scaled softmax", "fast: channels-last too"]
 )
-def test_decode(
-    benchmark: Benchmark, version: str, logits: torch.Tensor, side_by_side: torch.Tensor
-) -> None:
+def test_decode(benchmark: Benchmark, version: str) -> None:
+    logits = random_logits(version)
     if version.startswith("plain"):
         benchmark(plain.annealed_mean, logits)
     else:
-        benchmark(annealed_mean, side_by_side if version.endswith("too") else logits, 0.38)
+        benchmark(annealed_mean, logits, 0.38)
 
 
 @pytest.mark.benchmark(group="feed, batches of 32 at 48²")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
@@ -78,10 +79,10 @@ class Folder(Dataset):
             files = self.splits[split]
         else:
             contents = self._look_into_all(progress)
-            chosen = self._divide(contents, size, progress)[split]
-            inside = [position for position, fact in enumerate(contents) if fact.sha256 in chosen]
-            files = [self.files[position] for position in inside]
-            facts = [contents[position] for position in inside]
+            test = self._test_contents(contents, size, progress)
+            # What cannot be opened at all is named with the training split.
+            inside = [(fact.sha256 in test) == (split == "test") for fact in contents]
+            files, facts = list(compress(self.files, inside)), list(compress(contents, inside))
         images = tiles_of_files(self.root, files, split, size, progress, facts)
         if not len(images):
             hint = "" if self.splits else "; to be divided, it needs at least two images in colour"
@@ -98,10 +99,10 @@ class Folder(Dataset):
             self._contents = scan_files(self.files, progress)
         return self._contents
 
-    def _divide(
+    def _test_contents(
         self, contents: Sequence[FileFacts], size: int, progress: Progress | None
-    ) -> dict[Split, set[str]]:
-        """The hashes of each split's contents."""
+    ) -> set[str]:
+        """The hashes of what goes to the test split."""
         known = sorted({fact.sha256 for fact in contents if fact.short_side})
         test = {sha256 for sha256 in known if _share(sha256) < TEST_SHARE}
         usable = known
@@ -114,8 +115,7 @@ class Folder(Dataset):
             test.update(usable[:1])
         elif len(testable) == len(usable) > 1:
             test.remove(usable[-1])
-        # What cannot be opened at all is named with the training split.
-        return {"train": {fact.sha256 for fact in contents} - test, "test": test}
+        return test
 
 
 def tiles_of_files(
