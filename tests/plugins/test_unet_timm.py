@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy import special
+from scipy import ndimage, special
 from scipy.spatial.distance import cdist
 from skimage import color
 from torch import nn
@@ -148,6 +148,23 @@ def test_the_network_sees_the_grey_of_that_lightness_scaled_as_for_imagenet(tile
     grey = color.lab2rgb(np.stack((L[:, 0].numpy(), zeros, zeros), -1))[..., 0]
     expected = (grey - np.mean([0.485, 0.456, 0.406])) / np.mean([0.229, 0.224, 0.225])
     assert np.abs(seen[0][:, 0].numpy() - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_an_enlarged_image_is_what_the_backbone_sees(tiles, times):
+    colorizer = built(enlargement=times)
+    assert colorizer.info.multiple == colorizer.info.minimum_size == 16 // times
+    seen = []
+    colorizer.net.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    L, _ = lab_of(tiles[:1])
+    ab = colorizer._predict(L)
+    assert ab.shape == (1, 2, 64, 64)
+    plain = built()
+    plain.net.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    plain._predict(L)
+    small = seen[1][0, 0].numpy()
+    expected = ndimage.zoom(small, times, order=1, grid_mode=True, mode="nearest")
+    assert np.abs(seen[0][0, 0].numpy() - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("side", [(1, 1), (33, 50)])
