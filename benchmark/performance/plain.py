@@ -46,11 +46,11 @@ def feed(images: UInt8Array, batch_size: int, size: int) -> Iterator[tuple[Tenso
 def soft_encoding(ab: Tensor, neighbours: int = 5, sigma: float = 5.0) -> Tensor:
     """N×2×H×W ab to N×313×H×W targets, by distances to all bins."""
     points = ab.movedim(1, -1).reshape(-1, 2)
-    distance = torch.cdist(points, bin_centres())
+    distance = torch.cdist(points, bin_centres().to(ab.device))
     nearest, index = distance.topk(neighbours, largest=False)
     weight = torch.exp(-nearest.square() / (2 * sigma**2))
     weight = weight / weight.sum(1, keepdim=True)
-    target = torch.zeros(len(points), BIN_COUNT).scatter_(1, index, weight)
+    target = ab.new_zeros(len(points), BIN_COUNT).scatter_(1, index, weight)
     return target.view(len(ab), *ab.shape[2:], BIN_COUNT).movedim(-1, 1)
 
 
@@ -63,7 +63,7 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
     """z^(1/T)/Σz^(1/T) as it is written, then the mean of the bins."""
     z = torch.softmax(logits, dim=1) ** (1 / temperature)
     z = z / z.sum(1, keepdim=True)
-    return torch.einsum("nqhw,qc->nchw", z, bin_centres())
+    return torch.einsum("nqhw,qc->nchw", z, bin_centres().to(z.device))
 
 
 def train_step(net: nn.Module, learning_rate: float) -> Callable[[Tensor, Tensor], None]:

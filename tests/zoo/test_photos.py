@@ -161,7 +161,10 @@ def test_an_srgb_profile_changes_nothing(tmp_path, chelsea):
     np.testing.assert_array_equal(to_rgb(read_image(path)), chelsea)
 
 
-@pytest.mark.parametrize("profile", [b"nonsense" * 20, swapped_profile()[:300]])
+# With names: the second one holds the time of day, and so would the test's own name.
+@pytest.mark.parametrize(
+    "profile", [b"nonsense" * 20, swapped_profile()[:300]], ids=["nonsense", "cut off"]
+)
 def test_a_broken_profile_is_ignored(chelsea, profile):
     image = Image.fromarray(chelsea)
     image.info["icc_profile"] = profile
