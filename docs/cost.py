@@ -24,8 +24,8 @@ from skimage import data
 import zoo
 from zoo.files import atomic_path
 from zoo.registry import colorizer_class, list_colorizers
-from zoo.training import resolve_device
-from zoo_benchmark.memory import PeakMemory
+from zoo.training.loop import resolve_device
+from zoo_benchmark.run.memory import PeakMemory
 
 SIDES = (64, 128, 256, 512, 1024)
 _REPEATS = 3

@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo.budget import Budget
+from zoo.color.prior import prior_of_images
 from zoo.colorizer import Colorizer
-from zoo.dataset import ImageSet
+from zoo.data.dataset import ImageSet
+from zoo.diagnose.learning_rate import range_test
+from zoo.diagnose.overfit import initialisations, overfit, prepare_overfit
+from zoo.diagnose.overfit_plot import plot_overfit
+from zoo.diagnose.prior_plot import plot_prior
 from zoo.files import atomic_path
-from zoo.lr_finder import range_test
-from zoo.overfit import initialisations, overfit, prepare_overfit
-from zoo.overfit_plot import plot_overfit
-from zoo.photos import square_tile, to_grey
-from zoo.prior import prior_of_images
-from zoo.prior_plot import plot_prior
+from zoo.images.open import square_tile, to_grey
 from zoo.registry import colorizer_class
+from zoo.training.budget import Budget
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_datasets.photos import Photos
 

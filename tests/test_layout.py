@@ -15,7 +15,6 @@ PACKAGES = {
     "zoo_datasets": "datasets/zoo_datasets",
     "zoo_benchmark": "benchmark/zoo_benchmark",
 }
-LONGEST_FILE = 500
 
 
 def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -101,14 +100,3 @@ def test_the_wheel_declares_the_projects_entry_points_and_licence(wheel, reposit
             module = target.split(":")[0].replace(".", "/")
             assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist()), target
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
-
-
-def test_no_source_file_is_too_long_to_read(repository):
-    folders = [*PACKAGES.values(), "tests"]
-    lengths = {
-        path.relative_to(repository).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-        for folder in folders
-        for path in (repository / folder).rglob("*.py")
-    }
-    assert lengths
-    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}

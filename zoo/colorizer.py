@@ -20,19 +20,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import containers
-from zoo.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
-from zoo.budget import Budget
-from zoo.checkpoint import Checkpoint, set_random_state, training_identity
-from zoo.containers import TrainingSet
-from zoo.dataset import Dataset, ImageSet, UInt8Array
+from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
+from zoo.data import containers
+from zoo.data.containers import TrainingSet
+from zoo.data.dataset import Dataset, ImageSet, UInt8Array
+from zoo.diagnose.learning_rate import search_in_budget
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
-from zoo.feed import Feed
 from zoo.info import INTERFACE, Info, Preset
-from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
-from zoo.lr_finder import search_in_budget
 from zoo.options import NoOptions, replace_options
-from zoo.training import (
+from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
+from zoo.training.budget import Budget
+from zoo.training.checkpoint import Checkpoint, set_random_state, training_identity
+from zoo.training.feed import Feed
+from zoo.training.loop import (
     TrainingOptions,
     autocast,
     casting_once,
@@ -41,8 +41,8 @@ from zoo.training import (
     resolve_precision,
     train,
 )
-from zoo.training_record import TrainingRecord, record_training
-from zoo.weights import Origin, StoredWeights, find_weights, load_state, save_weights
+from zoo.training.record import TrainingRecord, record_training
+from zoo.weights.file import Origin, StoredWeights, find_weights, load_state, save_weights
 
 __all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
 

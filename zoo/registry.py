@@ -24,7 +24,7 @@ from zoo.files import cache_folder, write_text
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
-    from zoo.dataset import Dataset
+    from zoo.data.dataset import Dataset
     from zoo.metric import Metric
 
 COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
@@ -113,7 +113,7 @@ def load(
     cls = colorizer_class(name)
     if weights is None:
         return cls(device=device, precision=precision, **options)
-    from zoo.weights import find_weights
+    from zoo.weights.file import find_weights
 
     stored = find_weights(weights, cls)
     try:
@@ -157,7 +157,7 @@ def metric_class(name: str) -> type[Metric]:
 
 def dataset_class(name: str) -> type[Dataset]:
     """The class behind a dataset's name; raises like `colorizer_class`."""
-    from zoo.dataset import Dataset
+    from zoo.data.dataset import Dataset
 
     return _load_class(DATASETS, name, Dataset)
 
@@ -200,7 +200,7 @@ def base_class(group: str) -> Any:
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),
-        DATASETS: ("zoo.dataset", "Dataset"),
+        DATASETS: ("zoo.data.dataset", "Dataset"),
         METRICS: ("zoo.metric", "Metric"),
     }[group]
     return getattr(import_module(module), name)

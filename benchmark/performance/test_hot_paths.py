@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from skimage import color
 
 from zoo import registry
-from zoo.budget import Budget
+from zoo.color.lab import lab_to_rgb, rgb_to_lab
+from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
-from zoo.dataset import UInt8Array
-from zoo.feed import Feed, synchronise
-from zoo.lab import lab_to_rgb, rgb_to_lab
+from zoo.data.dataset import UInt8Array
 from zoo.metric import MetricContext, Pictures
-from zoo.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
-from zoo.training import Optimiser, autocast, casting_once, resolve_device
-from zoo_benchmark.starter import FORKS, Starter
+from zoo.training.budget import Budget
+from zoo.training.feed import Feed, synchronise
+from zoo.training.loop import Optimiser, autocast, casting_once, resolve_device
+from zoo_benchmark.run.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -231,7 +231,7 @@ def test_start(benchmark: Benchmark, version: str, tmp_path: Path) -> None:
 
         def start() -> None:
             # Without arguments it says how it is used, after all imports.
-            process = starter.start("zoo_benchmark.trial", [], log, nothing.fileno())
+            process = starter.start("zoo_benchmark.run.trial", [], log, nothing.fileno())
             while process.poll() is None:
                 time.sleep(0.002)
             assert process.returncode == 2

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from zoo import registry
-from zoo.budget import Budget
 from zoo.colorizer import Colorizer
-from zoo.dataset import Dataset
+from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
-from zoo.photos import GREY_CHROMA
+from zoo.images.open import GREY_CHROMA
+from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
-from zoo_benchmark.runner import default_timeout
-from zoo_benchmark.trial_spec import RUN
+from zoo_benchmark.run.runner import default_timeout
+from zoo_benchmark.run.trial_spec import RUN
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ import zoo
 import zoo_benchmark
 from zoo.colorizer import Colorizer
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import PROGRESS, slug
+from zoo_benchmark.run.trial_spec import PROGRESS, slug
 
 CHECKSUMS = "files.json"
 _FORMAT = 1
 # What of the two packages decides how a model is trained and scored; plugins, metrics and
 # images have entries of their own in the key.
 _TRAINING_CODE = (
-    "trial.py",
-    "scoring.py",
-    "learning_curve.py",
+    "run/trial.py",
+    "run/scoring.py",
+    "results/learning_curve.py",
 )
 
 

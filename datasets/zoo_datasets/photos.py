@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
 from zoo.errors import DataError, InputError
-from zoo.photos import is_grey, read_image
+from zoo.images.open import is_grey, read_image
 
 _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 

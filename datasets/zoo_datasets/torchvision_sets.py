@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.data.tiles import cached_tiles
 from zoo.errors import DataError
 from zoo.files import cache_folder
-from zoo.image_cache import cached_tiles
-from zoo.photos import RESIZE_KERNEL, SQUARE_CROP, square_tile
+from zoo.images.open import RESIZE_KERNEL, SQUARE_CROP, square_tile
 from zoo_datasets.downloading import FAILURES, downloading
 from zoo_datasets.folder import TEST_SHARE, tiles_of_files
 

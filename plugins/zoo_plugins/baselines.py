@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info
-from zoo.feed import Feed
+from zoo.training.feed import Feed
 
 
 class ConstantChroma(nn.Module):

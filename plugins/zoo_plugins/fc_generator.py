@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.color.lab import L_to_grey, lab_to_rgb
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.lab import L_to_grey, lab_to_rgb
 
 SIDE = 32
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.errors import OptionError, TrainingError
-from zoo.feed import Feed
 from zoo.registry import colorizer_class
-from zoo.training import Optimiser, autocast
+from zoo.training.feed import Feed
+from zoo.training.loop import Optimiser, autocast
 
 # pix2pix' momentum for both nets; more lets the two chase each other in circles.
 _BETAS = (0.5, 0.999)

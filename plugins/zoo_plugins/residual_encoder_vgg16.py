@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.color.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.feed import Feed
-from zoo.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
+from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import Backbone, scale_grey
 
 _BLURS = (3, 5)

@@ -20,19 +20,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT
-from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.errors import OptionError
-from zoo.feed import Feed
-from zoo.lab import L_to_grey
-from zoo.prior import class_weights_for
-from zoo.soft_encoding import (
+from zoo.color.bins import BIN_COUNT
+from zoo.color.lab import L_to_grey
+from zoo.color.prior import class_weights_for
+from zoo.color.soft_encoding import (
     SoftEncoding,
     annealed_mean,
     decoding_flaw,
     encoding_flaw,
     soft_cross_entropy,
 )
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import OptionError
+from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import (
     Backbone,
     Pyramid,

@@ -14,7 +14,7 @@ from PIL import Image
 from stevedore import ExtensionManager
 
 from zoo import registry
-from zoo_benchmark.run_folder import Run, open_run
+from zoo_benchmark.results.run_folder import Run, open_run
 
 RunZoo = Callable[..., subprocess.CompletedProcess[str]]
 

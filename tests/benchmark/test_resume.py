@@ -18,15 +18,15 @@ import pytest
 import torch
 
 import zoo
-from zoo_benchmark import executor as executors
-from zoo_benchmark.executor import LocalExecutor, Task
 from zoo_benchmark.plan import Backbone, plan_cells
 from zoo_benchmark.protocol import find_protocol
 from zoo_benchmark.requests import parse_models
-from zoo_benchmark.run_folder import open_run
+from zoo_benchmark.results.run_folder import open_run
+from zoo_benchmark.run import executor as executors
+from zoo_benchmark.run.executor import LocalExecutor, Task
+from zoo_benchmark.run.trial_spec import TimingSpec
 from zoo_benchmark.settings import BenchSettings, check_models
 from zoo_benchmark.store import Store, key_of, sources_digest
-from zoo_benchmark.trial_spec import TimingSpec
 
 QUICKLY = (
     *("--budget", "1steps", "--metrics", "psnr", "--device", "cpu"),

@@ -322,7 +322,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
 FILLS_UP = """
 import resource, signal, sys
 from pathlib import Path
-from zoo_benchmark import executor
+from zoo_benchmark.run import executor
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 run_trial = executor.run_trial
 def run_and_fill(*arguments, **keywords):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage import color, data
 
-from zoo.photos import square_tile
+from zoo.images.open import square_tile
 
 QUICKLY = ("--budget", "2steps", "--size", "32", "--device", "cpu", "--precision", "fp32")
 

@@ -7,7 +7,7 @@ from skimage import color
 from skimage.transform import resize
 
 import zoo
-from zoo.lab import rgb_to_lab
+from zoo.color.lab import rgb_to_lab
 
 PAPER, SMALL = (1024, 2048, 2048, 3072), (1024, 1024, 3072)
 

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 
 import zoo
-from zoo.budget import Budget
 from zoo.colorizer import Colorizer
 from zoo.errors import OptionError, TrainingError, UnknownNameError
-from zoo.feed import Feed
 from zoo.registry import colorizer_class
+from zoo.training.budget import Budget
+from zoo.training.feed import Feed
 
 NAME = "gan_discriminator"
 CLASSES = {name: colorizer_class(name) for name in zoo.list_colorizers()}

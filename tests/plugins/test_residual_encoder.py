@@ -10,8 +10,8 @@ from skimage import color
 from torch import nn
 
 import zoo
+from zoo.color.lab import U_MAX, V_MAX, rgb_to_lab
 from zoo.errors import OptionError, WeightsError
-from zoo.lab import U_MAX, V_MAX, rgb_to_lab
 from zoo_plugins.residual_encoder_vgg16 import _gaussian_blur
 
 NAME = "residual_encoder_vgg16"

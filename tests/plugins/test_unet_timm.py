@@ -12,10 +12,10 @@ from skimage import color
 from torch import nn
 
 import zoo
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
+from zoo.color.lab import rgb_to_lab
+from zoo.color.prior import write_prior
 from zoo.errors import InputError, OptionError
-from zoo.lab import rgb_to_lab
-from zoo.prior import write_prior
 from zoo.registry import colorizer_class
 
 NAME = "unet_timm"

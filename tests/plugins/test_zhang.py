@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
+from zoo.color.soft_encoding import annealed_mean
 from zoo.errors import OptionError
 from zoo.registry import colorizer_class
-from zoo.soft_encoding import annealed_mean
 from zoo_plugins.zhang.network import ZhangNet
 
 CENTRES = bin_centres().double().numpy()

@@ -15,9 +15,9 @@ from skimage import color, data
 from torch import Tensor
 
 import zoo
-from zoo import published
 from zoo.errors import OptionError, WeightsError
 from zoo.registry import colorizer_class
+from zoo.weights import published
 
 NAME, RELEASE = "zhang_rebalanced", "eccv16"
 

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from zoo_benchmark.protocol import Protocol
-    from zoo_benchmark.redraw import Comparison
+    from zoo_benchmark.results.redraw import Comparison
     from zoo_benchmark.settings import BenchSettings
 
 
@@ -32,8 +32,8 @@ def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
 def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
     """Redraws a run's files and shows its table, or the table at an earlier point."""
     from zoo.cli.main import make_console
-    from zoo_benchmark.at import show_at, table_at
-    from zoo_benchmark.redraw import redraw
+    from zoo_benchmark.results.at import show_at, table_at
+    from zoo_benchmark.results.redraw import redraw
 
     if at is None:
         _show(redraw(folder), as_json=as_json)
@@ -88,7 +88,7 @@ def _plain(value: Any) -> str:
 
 def _show(comparison: Comparison, *, as_json: bool) -> None:
     from zoo.cli.main import make_console
-    from zoo_benchmark.redraw import show
+    from zoo_benchmark.results.redraw import show
 
     if not as_json:
         show(comparison, make_console())

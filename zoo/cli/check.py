@@ -15,7 +15,7 @@ from rich.table import Table
 from zoo.cli.main import make_console
 from zoo.testing import CHECKS, Outcome, run
 from zoo.testing.kit import Status
-from zoo.training import resolve_device
+from zoo.training.loop import resolve_device
 
 _STYLES: dict[Status, str] = {
     "ok": "",

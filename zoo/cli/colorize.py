@@ -15,9 +15,9 @@ from pathlib import Path
 import typer
 
 from zoo.cli.main import make_console
-from zoo.colorize import Job, Settings, plan, suited_working_size
 from zoo.errors import OptionError, OutputError, WeightsError
-from zoo.pipeline import Event, colorize_files
+from zoo.pipeline.plan import Job, Settings, plan, suited_working_size
+from zoo.pipeline.run import Event, colorize_files
 from zoo.registry import colorizer_class, load
 
 

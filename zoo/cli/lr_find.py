@@ -42,11 +42,11 @@ def lr_find_command(request: Request) -> None:
     from zoo import registry
     from zoo.cli.main import make_console
     from zoo.cli.outputs import output_paths
+    from zoo.diagnose.learning_rate import range_test
     from zoo.errors import TrainingError
-    from zoo.feed import Feed
     from zoo.files import atomic_path
-    from zoo.lr_finder import range_test
     from zoo.options import read_settings
+    from zoo.training.feed import Feed
 
     cls = registry.colorizer_class(request.model)
     colorizer = cls(

@@ -350,7 +350,7 @@ def colorize(
 ) -> None:
     """Colour photographs: the original size, their own lightness untouched."""
     from zoo.cli.colorize import Request, colorize_command, parse_batch_size
-    from zoo.colorize import Settings
+    from zoo.pipeline.plan import Settings
 
     code = colorize_command(
         Request(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from zoo.bleeding import EdgeError
-    from zoo.overfit import Overfit
+    from zoo.diagnose.bleeding import EdgeError
+    from zoo.diagnose.overfit import Overfit
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,20 @@ def overfit_command(request: Request) -> None:
     """
     from rich.progress import Progress
 
-    from zoo.budget import Budget
     from zoo.cli.main import make_console
     from zoo.cli.outputs import output_paths
+    from zoo.diagnose.overfit import (
+        grey_error,
+        initialisations,
+        overfit,
+        prepare_overfit,
+        read_tile,
+    )
+    from zoo.diagnose.overfit_plot import plot_overfit
     from zoo.errors import InputError
-    from zoo.feed import Feed
     from zoo.options import read_settings
-    from zoo.overfit import grey_error, initialisations, overfit, prepare_overfit, read_tile
-    from zoo.overfit_plot import plot_overfit
+    from zoo.training.budget import Budget
+    from zoo.training.feed import Feed
 
     changes = read_settings(request.settings)
     asked: list[str | None] = [
@@ -104,8 +110,8 @@ def overfit_command(request: Request) -> None:
 def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
     from rich.table import Table
 
-    from zoo.bleeding import REACH
     from zoo.cli.main import make_console
+    from zoo.diagnose.bleeding import REACH
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column(request.model, overflow="fold")

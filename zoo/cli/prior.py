@@ -36,14 +36,14 @@ def prior_command(request: Request) -> None:
     from zoo import registry
     from zoo.cli.main import make_console
     from zoo.cli.outputs import output_paths
-    from zoo.prior import (
+    from zoo.color.prior import (
         REBALANCING,
         check_counting,
         class_weights,
         prior_of_images,
         write_prior,
     )
-    from zoo.prior_plot import plot_prior
+    from zoo.diagnose.prior_plot import plot_prior
 
     table, picture = output_paths(request.out, ".csv", ".png", overwrite=request.overwrite)
     dataset = registry.open_dataset(request.data)

@@ -53,7 +53,7 @@ def _watch_state(group: str, warnings: list[str]) -> Iterator[None]:
     if group == registry.DATASETS:  # they need no torch, and `zoo datasets` waits for none
         yield
         return
-    from zoo.global_state import changed_since, read_global_state
+    from zoo.testing.global_state import changed_since, read_global_state
 
     before = read_global_state()
     yield

@@ -11,10 +11,10 @@ import typer
 
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError, WeightsError
-from zoo.progress import download_bar
+from zoo.weights.download import download_bar
 
 if TYPE_CHECKING:
-    from zoo.published import BrokenEntry, PublishedWeights
+    from zoo.weights.published import BrokenEntry, PublishedWeights
 
 app = typer.Typer(
     help="Show, download and check published weights.",
@@ -30,7 +30,7 @@ Names = Annotated[
 @app.command("list")
 def list_command(as_json: JsonFlag = False) -> None:
     """Show the published weights, and which are here."""
-    from zoo import published
+    from zoo.weights import published
 
     rows = [_describe(weights) for weights in published.published()]
     rows += [_describe_broken(entry) for entry in published.broken()]
@@ -60,7 +60,7 @@ def fetch(
     ] = False,
 ) -> None:
     """Download weights; an interrupted download goes on where it was."""
-    from zoo import published
+    from zoo.weights import published
 
     if bool(names) == everything:
         raise InputError("name the weights to fetch, or type --all")
@@ -88,7 +88,7 @@ def fetch(
 @app.command()
 def verify(names: Names = None) -> None:
     """Read fetched files whole and compare them with their hashes."""
-    from zoo import published
+    from zoo.weights import published
 
     if names:
         chosen = _choose(names)
@@ -114,7 +114,7 @@ def where(
     ] = None,
 ) -> None:
     """Print where a fetched file is, or where all are."""
-    from zoo import published
+    from zoo.weights import published
 
     if name is None:
         typer.echo(published.weights_folder())
@@ -148,7 +148,7 @@ def convert(
     """Write weights of another program in the zoo's own format."""
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
-    from zoo.weights import UNKNOWN_LICENCE
+    from zoo.weights.file import UNKNOWN_LICENCE
 
     (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
     if not file.is_file():
@@ -170,13 +170,13 @@ def convert(
 
 
 def _choose(names: list[str] | None) -> list[PublishedWeights]:
-    from zoo.published import find_by_label
+    from zoo.weights.published import find_by_label
 
     return list(dict.fromkeys(find_by_label(name) for name in names or ()))
 
 
 def _describe(weights: PublishedWeights) -> dict[str, Any]:
-    from zoo.published import cached_file, status
+    from zoo.weights.published import cached_file, status
 
     file = cached_file(weights)
     described = dataclasses.asdict(weights)
@@ -184,7 +184,7 @@ def _describe(weights: PublishedWeights) -> dict[str, Any]:
 
 
 def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
-    from zoo.published import PublishedWeights
+    from zoo.weights.published import PublishedWeights
 
     unknown = {field.name: None for field in dataclasses.fields(PublishedWeights)}
     known = {key: getattr(entry, key) for key in ("model", "name", "distribution")}

@@ -15,7 +15,7 @@ from zoo.errors import InputError
 from zoo.testing import images
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
-from zoo.weights import open_weights
+from zoo.weights.file import open_weights
 
 # How far 8-bit colours of the same image may lie apart in batches of other sizes.
 _ROUNDING = {"cpu": 1, "cuda": 4, "mps": 4}

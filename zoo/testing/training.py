@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.checkpoint import Checkpoint
 from zoo.colorizer import Colorizer
-from zoo.feed import Feed
-from zoo.global_state import changed_since, read_global_state
+from zoo.testing.global_state import changed_since, read_global_state
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
-from zoo.weights import open_weights
+from zoo.training.checkpoint import Checkpoint
+from zoo.training.feed import Feed
+from zoo.weights.file import open_weights
 
 _STEPS = 4
 
@@ -80,8 +80,8 @@ def resumable(subject: Subject) -> None:
         raise Finding(
             f"stopped after {_STEPS // 2} of {_STEPS} steps and resumed, {_some(different)} end as "
             "other values.",
-            "train with zoo.training.Optimiser, or hand optimisers of your own to feed.keep before "
-            "the first step; keep all else in the network, or make it anew in prepare.",
+            "train with zoo.training.loop.Optimiser, or hand optimisers of your own to feed.keep "
+            "before the first step; keep all else in the network, or make it anew in prepare.",
         )
 
 

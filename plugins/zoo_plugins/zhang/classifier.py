@@ -15,18 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT
-from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.errors import WeightsError
-from zoo.feed import Feed
-from zoo.prior import REBALANCING, class_weights_for
-from zoo.soft_encoding import (
+from zoo.color.bins import BIN_COUNT
+from zoo.color.prior import REBALANCING, class_weights_for
+from zoo.color.soft_encoding import (
     SoftEncoding,
     annealed_mean,
     decoding_flaw,
     encoding_flaw,
     soft_cross_entropy,
 )
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import WeightsError
+from zoo.training.feed import Feed
 from zoo_plugins.zhang.network import (
     INPUT_MULTIPLE,
     OUTPUT_STRIDE,

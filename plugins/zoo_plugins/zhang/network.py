@@ -12,8 +12,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT, bin_centres
-from zoo.soft_encoding import annealed_mean
+from zoo.color.bins import BIN_COUNT, bin_centres
+from zoo.color.soft_encoding import annealed_mean
 
 OUTPUT_STRIDE = 4
 INPUT_MULTIPLE = 8

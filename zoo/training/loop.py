@@ -1,0 +1,211 @@
+"""The training loop shared by plugins, and its parts for those that write their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import DeviceError
+from zoo.training.feed import Feed
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the shared loop trains; a plugin's `Options` derive from it to change a default.
+
+    Attributes:
+        learning_rate: AdamW's step size at its highest.
+        batch_size: images per step.
+        weight_decay: AdamW's decoupled weight decay.
+        warm_up: share of the budget over which the learning rate rises linearly.
+        decay: share of the budget, at its end, over which it falls linearly to zero.
+        clip: largest norm of the gradient.
+    """
+
+    learning_rate: float = 5e-4
+    batch_size: int = 32
+    weight_decay: float = 1e-4
+    warm_up: float = 0.03
+    decay: float = 0.5
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not (0 <= self.warm_up <= 1 and 0 <= self.decay <= 1):
+            raise ValueError(
+                f"warm_up and decay are shares of the budget in [0, 1], "
+                f"got {self.warm_up} and {self.decay}"
+            )
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `mps` (or an indexed `cuda:1`) to a device that is there.
+
+    Raises:
+        DeviceError: the machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"unknown device {name!r}; type auto, cpu, cuda or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = name.partition(":")[2] or "0"
+        if not index.isdigit() or int(index) >= count:
+            raise DeviceError(
+                f"device {name!r} is not there ({count} CUDA devices found); "
+                "type --device auto or --device cpu"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there; type --device auto or --device cpu")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto`, `fp32` or `bf16` to the precision networks run in: `fp32` or `bf16`.
+
+    `auto` takes bf16 where the hardware multiplies it natively (CUDA from Ampere on; CPUs
+    with AVX512-BF16 or AMX). Parameters, losses and colour conversions stay float32.
+
+    Raises:
+        DeviceError: a name that is none of the three.
+    """
+    if name not in ("auto", "fp32", "bf16"):
+        raise DeviceError(f"unknown precision {name!r}; type auto, fp32 or bf16")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "cpu":
+        native = any(
+            getattr(torch.cpu, check, bool)()
+            for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+        return "bf16" if native else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Runs convolutions and matrix products in `precision`; everything else as it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def casting_once(device: torch.device) -> AbstractContextManager[None]:
+    """A block whose passes share one bf16 copy of each weight; the weights stay as they are.
+
+    Casting all of them takes as long as a small image. Outside, every pass casts anew.
+    """
+    # Autocast forgets its copies at the end of its outermost block, even of one that is off.
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """A block with a random state of its own, started from `seed`; the caller's comes back."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
+def schedule(progress: float, options: TrainingOptions) -> float:
+    """The learning rate's factor at `progress`: linear warm-up, plateau, linear decay to 0."""
+    rise = (progress + 1e-3) / options.warm_up if options.warm_up else 1.0
+    fall = (1 - progress) / options.decay if options.decay else 1.0
+    return max(0.0, min(1.0, rise, fall))
+
+
+class Optimiser:
+    """AdamW with the shared schedule, gradient clipping and the feed's NaN detection."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        feed: Feed,
+        options: TrainingOptions,
+        *,
+        learning_rate: float | None = None,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ) -> None:
+        self._parameters = [p for p in parameters if p.requires_grad]
+        self._feed, self._options = feed, options
+        self._learning_rate = feed.scaled_rate(
+            options.learning_rate if learning_rate is None else learning_rate
+        )
+        # Norms, biases and other vectors are not decayed, as is usual.
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self._parameters if p.ndim > 1]},
+            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self._learning_rate,
+            betas=betas,
+            weight_decay=options.weight_decay,
+            fused=feed.device.type in ("cpu", "cuda"),
+        )
+        feed.keep(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """AdamW's state: moments and step counts."""
+        return self._adamw.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the state of an optimiser of the same parameters."""
+        self._adamw.load_state_dict(state)
+        # The fused kernels take moments for laid out like their parameters, unchecked.
+        for parameter, values in self._adamw.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
+
+    def step(self, loss: Tensor) -> None:
+        """One update of the parameters against the gradient of `loss`."""
+        self._adamw.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, self._options.clip)
+        progress = self._feed.progress
+        swept = self._feed.rate_factor
+        factor = swept(progress) if swept else schedule(progress, self._options)
+        for group in self._adamw.param_groups:
+            group["lr"] = self._learning_rate * factor
+        self._adamw.step()
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    feed: Feed,
+    options: TrainingOptions,
+    precision: str,
+) -> None:
+    """Minimises `loss(L, ab)` over `net`'s parameters until the feed's budget is spent.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite.
+    """
+    optimiser = Optimiser(net.parameters(), feed, options)
+    for L, ab in feed:
+        with autocast(feed.device, precision):
+            value = loss(L, ab)
+        optimiser.step(value)
+        feed.log(value)
