@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import zoo
+from zoo.device import resolve_device
 from zoo.files import atomic_path
 from zoo.registry import colorizer_class, list_colorizers
-from zoo.training.loop import resolve_device
 from zoo_benchmark.run.memory import PeakMemory
 
 SIDES = (64, 128, 256, 512, 1024)

@@ -24,23 +24,23 @@ from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.data import containers
 from zoo.data.containers import TrainingSet
 from zoo.data.dataset import Dataset, ImageSet, UInt8Array
+from zoo.device import (
+    autocast,
+    casting_once,
+    own_random_state,
+    resolve_device,
+    resolve_precision,
+    set_random_state,
+)
 from zoo.diagnose.learning_rate import search_in_budget
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
 from zoo.info import INTERFACE, Info, Preset
 from zoo.options import NoOptions, replace_options
 from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
 from zoo.training.budget import Budget
-from zoo.training.checkpoint import Checkpoint, set_random_state, training_identity
+from zoo.training.checkpoint import Checkpoint, training_identity
 from zoo.training.feed import Feed
-from zoo.training.loop import (
-    TrainingOptions,
-    autocast,
-    casting_once,
-    own_random_state,
-    resolve_device,
-    resolve_precision,
-    train,
-)
+from zoo.training.loop import TrainingOptions, train
 from zoo.training.record import TrainingRecord, record_training
 from zoo.weights.file import Origin, StoredWeights, find_weights, load_state, save_weights
 

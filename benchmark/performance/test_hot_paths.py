@@ -18,15 +18,16 @@ import torch
 import torch.nn.functional as F
 from skimage import color
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import UInt8Array
+from zoo.device import autocast, casting_once, resolve_device, synchronise
 from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget
-from zoo.training.feed import Feed, synchronise
-from zoo.training.loop import Optimiser, autocast, casting_once, resolve_device
+from zoo.training.feed import Feed
+from zoo.training.loop import Optimiser
 from zoo_benchmark.run.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
@@ -268,7 +269,7 @@ class TestColorizers:
         benchmark(colorizer.predict, np.ascontiguousarray(tiles[..., 1]))
 
 
-@pytest.mark.parametrize("name", registry.names(registry.METRICS))
+@pytest.mark.parametrize("name", plugins.names(plugins.METRICS))
 @pytest.mark.benchmark(group="metrics, 64 images of 64²")
 def test_metric(benchmark: Benchmark, name: str, tiles: UInt8Array) -> None:
     from zoo_benchmark.metrics.lpips_weights import find_lpips_weights

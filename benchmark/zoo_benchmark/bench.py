@@ -19,10 +19,10 @@ from rich.console import Console
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
+from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
-from zoo.training.loop import resolve_device
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
 from zoo_benchmark.plan import (
     SHOWCASE_COUNT,

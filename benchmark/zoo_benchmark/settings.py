@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
@@ -129,7 +129,7 @@ def _metric_versions(text: str | None, protocol: Protocol) -> dict[str, int]:
         UnknownNameError: a metric that is not installed.
         ProtocolError: one whose version is not the protocol's.
     """
-    known = registry.names(registry.METRICS)
+    known = plugins.names(plugins.METRICS)
     if text is not None:
         chosen = list(dict.fromkeys(name.strip() for name in text.split(",")))
     else:

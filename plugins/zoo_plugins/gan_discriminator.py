@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.device import autocast
 from zoo.errors import OptionError, TrainingError
 from zoo.registry import colorizer_class
 from zoo.training.feed import Feed
-from zoo.training.loop import Optimiser, autocast
+from zoo.training.loop import Optimiser
 
 # pix2pix' momentum for both nets; more lets the two chase each other in circles.
 _BETAS = (0.5, 0.999)

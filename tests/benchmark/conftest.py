@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from stevedore import ExtensionManager
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo_benchmark.results.run_folder import Run, open_run
 
 RunZoo = Callable[..., subprocess.CompletedProcess[str]]
@@ -300,8 +300,8 @@ def painter() -> str:
 
 
 def _built_in() -> Sequence[str]:
-    plugins = registry.installed(registry.COLORIZERS)
-    return [plugin.name for plugin in plugins if plugin.distribution == "colorizer-zoo"]
+    listed = plugins.installed(plugins.COLORIZERS)
+    return [plugin.name for plugin in listed if plugin.distribution == "colorizer-zoo"]
 
 
 @dataclass(frozen=True)

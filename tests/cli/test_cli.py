@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo import __version__, registry
+from zoo import __version__, plugins, registry
 
 Zoo = Callable[..., Any]
 
@@ -29,7 +29,7 @@ def floor() -> str:
     """The name of a colorizer that takes no time."""
     return next(
         p.name
-        for p in registry.installed(registry.COLORIZERS)
+        for p in plugins.installed(plugins.COLORIZERS)
         if p.distribution == "colorizer-zoo" and registry.colorizer_class(p.name).info.floor
     )
 
@@ -118,7 +118,7 @@ def test_list(zoo: Zoo) -> None:
 
 def test_datasets(zoo: Zoo) -> None:
     listed = json.loads(zoo("datasets", "--json").stdout)
-    assert [plugin["name"] for plugin in listed] == registry.names(registry.DATASETS)
+    assert [plugin["name"] for plugin in listed] == plugins.names(plugins.DATASETS)
     assert "photos" in zoo("datasets").stdout
 
 

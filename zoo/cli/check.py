@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo.cli.main import make_console
+from zoo.device import resolve_device
 from zoo.testing import CHECKS, Outcome, run
 from zoo.testing.kit import Status
-from zoo.training.loop import resolve_device
 
 _STYLES: dict[Status, str] = {
     "ok": "",

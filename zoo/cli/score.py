@@ -41,8 +41,8 @@ def score_command(request: Request) -> None:
     Raises:
         ZooError: the folders do not match, or something is wrong with the request.
     """
+    from zoo.device import resolve_device
     from zoo.files import atomic_path
-    from zoo.training.loop import resolve_device
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
     from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run

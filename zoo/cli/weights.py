@@ -11,7 +11,6 @@ import typer
 
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError, WeightsError
-from zoo.weights.download import download_bar
 
 if TYPE_CHECKING:
     from zoo.weights.published import BrokenEntry, PublishedWeights
@@ -61,6 +60,7 @@ def fetch(
 ) -> None:
     """Download weights; an interrupted download goes on where it was."""
     from zoo.weights import published
+    from zoo.weights.download import download_bar
 
     if bool(names) == everything:
         raise InputError("name the weights to fetch, or type --all")

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from zoo.device import own_random_state
 from zoo.errors import BudgetError, InputError, TrainingError
 from zoo.files import atomic_path
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed, Phase
-from zoo.training.loop import own_random_state
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer

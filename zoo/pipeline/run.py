@@ -25,6 +25,7 @@ from torch import Tensor
 
 from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
+from zoo.device import casting_once, is_out_of_memory
 from zoo.errors import InputError, NotFittedError, OutputError, ZooError
 from zoo.files import atomic_path
 from zoo.images.metadata import fit_metadata
@@ -39,9 +40,8 @@ from zoo.pipeline.plan import (
     check_inputs_are_safe,
     suited_working_size,
 )
-from zoo.prediction.batch_size import SEARCHED, is_out_of_memory
+from zoo.prediction.batch_size import SEARCHED
 from zoo.prediction.merge import coloured_strips
-from zoo.training.loop import casting_once
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 import torch
 
+from zoo.device import is_out_of_memory
 from zoo.errors import InputError
 
 BatchSize = int | Literal["auto"] | None
@@ -132,13 +133,3 @@ def _of_one_shape(
         warnings.warn(
             f"out of memory with {len(batch)} images at once; going on with {limit}", stacklevel=2
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """True for what PyTorch and Python raise where memory runs out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU's allocator and CUDA's libraries have no class of their own.
-    text = str(error).lower()
-    told = ("not enough memory", "can't allocate memory", "out of memory", "_alloc_failed")
-    return isinstance(error, RuntimeError) and any(words in text for words in told)

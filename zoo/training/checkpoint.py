@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from zoo._version import __version__
+from zoo.device import random_state
 from zoo.errors import TrainingError, WeightsError
 from zoo.files import atomic_path
 from zoo.info import Info
@@ -177,21 +178,6 @@ class Checkpoint:
     def remove(self) -> None:
         """Deletes the file, where there is one."""
         self.path.unlink(missing_ok=True)
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The random state that a method on `device` draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Goes on drawing where `random_state` was taken; on another kind of device, from its own."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def training_identity(

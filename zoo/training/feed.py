@@ -21,8 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.color.lab import rgb_to_lab
 from zoo.data.dataset import UInt8Array
+from zoo.device import synchronise
 from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
 from zoo.training.budget import Budget, Cost
+from zoo.training.clock import Clock
 from zoo.training.crops import CropStream, ImageStore
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
@@ -40,37 +42,6 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: Any, /) -> Any:
         """Takes what `state_dict` gave."""
-
-
-class Clock:
-    """Seconds of training; stands still while paused (evaluation does not count)."""
-
-    def __init__(self) -> None:
-        self._elapsed = 0.0
-        self._running_since: float | None = None
-
-    def start(self) -> None:
-        """Starts or resumes; does nothing if it runs."""
-        if self._running_since is None:
-            self._running_since = time.perf_counter()
-
-    def stop(self) -> None:
-        """Stops; does nothing if it stands."""
-        if self._running_since is not None:
-            self._elapsed += time.perf_counter() - self._running_since
-            self._running_since = None
-
-    def set(self, seconds: float) -> None:
-        """Makes it show so many seconds; runs or stands as before."""
-        self._elapsed = seconds
-        if self._running_since is not None:
-            self._running_since = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Time run so far."""
-        running = time.perf_counter() - self._running_since if self._running_since else 0.0
-        return self._elapsed + running
 
 
 @dataclass
@@ -488,11 +459,3 @@ class Feed:
                     "(--set MODEL.learning_rate=…) or use --precision fp32"
                 )
             self.curve.add(self.cost, value)
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits until everything queued on the device is done; nothing to wait for on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

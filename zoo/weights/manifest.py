@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from zoo import registry
+from zoo import plugins
 from zoo.errors import WeightsError
 from zoo.weights.download import SHA256_DIGITS, is_secure
 
@@ -123,7 +123,7 @@ def read_manifests() -> tuple[list[PublishedWeights], list[BrokenEntry]]:
     found: list[PublishedWeights] = []
     broken: list[BrokenEntry] = []
     seen: set[Path] = set()
-    for plugin in registry.installed(GROUP):
+    for plugin in plugins.installed(GROUP):
         try:
             path = _find(plugin.target)
             tables = [] if path in seen else _read_tables(path)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.training.feed import synchronise
+from zoo.device import synchronise
 
 VERSION = 1
 _BATCH, _SIDE, _WIDTH, _LAYERS = 4, 64, 32, 3

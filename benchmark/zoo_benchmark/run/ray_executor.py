@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo._version import __version__
+from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
-from zoo.training.loop import resolve_device
 from zoo_benchmark.run.executor import Result, Task, local_hardware
 from zoo_benchmark.run.runner import ProgressState, run_trial
 from zoo_benchmark.run.starter import Starter

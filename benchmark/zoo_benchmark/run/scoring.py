@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet, UInt8Array
@@ -47,7 +47,7 @@ def metric_names(text: str) -> list[str]:
     Raises:
         UnknownNameError: one that is not installed.
     """
-    known = registry.names(registry.METRICS)
+    known = plugins.names(plugins.METRICS)
     wanted = [each.strip() for each in text.split(",")]
     for each in wanted:
         if each not in known:

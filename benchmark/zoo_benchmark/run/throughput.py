@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import UInt8Array
-from zoo.training.feed import synchronise
+from zoo.device import synchronise
 
 BATCH_SIZES = (8, 32, 128)
 # One measurement repeats for about this long, and at least this often.

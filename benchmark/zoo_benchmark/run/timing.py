@@ -16,8 +16,8 @@ from PIL import Image
 
 import zoo
 from zoo import registry
+from zoo.device import resolve_device
 from zoo.images.open import to_grey
-from zoo.training.loop import resolve_device
 from zoo_benchmark.run import child, throughput
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment, hardware
