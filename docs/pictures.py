@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo.color.prior import prior_of_images
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet
 from zoo.diagnose.learning_rate import range_test
@@ -25,6 +24,7 @@ from zoo.files import atomic_path
 from zoo.images.open import square_tile, to_grey
 from zoo.registry import colorizer_class
 from zoo.training.budget import Budget
+from zoo.training.prior import prior_of_images
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_datasets.photos import Photos
 

@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.data import containers
 from zoo.data.containers import TrainingSet
-from zoo.data.dataset import Dataset, ImageSet, UInt8Array
+from zoo.data.dataset import Dataset, ImageSet
 from zoo.device import (
     autocast,
     casting_once,
@@ -32,7 +33,6 @@ from zoo.device import (
     resolve_precision,
     set_random_state,
 )
-from zoo.diagnose.learning_rate import search_in_budget
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
 from zoo.info import INTERFACE, Info, Preset
 from zoo.options import NoOptions, replace_options
@@ -41,8 +41,10 @@ from zoo.training.budget import Budget
 from zoo.training.checkpoint import Checkpoint, training_identity
 from zoo.training.feed import Feed
 from zoo.training.loop import TrainingOptions, train
-from zoo.training.record import TrainingRecord, record_training
+from zoo.training.rate_search import search_in_budget
+from zoo.training.record import record_training
 from zoo.weights.file import Origin, StoredWeights, find_weights, load_state, save_weights
+from zoo.weights.record import TrainingRecord
 
 __all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
 

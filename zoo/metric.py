@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.color.lab import rgb_to_lab
 
 if TYPE_CHECKING:
-    from zoo.data.dataset import UInt8Array
+    from zoo.arrays import UInt8Array
 
 Direction = Literal["higher", "lower", "match"]
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from zoo.arrays import UInt8Array
 from zoo.color.bins import BIN_COUNT, bin_centres
 from zoo.color.lab import rgb_to_lab
-from zoo.data.dataset import UInt8Array
 
 
 class Crops(Dataset[Tensor]):

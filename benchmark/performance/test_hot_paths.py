@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from skimage import color
 
 from zoo import plugins, registry
+from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
-from zoo.data.dataset import UInt8Array
 from zoo.device import autocast, casting_once, resolve_device, synchronise
 from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget

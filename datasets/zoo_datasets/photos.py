@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.errors import DataError, InputError
 from zoo.images.open import is_grey, read_image
 

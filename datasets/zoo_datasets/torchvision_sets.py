@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.data.tiles import cached_tiles
 from zoo.errors import DataError
 from zoo.files import cache_folder

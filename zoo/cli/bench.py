@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
     """Runs the comparison and shows it; 0, 1 if a model failed, 130 after Ctrl-C."""
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.bench import run_bench
 
     comparison = run_bench(settings, make_console(stderr=True))
@@ -31,7 +31,7 @@ def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
 
 def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
     """Redraws a run's files and shows its table, or the table at an earlier point."""
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.results.at import show_at, table_at
     from zoo_benchmark.results.redraw import redraw
 
@@ -47,7 +47,7 @@ def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
 
 def show_protocols(name: str | None, *, as_json: bool) -> None:
     """Lists the protocols of the package, or all that one of them fixes."""
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.protocol import find_protocol, names
 
     if name is not None:
@@ -87,7 +87,7 @@ def _plain(value: Any) -> str:
 
 
 def _show(comparison: Comparison, *, as_json: bool) -> None:
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.results.redraw import show
 
     if not as_json:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from zoo.cli.main import make_console
+from zoo.cli.console import make_console
 from zoo.errors import OptionError, OutputError, WeightsError
 from zoo.pipeline.plan import Job, Settings, plan, suited_working_size
 from zoo.pipeline.run import Event, colorize_files

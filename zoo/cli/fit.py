@@ -66,7 +66,7 @@ def fit_command(request: Request) -> int:
 
 def _fit(request: Request, files: Files) -> int:
     from zoo import registry
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo.data.containers import check_size
     from zoo.errors import OptionError
     from zoo.training.budget import Budget
@@ -336,7 +336,7 @@ def _show(
     files: Files,
     floor: dict[str, float],
 ) -> None:
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     record = colorizer.record
     assert record is not None

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo import plugins, registry
-from zoo.cli.main import make_console
+from zoo.cli.console import make_console
 from zoo.cli.probe import MARK
 from zoo.plugins import Plugin
 

@@ -40,7 +40,7 @@ def lr_find_command(request: Request) -> None:
     from rich.progress import Progress
 
     from zoo import registry
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo.cli.outputs import output_paths
     from zoo.diagnose.learning_rate import range_test
     from zoo.errors import TrainingError

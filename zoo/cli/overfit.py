@@ -42,7 +42,7 @@ def overfit_command(request: Request) -> None:
     """
     from rich.progress import Progress
 
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo.cli.outputs import output_paths
     from zoo.diagnose.overfit import (
         grey_error,
@@ -110,7 +110,7 @@ def overfit_command(request: Request) -> None:
 def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
     from rich.table import Table
 
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo.diagnose.bleeding import REACH
 
     table = Table(show_edge=False, pad_edge=False)

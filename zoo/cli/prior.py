@@ -34,16 +34,11 @@ def prior_command(request: Request) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from zoo import registry
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo.cli.outputs import output_paths
-    from zoo.color.prior import (
-        REBALANCING,
-        check_counting,
-        class_weights,
-        prior_of_images,
-        write_prior,
-    )
+    from zoo.color.prior import REBALANCING, check_counting, class_weights, write_prior
     from zoo.diagnose.prior_plot import plot_prior
+    from zoo.training.prior import prior_of_images
 
     table, picture = output_paths(request.out, ".csv", ".png", overwrite=request.overwrite)
     dataset = registry.open_dataset(request.data)

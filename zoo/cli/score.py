@@ -106,7 +106,7 @@ def export_command(run: Path, out: Path) -> None:
 
 
 def _show(name: str, found: FolderScores, request: Request) -> None:
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     means = found.scores.groupby("metric", sort=False)["value"].mean()
     if request.as_json:

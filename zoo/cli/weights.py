@@ -195,7 +195,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     if not rows:
         typer.echo("nothing that is installed publishes weights")

@@ -8,9 +8,10 @@ pixels in each bin, counted on the loss' grid and smoothed by the soft encoding.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from zoo.color.bins import BIN_COUNT, bin_centres
 from zoo.color.soft_encoding import SoftEncoding, SoftTarget, encoding_flaw
-from zoo.data.dataset import UInt8Array
 from zoo.errors import InputError
 from zoo.files import atomic_path
-from zoo.training.budget import Budget
-from zoo.training.feed import Feed
+
+if TYPE_CHECKING:
+    from zoo.training.feed import Feed
 
 STRIDE = 4
 """Zhang's loss stands at a quarter of the resolution: ab is averaged over 4×4 pixels."""
@@ -54,45 +55,13 @@ def prior_of_ab(batches: Iterable[Tensor], encode: SoftEncoding, stride: int = S
     return smoothed_prior(encode(F.avg_pool2d(ab, stride)) for ab in batches)
 
 
-def prior_of_images(
-    images: UInt8Array,
-    size: int,
-    *,
-    neighbours: int = 5,
-    sigma: float = 5.0,
-    on_images: Callable[[int], None] | None = None,
-) -> Tensor:
-    """The prior of whole training images, each cropped to its centre; 313 float64, sums to 1.
+def check_counting(size: int, neighbours: int, sigma: float) -> None:
+    """Whether colours can be counted like that.
 
     Args:
-        images: N×S×S×3 uint8, sRGB.
-        size: side of the crops in pixels; a multiple of 4.
+        size: side of the crops in pixels.
         neighbours: bins with weight in a soft target.
-        sigma: standard deviation of the soft encoding's Gaussian, in units of ab.
-        on_images: called with the number of images done, for progress bars.
-
-    Raises:
-        InputError: no images, crops that do not fit them or the loss' grid, or an encoding that
-            cannot be.
-    """
-    check_counting(size, neighbours, sigma)
-    device = torch.device("cpu")
-    # A feed, so that the crops are those that a colorizer counts by itself. Nothing is trained.
-    feed = Feed(images, Budget.parse("1step"), batch_size=1, size=size, device=device)
-
-    def planes() -> Iterator[Tensor]:
-        done = 0
-        for _, ab in feed.survey(limit=len(images)):
-            yield ab
-            done += len(ab)
-            if on_images is not None:
-                on_images(done)
-
-    return prior_of_ab(planes(), SoftEncoding(neighbours, sigma, device))
-
-
-def check_counting(size: int, neighbours: int, sigma: float) -> None:
-    """Whether colours can be counted like that; arguments are those of `prior_of_images`.
+        sigma: standard deviation of the soft encoding's Gaussian.
 
     Raises:
         InputError: they cannot.

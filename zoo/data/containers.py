@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zoo.data.dataset import Dataset, ImageSet, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Dataset, ImageSet
 from zoo.errors import InputError
 from zoo.images.open import square_tile, to_grey, to_rgb
 

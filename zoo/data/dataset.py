@@ -14,12 +14,11 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from zoo.arrays import UInt8Array
 from zoo.errors import DataError
 
 Split = Literal["train", "test"]
-UInt8Array = npt.NDArray[np.uint8]
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)`; total is 0 where it is not known."""

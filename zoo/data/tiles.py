@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import PIL
 
-from zoo.data.dataset import Progress, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Progress
 from zoo.errors import DataError, InputError
 from zoo.files import atomic_path, cache_folder, write_text
 from zoo.images.open import RESIZE_KERNEL, is_grey, read_image, read_size, square_tile, to_rgb

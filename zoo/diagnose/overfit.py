@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import rgb_to_lab
 from zoo.colorizer import Colorizer
-from zoo.data.dataset import UInt8Array
 from zoo.diagnose.bleeding import EdgeError, edge_error
 from zoo.errors import InputError, OptionError
 from zoo.images.open import is_grey, read_image, square_tile, to_rgb

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.data.dataset import UInt8Array
+from zoo.arrays import UInt8Array
 from zoo.diagnose.bleeding import REACH, EdgeError, edge_band, error_map
 from zoo.diagnose.overfit import Overfit, grey_error, truth_ab
 from zoo.files import atomic_path

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from zoo.data.dataset import UInt8Array
+from zoo.arrays import UInt8Array
 from zoo.errors import InputError
 from zoo.images.png import scan_png, without_gaps
 from zoo.images.tiff import GreyAlphaTiff

@@ -15,7 +15,7 @@ from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
 from zoo.images.write import FORMATS, Format, find_format
 
 if TYPE_CHECKING:
-    from zoo.training.record import TrainingRecord
+    from zoo.weights.record import TrainingRecord
 
 SMALLEST_WORKING_SIZE = 64
 """Where memory is short, the working size is halved down to this, not below."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from zoo.cost import Cost, Unit
 from zoo.errors import BudgetError
-
-Unit = Literal["seconds", "steps", "images", "flops"]
 
 # What a person may type behind the number, and how much of which cost it is.
 _UNITS: dict[str, tuple[float, Unit]] = {
@@ -28,20 +26,6 @@ _PREFIXES = {"": 1, "k": 1_000, "M": 1_000_000}
 _PATTERN = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*([kM]?)(" + "|".join(_UNITS) + r")\s*")
 _EXAMPLES = "type one like 20s, 10min, 2h, 500steps, 50kimages or 2PFLOP"
 _LONGEST_SECONDS = 365 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What training has cost so far, in all four currencies.
-
-    `flops` is `torch.utils.flop_counter`'s count of one eager step (forward and backward;
-    a multiply and an add are two) times the number of steps.
-    """
-
-    seconds: float = 0.0
-    steps: int = 0
-    images: int = 0
-    flops: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.dataset import UInt8Array
+from zoo.arrays import UInt8Array
 
 # A resident image set may take this share of the free device memory.
 _RESIDENT_SHARE = 0.4

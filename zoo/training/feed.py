@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import rgb_to_lab
-from zoo.data.dataset import UInt8Array
+from zoo.cost import Cost
 from zoo.device import synchronise
 from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
-from zoo.training.budget import Budget, Cost
+from zoo.training.budget import Budget
 from zoo.training.clock import Clock
 from zoo.training.crops import CropStream, ImageStore
 

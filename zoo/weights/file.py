@@ -25,9 +25,9 @@ from zoo._version import __version__
 from zoo.color.lab import PLANES
 from zoo.errors import WeightsError
 from zoo.files import atomic_path
-from zoo.training.record import TrainingRecord, read_record
 from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.published import fetch, find_published, published
+from zoo.weights.record import TrainingRecord, read_record
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer, Info

@@ -16,8 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import AB_RANGE, lab_to_rgb, rgb_to_lab
-from zoo.data.dataset import ImageSet, UInt8Array
+from zoo.data.dataset import ImageSet
 from zoo.images.open import to_grey
 
 ERROR_SCALE = 60.0

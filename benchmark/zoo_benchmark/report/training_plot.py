@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from zoo import plugins, registry
+from zoo.cost import Unit
 from zoo.files import atomic_path
-from zoo.training.budget import Unit
 
 # Of seconds, once there are many: so many of them, and what they are called.
 _LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))

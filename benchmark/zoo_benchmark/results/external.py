@@ -21,8 +21,9 @@ from PIL import Image
 
 from zoo import registry
 from zoo._version import __version__
+from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
-from zoo.data.dataset import ImageSet, UInt8Array
+from zoo.data.dataset import ImageSet
 from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from zoo.colorizer import Colorizer
+from zoo.cost import Cost
 from zoo.data.dataset import ImageSet
 from zoo.files import atomic_path
 from zoo.metric import Metric
-from zoo.training.budget import Cost
 from zoo.training.feed import Feed
 from zoo_benchmark.run import scoring
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from zoo import plugins, registry
+from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.colorizer import Colorizer
-from zoo.data.dataset import ImageSet, UInt8Array
+from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
 from zoo.metric import Metric, MetricContext, Pictures
 

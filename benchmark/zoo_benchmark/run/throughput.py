@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
-from zoo.data.dataset import UInt8Array
 from zoo.device import synchronise
 
 BATCH_SIZES = (8, 32, 128)

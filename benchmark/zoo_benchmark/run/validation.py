@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
-from zoo.data.dataset import ImageSet, UInt8Array
+from zoo.cost import Cost
+from zoo.data.dataset import ImageSet
 from zoo.errors import DataError
 from zoo.metric import Metric
-from zoo.training.budget import Budget, Cost
+from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.report.training_plot import plot_training

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from zoo import registry
-from zoo.cli.main import make_console
+from zoo.cli.console import make_console
 from zoo.metric import MetricInfo
 from zoo_benchmark.report.terminal import leaderboard_to_rich
 from zoo_benchmark.results.leaderboard import LEADERBOARD_COLUMNS

@@ -13,17 +13,11 @@ from skimage import color
 
 from zoo.color.bins import bin_centres
 from zoo.color.lab import rgb_to_lab
-from zoo.color.prior import (
-    class_weights,
-    prior_of_ab,
-    prior_of_images,
-    read_prior,
-    smoothed_prior,
-    write_prior,
-)
+from zoo.color.prior import class_weights, prior_of_ab, read_prior, smoothed_prior, write_prior
 from zoo.color.soft_encoding import SoftEncoding
 from zoo.diagnose.prior_plot import plot_prior
 from zoo.errors import InputError
+from zoo.training.prior import prior_of_images
 
 CPU = torch.device("cpu")
 CENTRES = bin_centres().double().numpy()

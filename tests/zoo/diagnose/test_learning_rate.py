@@ -13,8 +13,9 @@ from torch import nn
 
 import zoo
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.diagnose.learning_rate import LEAST_STEPS, SHARE, range_test, suggest
+from zoo.diagnose.learning_rate import range_test
 from zoo.errors import BudgetError, InputError, TrainingError
+from zoo.training.rate_search import LEAST_STEPS, SHARE, suggest
 
 NAMES = zoo.list_colorizers()
 SIZE = 32
@@ -118,11 +119,11 @@ def test_a_search_leaves_the_weights_as_they_were(name, tiles, new, fit):
     colorizer = new(name)
     if not trained_by_gradients(name, fit, tiles):
         pytest.skip("has no learning rate")
-    from zoo.diagnose.learning_rate import _sweep
+    from zoo.training.rate_search import sweep
 
     with colorizer.training_session(tiles, "30steps", seed=5, size=SIZE) as feed:
         before = weights(colorizer)
-        _sweep(colorizer, feed, 0.8, LEAST_STEPS, 1e-5, 1e-2)
+        sweep(colorizer, feed, 0.8, LEAST_STEPS, 1e-5, 1e-2)
         assert weights(colorizer) == before
         spent = feed.cost.steps
         assert spent > 0

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
+from zoo.cost import Cost
 from zoo.errors import BudgetError, ZooError
-from zoo.training.budget import Budget, Cost
+from zoo.training.budget import Budget
 from zoo.training.feed import Phase
 
 

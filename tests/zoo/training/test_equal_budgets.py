@@ -14,8 +14,8 @@ from zoo.errors import NotFittedError, TrainingError
 from zoo.registry import colorizer_class
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
-from zoo.training.record import read_record
 from zoo.weights.file import open_weights
+from zoo.weights.record import read_record
 
 NAMES = zoo.list_colorizers()
 SIZE = 32
