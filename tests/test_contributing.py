@@ -153,5 +153,5 @@ def test_the_readme_gives_every_dataset_and_its_download(name):
 def test_the_embedded_photographs_are_credited():
     manifest = ROOT / "datasets" / "zoo_datasets" / "photos.json"
     for photo in json.loads(manifest.read_text(encoding="utf-8"))["photos"]:
-        row = f"| [{photo['name']}]({photo['source']}) | {photo['credit']} | {photo['licence']} |"
+        row = f"| [{photo['name']}]({photo['source']}) | {photo['credit']} | {photo['license']} |"
         assert row in README

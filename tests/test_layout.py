@@ -165,7 +165,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel, repo
     assert inside == expected
 
 
-def test_the_wheel_declares_the_projects_entry_points_and_licence(wheel, repository):
+def test_the_wheel_declares_the_projects_entry_points_and_license(wheel, repository):
     [info] = {n.split("/")[0] for n in wheel.namelist() if n.split("/")[0].endswith(".dist-info")}
     written = wheel.read(f"{info}/entry_points.txt").decode()
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]

@@ -99,7 +99,7 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits until everything queued on the device is done; nothing to wait for on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

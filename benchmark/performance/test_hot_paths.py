@@ -23,11 +23,11 @@ from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
-from zoo.device import autocast, casting_once, resolve_device, synchronise
+from zoo.device import autocast, casting_once, resolve_device, synchronize
 from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
-from zoo.training.loop import Optimiser
+from zoo.training.loop import Optimizer
 from zoo_benchmark.run.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
@@ -173,19 +173,19 @@ def test_a_training_step_of_the_whole_network(
             def step() -> None:
                 chosen = torch.randint(len(on_device), (batch,), device=device)
                 plain_step(*rgb_to_lab(on_device[chosen].float() / 255))
-                synchronise(device)
+                synchronize(device)
 
         else:
-            optimiser = Optimiser(whole.net.parameters(), feed, options)
+            optimizer = Optimizer(whole.net.parameters(), feed, options)
             batches = iter(feed)
 
             def step() -> None:
                 L, ab = next(batches)
                 with autocast(device, whole.precision):
                     loss = whole.loss(L, ab)
-                optimiser.step(loss)
+                optimizer.step(loss)
                 feed.log(loss)
-                synchronise(device)
+                synchronize(device)
 
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
 
@@ -213,7 +213,7 @@ def test_predict_with_the_whole_network(
             plain.predict(whole.net, L)
         else:
             whole.predict_ab(L)
-        synchronise(device)
+        synchronize(device)
 
     with casting_once(device):  # as among the batches of one `predict`
         benchmark.pedantic(run, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def sources_digest(colorizer: Colorizer) -> str:
     """SHA-256 of every source file that a colorizer's results can depend on.
 
     These are the whole packages of its class, of the classes it derives from and of the
-    colorizers it holds (an extension's forger), and the zoo's own training code. A helper
+    colorizers it holds (an extension's generator), and the zoo's own training code. A helper
     module that was edited makes another key.
     """
     held = [value for value in vars(colorizer).values() if isinstance(value, Colorizer)]

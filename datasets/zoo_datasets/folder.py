@@ -34,7 +34,7 @@ class Folder(Dataset):
     info = DatasetInfo(
         name="folder",
         title="A folder of your own images",
-        licence="yours to know",
+        license="yours to know",
         source="a folder on this machine",
         native_size=64,
         argument="PATH",

@@ -43,7 +43,7 @@ class Photo:
     test_tiles: int
     margin_tiles: int
     showcase: tuple[int, int]
-    licence: str
+    license: str
     credit: str
     source: str
 
@@ -94,7 +94,7 @@ class Photos(Dataset):
     info = DatasetInfo(
         name="photos",
         title="Seven photographs from scikit-image and scikit-learn (a smoke test, no ranking)",
-        licence="public domain, CC0 and CC BY 2.0; one without (see zoo_datasets/photos.json)",
+        license="public domain, CC0 and CC BY 2.0; one without (see zoo_datasets/photos.json)",
         source="scikit-image and scikit-learn, as installed",
         native_size=64,
         crop="tiles",

@@ -25,12 +25,12 @@ from zoo.colorizer import Colorizer, Info
 {at_import}
 
 class Plugin(Colorizer):
-    info = Info(name="{name}", title="{name} works", paper="none", licence="MIT")
+    info = Info(name="{name}", title="{name} works", paper="none", license="MIT")
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return {predict}
 
     def loss(self, L, ab):

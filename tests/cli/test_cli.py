@@ -128,7 +128,7 @@ def test_info(zoo: Zoo, name: str) -> None:
     answer = zoo("info", name)
     assert answer.code == 0
     assert info.title in answer.stdout
-    assert info.licence in answer.stdout
+    assert info.license in answer.stdout
     described = json.loads(zoo("info", name, "--json").stdout)
     assert described["name"] == name
     for option in described["options"]:
@@ -196,8 +196,8 @@ def test_wrong_commands(zoo: Zoo, arguments: list[str], says: list[str]) -> None
         (["--models", "fc_generator:batch_size=0"], ["batch_size", "0"]),
         (["--models", "fc_generator:batch_size=2.5"], ["batch_size", "2.5"]),
         (["--models", "fc_generator:hidden=8,fc_generator:hidden=08"], ["same row"]),
-        (["--models", "gan_discriminator:forger=grey"], ["grey", "forger="]),
-        (["--models", "gan_discriminator:forger=zhang_clasifier"], ["zhang_classifier"]),
+        (["--models", "gan_discriminator:generator=grey"], ["grey", "generator="]),
+        (["--models", "gan_discriminator:generator=zhang_clasifier"], ["zhang_classifier"]),
         (["--set", "zhang_rebalanced"], ["NAME.option=value"]),
         (["--models", "grey", "--set", "zhang_rebalanced.width=1"], ["zhang_rebalanced"]),
         (["--set", "zhang_rebalanced.widht=1"], ["did you mean 'width'"]),

@@ -19,15 +19,15 @@ from torch import nn
 from zoo.colorizer import Colorizer, Info
 
 class Good(Colorizer):
-    info = Info({name!r}, "A good one", paper="none", licence="MIT", interface={interface})
+    info = Info({name!r}, "A good one", paper="none", license="MIT", interface={interface})
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 """
-UNFINISHED = GOOD.split("    def _predict")[0]
+UNFINISHED = GOOD.split("    def forward")[0]
 
 
 def good(name: str, interface: int = 1) -> str:
@@ -51,7 +51,7 @@ FAKES: dict[str, tuple[str, str | None]] = {
     "fake_future": (good("fake_future", 99), "interface 99"),
     "fake_unfinished": (
         UNFINISHED.format(name="fake_unfinished", interface=1),
-        "does not implement _predict",
+        "does not implement forward",
     ),
     "fake_no_info": (good("x").replace("info =", "other ="), "no class attribute info"),
     "fake_info_text": (

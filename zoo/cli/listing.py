@@ -78,7 +78,7 @@ def show_info(name: str, *, as_json: bool) -> None:
     console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
     rows = [
         ("paper", cls.info.paper),
-        ("licence", cls.info.licence),
+        ("license", cls.info.license),
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
         ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],

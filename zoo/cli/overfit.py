@@ -21,7 +21,7 @@ class Request:
 
     model: str
     image: Path
-    initialisation: str | None
+    initialization: str | None
     budget: str
     size: int
     preset: str
@@ -35,7 +35,7 @@ class Request:
 
 
 def overfit_command(request: Request) -> None:
-    """Fits one image, once for each initialisation; shows how far it got, writes the picture.
+    """Fits one image, once for each initialization; shows how far it got, writes the picture.
 
     Raises:
         ZooError: something is wrong with the request, or training failed.
@@ -46,7 +46,7 @@ def overfit_command(request: Request) -> None:
     from zoo.cli.outputs import output_paths
     from zoo.diagnose.overfit import (
         grey_error,
-        initialisations,
+        initializations,
         overfit,
         prepare_overfit,
         read_tile,
@@ -59,19 +59,19 @@ def overfit_command(request: Request) -> None:
 
     changes = read_settings(request.settings)
     asked: list[str | None] = [
-        *initialisations(request.model, request.initialisation, changes)
+        *initializations(request.model, request.initialization, changes)
     ] or [None]
     colorizers = [
         prepare_overfit(
             request.model,
             request.size,
             preset=request.preset,  # type: ignore[arg-type]
-            initialisation=initialisation,
+            initialization=initialization,
             changes=changes,
             device=request.device,
             precision=request.precision,
         )
-        for initialisation in asked
+        for initialization in asked
     ]
     budget = Budget.parse(request.budget)
     wanted = request.out or Path(f"overfit-{request.model}.png")
@@ -83,8 +83,8 @@ def overfit_command(request: Request) -> None:
     fits: list[Overfit] = []
     console = make_console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bars:
-        for colorizer, initialisation in zip(colorizers, asked, strict=True):
-            task = bars.add_task(f"{request.model} {initialisation or ''}", total=1.0)
+        for colorizer, initialization in zip(colorizers, asked, strict=True):
+            task = bars.add_task(f"{request.model} {initialization or ''}", total=1.0)
 
             def on_step(feed: Feed, task: Any = task) -> None:
                 bars.update(task, completed=feed.progress)
@@ -95,7 +95,7 @@ def overfit_command(request: Request) -> None:
     grey = grey_error(tile)
     if request.as_json:
         rows = [
-            {"initialisation": fit.initialisation or None, "losses": fit.losses}
+            {"initialization": fit.initialization or None, "losses": fit.losses}
             | {"steps": fit.steps, "seconds": fit.seconds, **_facts(fit.error)}
             for fit in fits
         ]
@@ -119,7 +119,7 @@ def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
         table.add_column(heading, justify="right")
     for fit in fits:
         losses = "no steps" if fit.losses is None else "{:.4g} → {:.4g}".format(*fit.losses)
-        table.add_row(fit.initialisation or "fit", losses, *_cells(fit.error))
+        table.add_row(fit.initialization or "fit", losses, *_cells(fit.error))
     table.add_row("(no colour)", "–", *_cells(grey))
     make_console().print(table)
     if grey.edges is None:

@@ -136,9 +136,13 @@ def convert(
     ],
     model: Annotated[str, typer.Option(help="The colorizer that the weights are for.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
-    licence: Annotated[
+    license: Annotated[
         str | None,
-        typer.Option(help="Of the weights. [default: the published file's, else unknown]"),
+        typer.Option(
+            "--license",
+            "--licence",
+            help="Of the weights. [default: the published file's, else unknown]",
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where they are published.")] = None,
     overwrite: Annotated[
@@ -148,7 +152,7 @@ def convert(
     """Write weights of another program in the zoo's own format."""
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
-    from zoo.weights.file import UNKNOWN_LICENCE
+    from zoo.weights.file import UNKNOWN_LICENSE
 
     (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
     if not file.is_file():
@@ -159,14 +163,14 @@ def convert(
     assert colorizer.origin is not None
     origin = dataclasses.replace(
         colorizer.origin,
-        licence=licence or colorizer.origin.licence,
+        license=license or colorizer.origin.license,
         source=source or colorizer.origin.source,
     )
     colorizer.origin = origin
     colorizer.save(target)
-    if origin.licence == UNKNOWN_LICENCE:
-        typer.echo("note: their licence is not known here; say it with --licence", err=True)
-    typer.echo(f"{model}, licence {origin.licence}: {target}")
+    if origin.license == UNKNOWN_LICENSE:
+        typer.echo("note: their license is not known here; say it with --license", err=True)
+    typer.echo(f"{model}, license {origin.license}: {target}")
 
 
 def _choose(names: list[str] | None) -> list[PublishedWeights]:
@@ -205,11 +209,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(heading, no_wrap=True, overflow="ignore")
     table.add_column("status", overflow="fold")
     table.add_column("size", no_wrap=True, justify="right")
-    for heading in ("licence", "trained on", "distribution"):
+    for heading in ("license", "trained on", "distribution"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
-        shown = [row[key] or "?" for key in ("licence", "trained_on", "distribution")]
+        shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
         cells = (row["model"] or "?", row["name"], row["status"], size, *shown)
         bad = row["status"].startswith(("broken", "damaged"))
         table.add_row(*map(escape, cells), style="red" if bad else "")

@@ -23,7 +23,7 @@ class TrainingSet:
     """What a colorizer is trained on.
 
     Attributes:
-        images: square tiles, with the manifest's ids, source and licence.
+        images: square tiles, with the manifest's ids, source and license.
         size: side in pixels of the crops that are taken from them.
     """
 

@@ -30,7 +30,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    licence: str
+    license: str
     source: str
     native_size: int = 64
     """The side in pixels used where the user gives no `--size`."""
@@ -54,7 +54,7 @@ class ImageSet:
         skipped: (name, reason) of every file that could not be read.
         grey: ids of images left out because their truth is already grey.
         source: the dataset's name; empty for images that were given as such.
-        licence: the dataset's; empty where it is not known.
+        license: the dataset's; empty where it is not known.
     """
 
     images: UInt8Array
@@ -62,7 +62,7 @@ class ImageSet:
     skipped: Sequence[tuple[str, str]] = field(default=())
     grey: Sequence[str] = field(default=())
     source: str = ""
-    licence: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
@@ -139,9 +139,9 @@ class Dataset(ABC):
         """
 
     def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
-        """What `load` gives, under the dataset's name and licence; raises like `load`."""
+        """What `load` gives, under the dataset's name and license; raises like `load`."""
         images = self.load(split, size, progress)
-        return replace(images, source=self.info.name, licence=self.info.licence)
+        return replace(images, source=self.info.name, license=self.info.license)
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """Test images for the picture grid; by default spread evenly over the test split."""

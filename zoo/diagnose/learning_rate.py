@@ -27,7 +27,7 @@ def range_test(
     """Sweeps the learning rate of a colorizer that is built anew for it.
 
     Args:
-        colorizer: any method that is trained by `zoo.training.loop.Optimiser`.
+        colorizer: any method that is trained by `zoo.training.loop.Optimizer`.
         data: images, as `Colorizer.fit` takes them.
         steps: of the sweep.
         lowest: the learning rate it starts from.

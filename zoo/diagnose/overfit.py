@@ -27,7 +27,7 @@ from zoo.registry import colorizer_class, colorizers_with_option
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 
-INITIALISATION = "initialisation"
+INITIALIZATION = "initialization"
 """The option that a model has if its first weights can be drawn in more than one way."""
 
 BOTH = "both"
@@ -40,7 +40,7 @@ class Overfit:
     """What came of fitting one image.
 
     Attributes:
-        initialisation: of the first weights; empty where the model has but one.
+        initialization: of the first weights; empty where the model has but one.
         losses: of the first and of the last steps; None where the method takes no step.
         steps: that were made.
         seconds: that they took.
@@ -49,7 +49,7 @@ class Overfit:
         ab: 2×H×W: its chroma.
     """
 
-    initialisation: str
+    initialization: str
     losses: tuple[float, float] | None
     steps: int
     seconds: float
@@ -81,8 +81,8 @@ def read_tile(path: Path, size: int) -> UInt8Array:
     return tile
 
 
-def initialisations(model: str, asked: str | None, changes: Mapping[str, object]) -> list[str]:
-    """The values of the option `INITIALISATION` to fit a model with: none, one, or two.
+def initializations(model: str, asked: str | None, changes: Mapping[str, object]) -> list[str]:
+    """The values of the option `INITIALIZATION` to fit a model with: none, one, or two.
 
     Args:
         model: the colorizer's name.
@@ -94,14 +94,14 @@ def initialisations(model: str, asked: str | None, changes: Mapping[str, object]
     """
     if asked is None:
         return []
-    if INITIALISATION not in option_names(colorizer_class(model).Options):
-        has = ", ".join(colorizers_with_option(INITIALISATION)) or "none"
+    if INITIALIZATION not in option_names(colorizer_class(model).Options):
+        has = ", ".join(colorizers_with_option(INITIALIZATION)) or "none"
         raise OptionError(
-            f"{model} has no option {INITIALISATION!r}; leave --init out "
+            f"{model} has no option {INITIALIZATION!r}; leave --init out "
             f"(models that have it: {has})"
         )
-    if INITIALISATION in changes:
-        raise OptionError(f"--init and --set {INITIALISATION}=… say the same; leave one out")
+    if INITIALIZATION in changes:
+        raise OptionError(f"--init and --set {INITIALIZATION}=… say the same; leave one out")
     return ["default", "xavier"] if asked == BOTH else [asked]
 
 
@@ -110,7 +110,7 @@ def prepare_overfit(
     size: int,
     *,
     preset: Preset = "small",
-    initialisation: str | None = None,
+    initialization: str | None = None,
     changes: Mapping[str, object] | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -121,7 +121,7 @@ def prepare_overfit(
         model: its name.
         size: of the image in pixels.
         preset: the options to start from.
-        initialisation: value of that option; None for the preset's.
+        initialization: value of that option; None for the preset's.
         changes: other options, which go before all else.
         device: as `zoo.load` takes it.
         precision: as `zoo.load` takes it.
@@ -133,8 +133,8 @@ def prepare_overfit(
     chosen: dict[str, object] = {}
     if "batch_size" in option_names(cls.Options):
         chosen["batch_size"] = BATCH_SIZE
-    if initialisation is not None:
-        chosen[INITIALISATION] = initialisation
+    if initialization is not None:
+        chosen[INITIALIZATION] = initialization
     options: Any = cls.preset(preset)
     colorizer = cls(options, device=device, precision=precision, **(chosen | dict(changes or {})))
     if colorizer.padded_side(size) != size:
@@ -173,7 +173,7 @@ def overfit(
     ab = colorizer.predict_ab(L)[0]
     losses = [point["loss"] for point in colorizer.record.curve]
     return Overfit(
-        initialisation=str(getattr(colorizer.options, INITIALISATION, "")),
+        initialization=str(getattr(colorizer.options, INITIALIZATION, "")),
         losses=(losses[0], losses[-1]) if losses else None,
         steps=colorizer.record.cost.steps,
         seconds=colorizer.record.cost.seconds,

@@ -1,4 +1,4 @@
-"""What came of fitting one image, as a picture: a row for each initialisation."""
+"""What came of fitting one image, as a picture: a row for each initialization."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
         shown = axes[3].imshow(error_map(fit.ab, truth), cmap="inferno", vmin=0, vmax=ERROR_SCALE)
         if band.any():
             axes[3].contour(band, levels=[0.5], colors=_OUTLINE, linewidths=0.8)
-        axes[0].set_ylabel(fit.initialisation or "fit", fontsize=12, color=_INK)
+        axes[0].set_ylabel(fit.initialization or "fit", fontsize=12, color=_INK)
         captions = (_LIGHTNESS, _training(fit), without, _error(fit.error))
         for each, caption in zip(axes, captions, strict=True):
             _strip(each)

@@ -57,7 +57,7 @@ def _photograph(height: int, width: int) -> Any:
 def containers(subject: Subject) -> None:
     """Every container comes back: PIL image, H×W, N×H×W, and lists of mixed sizes in order."""
     colorizer, greys = subject.fitted, subject.greys
-    change = "leave predict to Colorizer and write _predict(L) alone."
+    change = "leave predict to Colorizer and write forward(L) alone."
 
     def look(what: str, given: Any, result: Any, shape: tuple[int, ...]) -> None:
         wanted = Image.Image if isinstance(given, Image.Image) else np.ndarray
@@ -189,7 +189,7 @@ def batch_mates(subject: Subject) -> None:
         raise Finding(
             f"ab of the same image, alone and in a batch of {len(L)}, differ by up to "
             f"{largest:.3g} ({subject.tolerance:g} is allowed).",
-            "use nothing of the batch in _predict: no statistics over its first axis, "
+            "use nothing of the batch in forward: no statistics over its first axis, "
             "and normalisation in eval mode.",
         )
 

@@ -1,6 +1,6 @@
 """A training under way, in a file: what `Colorizer.fit` goes on from after a kill.
 
-All that the rest depends on is kept: weights, the states of the optimisers, the random state,
+All that the rest depends on is kept: weights, the states of the optimizers, the random state,
 the place in the stream of images and what has been spent. A training that is resumed on the
 same machine under a budget in steps ends with the same weights, bit by bit, as one that was
 never stopped.

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.arrays import UInt8Array
 from zoo.color.lab import rgb_to_lab
 from zoo.cost import Cost
-from zoo.device import synchronise
+from zoo.device import synchronize
 from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
 from zoo.training.budget import Budget
 from zoo.training.clock import Clock
@@ -36,7 +36,7 @@ _OTHER_METHOD = "the training to be resumed was of another version of the method
 
 
 class Stateful(Protocol):
-    """An optimiser, or whatever else has a state that training must go on with."""
+    """An optimizer, or whatever else has a state that training must go on with."""
 
     def state_dict(self) -> Any:
         """Numbers and tensors in dictionaries and lists."""
@@ -57,7 +57,7 @@ class Phase:
         rate_factor: what learning rates are multiplied by at its progress; None for the
             schedule of the options.
         on_loss: takes (step, loss) instead of the feed's own checks and curve.
-        learning_rate: the highest of its first optimiser; None where there is none.
+        learning_rate: the highest of its first optimizer; None where there is none.
         steps: how many were made in it.
         over: set to end it early.
     """
@@ -197,11 +197,11 @@ class Feed:
 
     @property
     def learning_rate(self) -> float | None:
-        """The highest step size that this phase's first optimiser goes up to; None without one."""
+        """The highest step size that this phase's first optimizer goes up to; None without one."""
         return self._phase.learning_rate
 
     def scaled_rate(self, learning_rate: float) -> float:
-        """The step size for an optimiser that asks for `learning_rate`: scaled after a search."""
+        """The step size for an optimizer that asks for `learning_rate`: scaled after a search."""
         scaled = learning_rate * self.rate_scale
         if self._phase.learning_rate is None:
             self._phase.learning_rate = scaled
@@ -271,9 +271,9 @@ class Feed:
             self._phase_taken = self._taken
 
     def keep(self, part: Stateful) -> None:
-        """Makes an optimiser (or what has a state like one) part of every checkpoint.
+        """Makes an optimizer (or what has a state like one) part of every checkpoint.
 
-        A plugin that uses `zoo.training.loop.Optimiser` has nothing to do; one with parts
+        A plugin that uses `zoo.training.loop.Optimizer` has nothing to do; one with parts
         of its own keeps each, always in the same order. In a training that is resumed the part gets
         here the state that it had.
         """
@@ -356,13 +356,13 @@ class Feed:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stops the clock inside the block, for evaluation."""
-        synchronise(self.device)
+        synchronize(self.device)
         self._clock.stop()
         start = time.perf_counter()
         try:
             yield
         finally:
-            synchronise(self.device)
+            synchronize(self.device)
             self.evaluation_seconds += time.perf_counter() - start
             self._clock.start()
 
@@ -372,14 +372,14 @@ class Feed:
         Raises:
             TrainingError: the last loss was NaN or infinite.
             BudgetError: the budget was spent before the first step.
-            WeightsError: the training that was resumed had other optimisers.
+            WeightsError: the training that was resumed had other optimizers.
         """
         self.abandon()
         self._read_all_losses()
         self.curve.flush(self.cost)
         if self._kept_before and len(self._kept) != len(self._kept_before):
             raise WeightsError(
-                f"{_OTHER_METHOD}: it kept {len(self._kept_before)} optimisers, now there are "
+                f"{_OTHER_METHOD}: it kept {len(self._kept_before)} optimizers, now there are "
                 f"{len(self._kept)}"
             )
         if self.stop_reason == "budget" and self._phase.steps == 0:
@@ -394,7 +394,7 @@ class Feed:
         if isinstance(self._loop, Generator):
             # A suspended generator would leave its FLOP counter switched on.
             self._loop.close()
-        synchronise(self.device)
+        synchronize(self.device)
         self._clock.stop()
 
     def _batches(self) -> Generator[tuple[Tensor, Tensor]]:
@@ -443,7 +443,7 @@ class Feed:
         return self._phase_taken + turn * self.batch_size
 
     def _read_all_losses(self) -> None:
-        synchronise(self.device)
+        synchronize(self.device)
         self._read_losses(self._steps)
 
     def _read_losses(self, up_to_step: int) -> None:

@@ -60,7 +60,7 @@ def schedule(progress: float, options: TrainingOptions) -> float:
     return max(0.0, min(1.0, rise, fall))
 
 
-class Optimiser:
+class Optimizer:
     """AdamW with the shared schedule, gradient clipping and the feed's NaN detection."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Optimiser:
         return self._adamw.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes the state of an optimiser of the same parameters."""
+        """Takes the state of an optimizer of the same parameters."""
         self._adamw.load_state_dict(state)
         # The fused kernels take moments for laid out like their parameters, unchecked.
         for parameter, values in self._adamw.state.items():
@@ -129,9 +129,9 @@ def train(
     Raises:
         TrainingError: the loss became NaN or infinite.
     """
-    optimiser = Optimiser(net.parameters(), feed, options)
+    optimizer = Optimizer(net.parameters(), feed, options)
     for L, ab in feed:
         with autocast(feed.device, precision):
             value = loss(L, ab)
-        optimiser.step(value)
+        optimizer.step(value)
         feed.log(value)

@@ -153,7 +153,7 @@ def sweep(
         own_random_state(colorizer.device, 0),
         feed.search(share, steps, _BATCHES, factor, record.add) as record.phase,
     ):
-        colorizer._fit(feed)
+        colorizer.train(feed)
     colorizer.net.load_state_dict(state)
     colorizer.net.train()
     if record.stop_reason == "nan" and not record.losses:
@@ -177,7 +177,7 @@ class _Record:
         self._average = 0.0
 
     def rate_now(self, progress: float) -> float:
-        """The learning rate of the step under way: one for all optimisers of the method."""
+        """The learning rate of the step under way: one for all optimizers of the method."""
         assert self.phase is not None
         if self.phase.steps >= len(self._rates):
             self._rates.append(self._rate(progress))

@@ -39,6 +39,6 @@ def record_training(
         search_steps=search_steps,
         manifest=images.manifest_hash(),
         data=images.source,
-        data_licence=images.licence,
+        data_license=images.license,
         initial=initial,
     )

@@ -1,8 +1,9 @@
 """Weights on disk: safetensors, with all that is needed to rebuild and to trust the model.
 
 One file format. Its metadata names model, options, the units of input and output, how it was
-trained and on which images, licence, source, and the zoo's version; reading checks all of it.
-Files of other programs are read where the plugin knows their format (`Colorizer.adopt`).
+trained and on which images, license, source, and the zoo's version; reading checks all of it.
+Files of other programs are read where the plugin knows their format
+(`Colorizer.convert_state_dict`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FORMAT = 2
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 """Of PyTorch's own files, which are read with `weights_only=True`."""
 
-UNKNOWN_LICENCE = "unknown"
+UNKNOWN_LICENSE = "unknown"
 _KEY = "colorizer-zoo"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -46,12 +47,12 @@ class Origin:
     """Whose weights they are.
 
     Attributes:
-        licence: as an SPDX identifier, or `unknown`.
+        license: as an SPDX identifier, or `unknown`.
         source: where they were published; empty for weights of one's own.
         trained_on: the images, in words.
     """
 
-    licence: str
+    license: str
     source: str = ""
     trained_on: str = ""
 
@@ -150,12 +151,13 @@ def save_weights(
 def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
     """Opens a file for a colorizer and checks what it says of itself.
 
-    A file of another program whose SHA-256 is that of published weights gets their licence and
+    A file of another program whose SHA-256 is that of published weights gets their license and
     source.
 
     Args:
         path: safetensors written by `Colorizer.save`, or a file of another program in a format
-            that `cls.adopt` knows: safetensors, or a PyTorch checkpoint of tensors alone.
+            that `cls.convert_state_dict` knows: safetensors, or a PyTorch checkpoint of tensors
+            alone.
         cls: the colorizer.
 
     Raises:
@@ -163,18 +165,18 @@ def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
             says what was expected.
     """
     if path.suffix in CHECKPOINT_SUFFIXES:
-        return _adopt(path, cls, _read_checkpoint(path))
+        return _converted(path, cls, _read_checkpoint(path))
     with _opened(path) as file:
         header = file.metadata() or {}
     if _KEY not in header:
-        return _adopt(path, cls, _read_safetensors(path))
+        return _converted(path, cls, _read_safetensors(path))
     try:
         metadata = json.loads(header[_KEY])
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
         raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
-    return _checked(path, cls, metadata)
+    return _checked(path, cls, _respelled(metadata))
 
 
 def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
@@ -230,6 +232,16 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
     net.load_state_dict(dict(tensors))
 
 
+def _respelled(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with the keys of today; version 0.1 wrote `licence` for `license`."""
+    found = {key.replace("licence", "license"): value for key, value in metadata.items()}
+    if isinstance(training := found.get("training"), dict):
+        found["training"] = {
+            key.replace("licence", "license"): value for key, value in training.items()
+        }
+    return found
+
+
 def _preprocessing(info: Info) -> dict[str, str]:
     """The units of what the network takes and gives."""
     return {"input": PLANES["L"], "output": PLANES[info.output]}
@@ -274,20 +286,20 @@ def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> S
         raise WeightsError(
             f"{path} is damaged: its dataset manifest is {record.manifest!r}, not a SHA-256"
         )
-    if not metadata.get("licence"):
-        raise WeightsError(f"{path} names no licence; {by}")
-    words = {key: metadata.get(key) for key in ("licence", "source", "trained_on", "zoo_version")}
+    if not metadata.get("license"):
+        raise WeightsError(f"{path} names no license; {by}")
+    words = {key: metadata.get(key) for key in ("license", "source", "trained_on", "zoo_version")}
     for key, value in words.items():
         if not isinstance(value, str):
             raise WeightsError(f"{path} is damaged: its {key} is {value!r}, and no text")
-    origin = Origin(*(str(words[key]) for key in ("licence", "source", "trained_on")))
+    origin = Origin(*(str(words[key]) for key in ("license", "source", "trained_on")))
     return StoredWeights(path, options, record, origin, version)
 
 
-def _adopt(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) -> StoredWeights:
+def _converted(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) -> StoredWeights:
     """A file of another program in the zoo's own terms."""
     try:
-        options, adopted = cls.adopt(tensors)
+        options, adopted = cls.convert_state_dict(tensors)
     except WeightsError as error:
         raise WeightsError(f"{path} was not written by the zoo: {error}") from error
     return StoredWeights(path, dict(options), None, _published_origin(path, cls), "", adopted)
@@ -299,8 +311,8 @@ def _published_origin(path: Path, cls: type[Colorizer]) -> Origin:
     digest = file_sha256(path) if known else ""
     for weights in known:
         if digest.startswith(weights.pin):
-            return Origin(weights.licence, weights.source, weights.trained_on)
-    return Origin(UNKNOWN_LICENCE)
+            return Origin(weights.license, weights.source, weights.trained_on)
+    return Origin(UNKNOWN_LICENSE)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class PublishedWeights:
         name: of the weights, one per model.
         model: the colorizer they are for.
         url: where they are published; https.
-        licence: their terms; SPDX where there is an identifier.
+        license: their terms; SPDX where there is an identifier.
         source: the page that publishes them.
         trained_on: the images that they learnt from.
         sha256: of the file, 64 hexadecimal digits; empty where only a prefix is known.
@@ -50,7 +50,7 @@ class PublishedWeights:
     name: str
     model: str
     url: str
-    licence: str
+    license: str
     source: str
     trained_on: str
     sha256: str = ""
@@ -63,7 +63,7 @@ class PublishedWeights:
     def __post_init__(self) -> None:
         for what in ("name", "model"):
             _check(what, getattr(self, what), r"[A-Za-z0-9][\w.-]{0,99}", "letters, digits, _ . -")
-        for what in ("licence", "source", "trained_on"):
+        for what in ("license", "source", "trained_on"):
             _check(what, getattr(self, what), r".*\S.*", "some words")
         for url in (self.url, *self.mirrors):
             if not is_secure(url):
@@ -183,9 +183,11 @@ def _read_tables(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _parse(table: Mapping[str, Any], distribution: str) -> PublishedWeights:
+    # As version 0.1 spelled it.
+    table = {"license" if key == "licence" else key: value for key, value in table.items()}
     known = {field.name: field for field in fields(PublishedWeights)}
     del known["distribution"]
-    needed = ("name", "model", "url", "licence", "source", "trained_on")
+    needed = ("name", "model", "url", "license", "source", "trained_on")
     if missing := [key for key in needed if key not in table]:
         raise WeightsError(f"it lacks {', '.join(missing)}")
     if unknown := sorted(table.keys() - known.keys()):

@@ -42,7 +42,7 @@ class TrainingRecord:
         search_steps: steps that the search took of the budget.
         manifest: `ImageSet.manifest_hash` of the training images.
         data: the dataset's name; empty where images were given as such.
-        data_licence: the dataset's; empty where it is not known.
+        data_license: the dataset's; empty where it is not known.
         initial: the weights that training started from; empty for fresh ones.
         clock: what counted and what did not.
     """
@@ -68,7 +68,7 @@ class TrainingRecord:
     search_steps: int = 0
     manifest: str = ""
     data: str = ""
-    data_licence: str = ""
+    data_license: str = ""
     initial: str = ""
     clock: str = CLOCK_RULES
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.device import synchronise
+from zoo.device import synchronize
 
 VERSION = 1
 _BATCH, _SIDE, _WIDTH, _LAYERS = 4, 64, 32, 3
@@ -43,7 +43,7 @@ def measure_control(device: torch.device) -> dict[str, float]:
     def step() -> None:
         net.zero_grad()
         net(batch).square().mean().backward()
-        synchronise(device)
+        synchronize(device)
 
     with torch.enable_grad():
         for _ in range(3):

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 FORKS = sys.platform == "linux"
 """Elsewhere system libraries do not survive a fork, and every start is a fresh interpreter."""
 
-# What every cell imports before it trains: itself, torch's optimisers, and LPIPS; some want timm.
+# What every cell imports before it trains: itself, torch's optimizers, and LPIPS; some want timm.
 _PRELOADED = (
     "zoo_benchmark.run.trial",
     "zoo_benchmark.run.timing",

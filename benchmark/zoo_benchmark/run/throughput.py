@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.arrays import UInt8Array
 from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
-from zoo.device import synchronise
+from zoo.device import synchronize
 
 BATCH_SIZES = (8, 32, 128)
 # One measurement repeats for about this long, and at least this often.
@@ -51,7 +51,7 @@ class Throughput:
 
 
 def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
-    """Times a fitted colorizer on grey images N×H×W uint8, warmed up and synchronised."""
+    """Times a fitted colorizer on grey images N×H×W uint8, warmed up and synchronized."""
     device = colorizer.device
 
     def whole(batch: UInt8Array) -> list[float]:
@@ -92,11 +92,11 @@ def _time(call: Callable[[], object], device: torch.device) -> list[float]:
     """Seconds of each repeat, after two warm-up calls."""
     for _ in range(2):
         call()
-    synchronise(device)
+    synchronize(device)
     times: list[float] = []
     while len(times) < _LEAST_REPEATS or sum(times) < _SECONDS:
         start = time.perf_counter()
         call()
-        synchronise(device)
+        synchronize(device)
         times.append(time.perf_counter() - start)
     return times

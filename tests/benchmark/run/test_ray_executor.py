@@ -35,12 +35,12 @@ from zoo.colorizer import Colorizer, Info
 class Slow(Colorizer):
     """Says where it is, and takes its time at first."""
 
-    info = Info(name="slow_one", title="Slow", paper="none", licence="MIT")
+    info = Info(name="slow_one", title="Slow", paper="none", license="MIT")
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 
     def loss(self, L, ab):
@@ -49,11 +49,11 @@ class Slow(Colorizer):
         (folder / f"{self.info.name}-{attempt}").write_text(os.environ["ZOO_NODE"])
         if os.environ["ZOO_NODE"] == "second":
             time.sleep(300)
-        return (self._predict(L) - ab).square().mean()
+        return (self.forward(L) - ab).square().mean()
 
 
 class Other(Slow):
-    info = Info(name="slow_two", title="Slow, too", paper="none", licence="MIT")
+    info = Info(name="slow_two", title="Slow, too", paper="none", license="MIT")
 '''
 
 

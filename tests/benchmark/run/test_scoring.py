@@ -27,25 +27,25 @@ class _Untrained(Colorizer):
     def build(self) -> nn.Module:
         return nn.Identity()
 
-    def _fit(self, feed: Any) -> None:
+    def train(self, feed: Any) -> None:
         pass
 
 
 class Chroma(_Untrained):
     """The same chroma everywhere."""
 
-    info = Info(name="chroma", title="", paper="none", licence="MIT")
+    info = Info(name="chroma", title="", paper="none", license="MIT")
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
         return torch.tensor([12.0, -7.0]).view(1, 2, 1, 1).expand(-1, -1, *L.shape[2:]) + 0 * L
 
 
 class Painter(_Untrained):
     """Paints everything in one colour, whatever the lightness."""
 
-    info = Info(name="painter", title="", paper="none", licence="MIT", output="rgb")
+    info = Info(name="painter", title="", paper="none", license="MIT", output="rgb")
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
         return torch.tensor([0.8, 0.4, 0.2]).view(1, 3, 1, 1).expand(len(L), -1, *L.shape[2:])
 
 

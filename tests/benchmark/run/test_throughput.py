@@ -16,7 +16,7 @@ from zoo_benchmark.run.throughput import BATCH_SIZES, measure
 class Slow(Colorizer):
     """20 ms a call on a clock of its own, whatever the batch: larger ones are always better."""
 
-    info = Info(name="slow", title="", paper="none", licence="MIT")
+    info = Info(name="slow", title="", paper="none", license="MIT")
     batches: list[int]
     now = 0.0
 
@@ -24,10 +24,10 @@ class Slow(Colorizer):
         self.batches = []
         return nn.Conv2d(1, 2, 3, padding=1)
 
-    def _fit(self, feed: Any) -> None:
+    def train(self, feed: Any) -> None:
         pass
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
         self.batches.append(len(L))
         Slow.now += 0.02
         output: Tensor = self.net(L)

@@ -29,24 +29,24 @@ class FewAtATime(TrainingOptions):
 class Quadratic(Colorizer):
     """One parameter per channel: its gradient descent can be followed by hand."""
 
-    info = Info(name="quadratic", title="Quadratic", paper="none", licence="MIT")
+    info = Info(name="quadratic", title="Quadratic", paper="none", license="MIT")
     Options = FewAtATime
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 
     def loss(self, L, ab):
         # Far off at the start, and the same for every batch but for a little.
-        return (self._predict(L) - 3 + ab / 1000).square().mean()
+        return (self.forward(L) - 3 + ab / 1000).square().mean()
 
 
 class Diverging(Quadratic):
     """NaN from the first step."""
 
-    info = Info(name="diverging", title="Diverging", paper="none", licence="MIT")
+    info = Info(name="diverging", title="Diverging", paper="none", license="MIT")
 
     def loss(self, L, ab):
         return super().loss(L, ab) * float("nan")

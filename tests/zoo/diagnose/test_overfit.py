@@ -12,7 +12,7 @@ import zoo
 from zoo.diagnose.overfit import (
     BATCH_SIZE,
     grey_error,
-    initialisations,
+    initializations,
     overfit,
     prepare_overfit,
     read_tile,
@@ -59,7 +59,7 @@ def test_a_classifier_learns_one_image_in_sixty_steps(tile):
 
 def test_a_floor_takes_no_step(tile):
     fit = overfit(prepare_overfit("mean_color", SIZE, **ON_CPU), tile, "60steps")
-    assert (fit.losses, fit.steps, fit.initialisation) == (None, 0, "")
+    assert (fit.losses, fit.steps, fit.initialization) == (None, 0, "")
     ab = color.rgb2lab(tile)[..., 1:]
     expected = np.linalg.norm(ab - ab.mean((0, 1)), axis=-1).mean()
     assert fit.error.whole == pytest.approx(expected, abs=0.01)
@@ -82,26 +82,26 @@ def test_options_go_from_the_preset_over_the_batch_of_copies_to_what_is_set():
         "zhang_classifier",
         SIZE,
         preset="paper",
-        initialisation="default",
+        initialization="default",
         changes={"batch_size": "3", "width": "0.125"},
         **ON_CPU,
     )
     assert (made.options.batch_size, made.options.width) == (3, 0.125)
-    assert (made.options.initialisation, made.options.learning_rate) == ("default", 5e-4)
+    assert (made.options.initialization, made.options.learning_rate) == ("default", 5e-4)
 
 
-def test_initialisations_are_asked_of_the_options():
-    assert initialisations("zhang_classifier", "both", {}) == ["default", "xavier"]
-    assert initialisations("zhang_classifier", "xavier", {"width": "1"}) == ["xavier"]
-    assert initialisations("grey", None, {}) == []
+def test_initializations_are_asked_of_the_options():
+    assert initializations("zhang_classifier", "both", {}) == ["default", "xavier"]
+    assert initializations("zhang_classifier", "xavier", {"width": "1"}) == ["xavier"]
+    assert initializations("grey", None, {}) == []
     with pytest.raises(OptionError, match=r"models that have it: .*zhang_classifier"):
-        initialisations("gan_discriminator", "both", {})
+        initializations("gan_discriminator", "both", {})
     with pytest.raises(OptionError, match="leave one out"):
-        initialisations("zhang_classifier", "both", {"initialisation": "xavier"})
+        initializations("zhang_classifier", "both", {"initialization": "xavier"})
     with pytest.raises(UnknownNameError):
-        initialisations("zhang_clasifier", "both", {})
+        initializations("zhang_clasifier", "both", {})
     with pytest.raises(OptionError, match="must be one of xavier, default, got 'he'"):
-        prepare_overfit("zhang_classifier", SIZE, initialisation="he", **ON_CPU)
+        prepare_overfit("zhang_classifier", SIZE, initialization="he", **ON_CPU)
 
 
 def test_the_tile_is_the_centre_square_in_colour(tmp_path):

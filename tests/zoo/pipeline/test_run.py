@@ -26,7 +26,7 @@ from zoo.pipeline.run import colorize_files
 class Painter(Colorizer):
     """Paints a known pattern of chroma; `pass_` may fail instead."""
 
-    info = Info(name="painter", title="A pattern", paper="none", licence="MIT", multiple=8)
+    info = Info(name="painter", title="A pattern", paper="none", license="MIT", multiple=8)
 
     def __init__(self, pass_=lambda L: None):
         super().__init__(device="cpu", precision="fp32")
@@ -36,7 +36,7 @@ class Painter(Colorizer):
     def build(self):
         return nn.Identity()
 
-    def _predict(self, L):
+    def forward(self, L):
         self.shapes.append(tuple(L.shape))
         self.pass_(L)
         ramp = torch.linspace(-12, 12, L.shape[3]).expand(len(L), 1, *L.shape[2:])
@@ -44,14 +44,14 @@ class Painter(Colorizer):
 
 
 class Grey(Painter):
-    def _predict(self, L):
+    def forward(self, L):
         return torch.zeros(len(L), 2, *L.shape[2:])
 
 
 class RGBPainter(Painter):
-    info = Info(name="rgb", title="Paints", paper="none", licence="MIT", output="rgb")
+    info = Info(name="rgb", title="Paints", paper="none", license="MIT", output="rgb")
 
-    def _predict(self, L):
+    def forward(self, L):
         return torch.tensor([0.6, 0.4, 0.3])[None, :, None, None].expand(len(L), 3, *L.shape[2:])
 
 
@@ -442,7 +442,7 @@ def test_reading_network_and_writing_overlap_in_bounded_memory(tmp_path, rgb, mo
         zoo.pipeline.run, "write_picture", watched("write", zoo.pipeline.run.write_picture)
     )
     painter = Painter()
-    painter._predict = watched("network", painter._predict)
+    painter.forward = watched("network", painter.forward)
     report = run(painter, folder, tmp_path / "out", batch_size=4, workers=2)
     assert not report.failures
     assert files(tmp_path / "out") == files(folder)
@@ -471,10 +471,8 @@ def test_sizes_with_the_same_padding_share_a_batch(tmp_path, rgb, monkeypatch):
     ready = threading.Semaphore(0)
     monkeypatch.setattr(zoo.pipeline.run, "read_size", lambda path: (ready.release(), (9, 9))[1])
     # The network waits until all are read: they go through it in one pass.
-    first = painter._predict
-    painter._predict = lambda L: (time.sleep(0.3) if len(painter.shapes) == 0 else None, first(L))[
-        1
-    ]
+    first = painter.forward
+    painter.forward = lambda L: (time.sleep(0.3) if len(painter.shapes) == 0 else None, first(L))[1]
     assert not colorize_files(painter, jobs, Settings(batch_size=6)).failures
     assert {shape[2:] for shape in painter.shapes} == {(96, 128)}
     assert max(shape[0] for shape in painter.shapes) >= 3

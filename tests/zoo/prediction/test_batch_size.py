@@ -58,7 +58,7 @@ def test_nothing_beyond_the_limit_is_tried():
 class Tight(Colorizer):
     """Has room for so many images at once; notes how many it was given."""
 
-    info = Info(name="tight", title="Little memory", paper="none", licence="MIT")
+    info = Info(name="tight", title="Little memory", paper="none", license="MIT")
 
     def __init__(self, room: int, error: Exception) -> None:
         super().__init__(device="cpu", precision="fp32")
@@ -68,7 +68,7 @@ class Tight(Colorizer):
     def build(self):
         return nn.Identity()
 
-    def _predict(self, L):
+    def forward(self, L):
         self.given.append(len(L))
         if len(L) > self.room:
             raise self.error
@@ -113,11 +113,11 @@ def test_auto_remembers_what_it_measured(greys, monkeypatch):
     colorizer = Tight(99, OUT[0])
     monkeypatch.setattr(zoo.prediction.batch_size.time, "perf_counter", lambda: now[0])
 
-    def predict(L, paint=colorizer._predict):
+    def predict(L, paint=colorizer.forward):
         now[0] += 1.0 if len(L) <= 4 else float(len(L))
         return paint(L)
 
-    monkeypatch.setattr(colorizer, "_predict", predict)
+    monkeypatch.setattr(colorizer, "forward", predict)
     images = np.concatenate([greys[:4]] * 16)
     once = colorizer.predict(images, batch_size="auto")
     assert colorizer.given[:6] == [1, 1, 2, 2, 4, 4]

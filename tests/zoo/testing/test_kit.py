@@ -21,25 +21,25 @@ from zoo.testing import CHECKS, KnownFailure, Skipped, checks, images, run, subj
 class Plain(Colorizer):
     """Chroma from a neighbourhood: passes."""
 
-    info = Info(name="plain", title="Plain", paper="none", licence="MIT")
+    info = Info(name="plain", title="Plain", paper="none", license="MIT")
     Options = TrainingOptions
 
     def build(self):
         layers = [nn.Conv2d(n, 32, 5, padding=2) for n in (1, 32)]
         return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), nn.Conv2d(32, 2, 1))
 
-    def _predict(self, L):
+    def forward(self, L):
         return 110 * self.net(L / 50 - 1)
 
     def loss(self, L, ab):
-        return F.mse_loss(self._predict(L), ab) / 110
+        return F.mse_loss(self.forward(L), ab) / 110
 
 
 class EvenSizesOnly(Plain):
     """Fails `sizes`."""
 
-    def _predict(self, L):
-        return F.interpolate(super()._predict(L)[..., ::2, ::2], scale_factor=2)
+    def forward(self, L):
+        return F.interpolate(super().forward(L)[..., ::2, ::2], scale_factor=2)
 
 
 def test_the_order_does_not_matter():
@@ -83,10 +83,10 @@ def test_a_plugin_that_needs_large_sides_in_multiples_is_given_them():
     class Large(Plain):
         info = replace(Plain.info, minimum_size=40, multiple=24)
 
-        def _predict(self, L):
+        def forward(self, L):
             assert L.shape[2] >= 48
             assert L.shape[2] % 24 == L.shape[3] % 24 == 0
-            return super()._predict(L)
+            return super().forward(L)
 
     statuses = {outcome.check: (outcome.status, outcome.reason) for outcome in run(Large)}
     assert {status for status, _ in statuses.values()} == {"ok", "skipped"}, statuses

@@ -24,27 +24,27 @@ class TinyOptions(TrainingOptions):
 class Tiny(Colorizer):
     """Chroma from a neighbourhood of nine pixels and the place in the image: all is well."""
 
-    info = Info(name="tiny", title="Tiny", paper="none", licence="MIT")
+    info = Info(name="tiny", title="Tiny", paper="none", license="MIT")
     Options = TinyOptions
 
     def build(self):
         width = self.options.width
         return nn.Sequential(nn.Conv2d(3, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1))
 
-    def _predict(self, L):
+    def forward(self, L):
         rows = torch.linspace(-1, 1, L.shape[2], device=L.device)[:, None].expand_as(L)
         columns = torch.linspace(-1, 1, L.shape[3], device=L.device).expand_as(L)
         return 110 * self.net(torch.cat((L / 50 - 1, rows, columns), dim=1))
 
     def loss(self, L, ab):
-        return F.mse_loss(self._predict(L), ab) / 110
+        return F.mse_loss(self.forward(L), ab) / 110
 
 
 # ---- one wrong plugin for each check; the name of the attribute is what is wrong ----------------
 
 
-class NoLicence(Tiny):
-    info = replace(Tiny.info, licence="", minimum_size=0)
+class NoLicense(Tiny):
+    info = replace(Tiny.info, license="", minimum_size=0)
 
 
 class UnknownFailure(Tiny):
@@ -84,8 +84,8 @@ class BornFitted(Tiny):
 
 
 class EvenSizesOnly(Tiny):
-    def _predict(self, L):
-        return F.interpolate(super()._predict(L)[..., ::2, ::2], scale_factor=2)
+    def forward(self, L):
+        return F.interpolate(super().forward(L)[..., ::2, ::2], scale_factor=2)
 
 
 class ArraysOnly(Tiny):
@@ -107,8 +107,8 @@ class Obliging(Tiny):
 
 
 class InPlace(Tiny):
-    def _predict(self, L):
-        ab = super()._predict(L)
+    def forward(self, L):
+        ab = super().forward(L)
         L.mul_(0.9)
         return ab
 
@@ -121,8 +121,8 @@ class WritesIntoTheTrainingSet(Tiny):
 
 
 class BatchStatistics(Tiny):
-    def _predict(self, L):
-        return super()._predict(L) + (L - L.mean()) / 10
+    def forward(self, L):
+        return super().forward(L) + (L - L.mean()) / 10
 
 
 class Divided(Tiny):
@@ -135,8 +135,8 @@ class Divided(Tiny):
         type(self).made += 1
         self.number = self.made
 
-    def _predict(self, L):
-        return super()._predict(L) + 10 * self.number
+    def forward(self, L):
+        return super().forward(L) + 10 * self.number
 
 
 class UnseededWeights(Tiny):
@@ -153,7 +153,7 @@ class WarmStart(Tiny):
 
 
 class OwnMomentum(Tiny):
-    def _fit(self, feed):
+    def train(self, feed):
         descent = torch.optim.SGD(self.net.parameters(), lr=1e-2, momentum=0.9)
         for L, ab in feed:
             descent.zero_grad()
@@ -169,7 +169,7 @@ class Deaf(Tiny):
         net.unused = nn.Linear(2, 2)
         return net
 
-    def _predict(self, L):
+    def forward(self, L):
         return 110 * nn.Sequential(*list(self.net)[:3])(self.features(L))
 
     def features(self, L):
@@ -184,40 +184,40 @@ class NoGradient(Tiny):
 
 
 class OwnLoopLeavesOut(Tiny):
-    def _fit(self, feed):
-        optimiser = torch.optim.SGD(self.net[2].parameters(), lr=1e-3)
+    def train(self, feed):
+        optimizer = torch.optim.SGD(self.net[2].parameters(), lr=1e-3)
         for L, ab in feed:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             self.loss(L, ab).backward()
-            optimiser.step()
+            optimizer.step()
 
 
 class Overtime(Tiny):
     """Keeps the batches and goes on with them after the feed has ended."""
 
-    def _fit(self, feed):
-        optimiser = torch.optim.SGD(self.net.parameters(), lr=1e-4)
+    def train(self, feed):
+        optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-4)
         kept = []
         for batch in feed:
             kept.append(batch)
-            self.learn(optimiser, batch)
+            self.learn(optimizer, batch)
         for batch in kept * 5:
-            self.learn(optimiser, batch)
+            self.learn(optimizer, batch)
 
-    def learn(self, optimiser, batch):
-        optimiser.zero_grad()
+    def learn(self, optimizer, batch):
+        optimizer.zero_grad()
         self.loss(*batch).backward()
-        optimiser.step()
+        optimizer.step()
 
 
 class WithoutTheFeed(Overtime):
     """Trains on the survey, which is not charged, and takes no step of the feed."""
 
-    def _fit(self, feed):
-        optimiser = torch.optim.SGD(self.net.parameters(), lr=1e-4)
+    def train(self, feed):
+        optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-4)
         for _ in range(5):
             for batch in feed.survey():
-                self.learn(optimiser, batch)
+                self.learn(optimizer, batch)
 
 
 class Forgetful(Tiny):
@@ -228,8 +228,8 @@ class Forgetful(Tiny):
     def prepare(self, feed):
         self.offset = 5.0
 
-    def _predict(self, L):
-        return super()._predict(L) + self.offset
+    def forward(self, L):
+        return super().forward(L) + self.offset
 
 
 class Selfish(Tiny):
@@ -240,22 +240,22 @@ class Selfish(Tiny):
 
 
 class RandomPaint(Tiny):
-    def _predict(self, L):
-        return super()._predict(L) + 1e-4 * torch.rand(1)
+    def forward(self, L):
+        return super().forward(L) + 1e-4 * torch.rand(1)
 
 
 class Stubborn(Tiny):
     """One colour for all, which even one image is too much for."""
 
-    def _predict(self, L):
-        return 110 * self.net[2].bias[None, :, None, None] + 0 * super()._predict(L)
+    def forward(self, L):
+        return 110 * self.net[2].bias[None, :, None, None] + 0 * super().forward(L)
 
 
 class Contrary(Tiny):
     """Learns one image by the places in it, and nothing of brightness."""
 
-    def _predict(self, L):
-        return super()._predict(torch.full_like(L, 50))
+    def forward(self, L):
+        return super().forward(torch.full_like(L, 50))
 
 
 class Ashamed(Tiny):
@@ -263,7 +263,7 @@ class Ashamed(Tiny):
 
 
 class Explodes(Tiny):
-    def _predict(self, L):
+    def forward(self, L):
         raise RuntimeError("the cat sat\non the cable")
 
 
@@ -273,9 +273,9 @@ LEARNING = {"one_image", "beats_grey"}
 WRONG = [
     (
         "info",
-        NoLicence,
-        ["licence is ''", "minimum_size is 0", "correct these fields"],
-        {"save_and_load", "devices"},  # weights without a licence are not read
+        NoLicense,
+        ["license is ''", "minimum_size is 0", "correct these fields"],
+        {"save_and_load", "devices"},  # weights without a license are not read
     ),
     (
         "info",
@@ -314,7 +314,7 @@ WRONG = [
     (
         "batch_mates",
         Explodes,
-        ["RuntimeError: the cat sat on the cable", "_predict"],
+        ["RuntimeError: the cat sat on the cable", "forward"],
         ALL_THAT_TRAIN,
     ),
     (
@@ -335,7 +335,7 @@ WRONG = [
         ["its 4 steps are charged with", "stop where the loop stops"],
         LEARNING | {"resumable"},
     ),
-    ("budget", WithoutTheFeed, ["of an optimiser were made without the feed"], LEARNING),
+    ("budget", WithoutTheFeed, ["of an optimizer were made without the feed"], LEARNING),
     ("save_and_load", Forgetful, ["differ by up to 5 in ab", "register_buffer"], {"devices"}),
     (
         "global_state",

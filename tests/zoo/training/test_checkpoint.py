@@ -313,16 +313,16 @@ def test_another_version_of_the_network_is_one_line(kept, new, tiles):
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "other"])
-def test_other_optimisers_are_not_passed_over(change, kept, new, tiles):
+def test_other_optimizers_are_not_passed_over(change, kept, new, tiles):
     saved = torch.load(kept, weights_only=True)
-    optimisers = saved["feed"]["kept"]
+    optimizers = saved["feed"]["kept"]
     saved["feed"]["kept"] = {
-        "more": optimisers * 2,
-        "fewer": optimisers[:-1],
+        "more": optimizers * 2,
+        "fewer": optimizers[:-1],
         "other": [{"state": {}, "param_groups": []}],
     }[change]
     if change == "fewer" and not saved["feed"]["kept"]:
-        saved["feed"]["kept"] = optimisers * 3
+        saved["feed"]["kept"] = optimizers * 3
     torch.save(saved, kept)
     with pytest.raises(WeightsError, match="another version of the method"):
         new(LEARNERS[0]).fit(tiles, budget="4steps", size=SIZE, checkpoint=Checkpoint(kept))
@@ -355,7 +355,7 @@ def test_time_spent_before_counts(new, tiles, tmp_path):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_fine_tuning_starts_from_the_weights(name, new, fitted, saved, tiles, tmp_path):
     colorizer = new(name)
-    # A step so small that it changes next to nothing (a detector may have its own).
+    # A step so small that it changes next to nothing (a discriminator may have its own).
     if not isinstance(colorizer.options, TrainingOptions):
         pytest.skip("it has no learning rate")
     options = dataclasses.replace(colorizer.options, learning_rate=1e-12, weight_decay=0.0)

@@ -28,18 +28,18 @@ class SmallOptions:
 
 
 class Small(Colorizer):
-    info = Info(name="small", title="Small", paper="none", licence="MIT")
+    info = Info(name="small", title="Small", paper="none", license="MIT")
     Options = SmallOptions
 
     def build(self):
         return small_net(self.options.width)
 
-    def _predict(self, L):
+    def forward(self, L):
         return torch.zeros(len(L), 2, *L.shape[2:])
 
 
 class Large(Small):
-    info = Info(name="large", title="Large", paper="none", licence="MIT")
+    info = Info(name="large", title="Large", paper="none", license="MIT")
 
 
 class Painter(Small):
@@ -127,7 +127,7 @@ def test_the_metadata_tell_all(small_file):
             "output": "CIE ab, D65, 2° observer",
         },
         "training": None,
-        "licence": "CC-BY-4.0",
+        "license": "CC-BY-4.0",
         "source": "x",
         "trained_on": "",
         "zoo_version": __version__,
@@ -139,7 +139,7 @@ def test_a_trained_colorizers_file_tells_how_it_was_trained(name, saved, fitted)
     metadata = header(saved(name))
     training = metadata["training"]
     record = fitted(name).record
-    assert metadata["licence"]
+    assert metadata["license"]
     assert training["budget"] == "2steps"
     assert training["manifest"] == record.manifest
     assert len(record.manifest) == 64
@@ -152,11 +152,11 @@ def test_a_trained_colorizers_file_tells_how_it_was_trained(name, saved, fitted)
 def test_the_manifest_is_that_of_the_images(new, tiles):
     from zoo.data.dataset import ImageSet
 
-    images = ImageSet(tiles[:4], list("abcd"), source="somewhere", licence="CC0-1.0")
+    images = ImageSet(tiles[:4], list("abcd"), source="somewhere", license="CC0-1.0")
     name = next(iter(zoo.list_colorizers()))
     record = new(name).fit(images, budget="1steps", size=32).record
     assert record.manifest == images.manifest_hash()
-    assert (record.data, record.data_licence) == ("somewhere", "CC0-1.0")
+    assert (record.data, record.data_license) == ("somewhere", "CC0-1.0")
     other = new(name).fit(tiles[1:5], budget="1steps", size=32).record
     assert other.manifest != record.manifest
 
@@ -176,9 +176,9 @@ def test_another_models_weights_say_whose_they_are(small_file):
         ({"options": [1]}, r"damaged: its options are \[1\]"),
         ({"options": {"width": 4, "depth": 3}}, r"options that small does not have: depth=3"),
         ({"training": {"budget": "1s"}}, r"training record cannot be read"),
-        ({"licence": None}, r"names no licence"),
-        ({"licence": ""}, r"names no licence"),
-        ({"licence": 5}, r"its licence is 5, and no text"),
+        ({"license": None}, r"names no license"),
+        ({"license": ""}, r"names no license"),
+        ({"license": 5}, r"its license is 5, and no text"),
         ({"source": 5}, r"its source is 5, and no text"),
         ({"trained_on": None}, r"its trained_on is None, and no text"),
         ({"zoo_version": 1}, r"its zoo_version is 1, and no text"),
@@ -254,11 +254,27 @@ def test_a_manifest_that_is_none_is_refused(manifest, saved, fitted, tmp_path):
         open_weights(path, type(fitted(name)))
 
 
-def test_licence_and_source_survive_loading_and_saving(small_file, tmp_path):
+def in_old_spelling(metadata: dict) -> dict:
+    return {key.replace("license", "licence"): value for key, value in metadata.items()}
+
+
+def test_the_spelling_of_version_0_1_is_read(saved, fitted, small_file, tmp_path):
+    for path, cls in ((small_file, Small), (saved("mean_color"), type(fitted("mean_color")))):
+        expected, metadata = open_weights(path, cls), in_old_spelling(header(path))
+        if metadata["training"]:
+            metadata["training"] = in_old_spelling(metadata["training"])
+        old = tmp_path / f"old-{path.name}"
+        tensors = safetensors.torch.load_file(path)
+        safetensors.torch.save_file(tensors, old, metadata={"colorizer-zoo": json.dumps(metadata)})
+        found = open_weights(old, cls)
+        assert (found.origin, found.record) == (expected.origin, expected.record)
+
+
+def test_license_and_source_survive_loading_and_saving(small_file, tmp_path):
     colorizer = Small().restore(open_weights(small_file, Small))
     colorizer.save(tmp_path / "again.safetensors")
     again = header(tmp_path / "again.safetensors")
-    assert (again["licence"], again["source"]) == ("CC-BY-4.0", "x")
+    assert (again["license"], again["source"]) == ("CC-BY-4.0", "x")
 
 
 # ---- files that are damaged, missing, or of another program --------------------------------
@@ -333,12 +349,12 @@ def test_checkpoints_of_pytorch(content, message, tmp_path, monkeypatch):
 def test_a_plugin_that_knows_another_programs_format(tmp_path):
     class Knows(Small):
         @classmethod
-        def adopt(cls, tensors):
+        def convert_state_dict(cls, tensors):
             return {"width": len(tensors["0.weight"])}, dict(tensors)
 
     torch.save(small_net(6).state_dict(), tmp_path / "net.pth")
     stored = open_weights(tmp_path / "net.pth", Knows)
-    assert (stored.options, stored.origin.licence) == ({"width": 6}, "unknown")
+    assert (stored.options, stored.origin.license) == ({"width": 6}, "unknown")
     colorizer = Knows(**stored.options).restore(stored)
     assert torch.equal(colorizer.net.state_dict()["0.weight"], small_net(6)[0].weight)
     with pytest.raises(OptionError):

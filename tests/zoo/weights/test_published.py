@@ -19,7 +19,7 @@ RIGHT = {
     "name": "v1",
     "model": "tiny",
     "url": f"https://example.org/{NAME}",
-    "licence": "MIT",
+    "license": "MIT",
     "source": "https://example.org",
     "trained_on": "CIFAR-10",
 }
@@ -306,7 +306,7 @@ def test_a_cache_of_others_can_be_read(whole, monkeypatch):
     [
         ({"name": "../v1"}, "name must be letters, digits"),
         ({"model": ""}, "model must be letters, digits"),
-        ({"licence": " "}, "licence must be some words"),
+        ({"license": " "}, "license must be some words"),
         ({"url": "http://example.org/net.pth"}, "is no https URL"),
         ({"mirrors": ("ftp://example.org/net.pth",)}, "is no https URL"),
         ({"sha256": ""}, "one of sha256 and sha256_prefix must be given"),
@@ -330,7 +330,7 @@ def test_the_authors_weights_are_published():
     assert weights in published.published("zhang_rebalanced")
     assert weights not in published.published("grey")
     assert weights.distribution == "colorizer-zoo"
-    assert weights.licence == "BSD-2-Clause"
+    assert weights.license == "BSD-2-Clause"
     assert weights.sha256[:8] in weights.file_name  # the digits that the authors gave it
     assert "ImageNet" in weights.trained_on
     assert not [e for e in published.broken() if e.distribution == "colorizer-zoo"]
