@@ -106,8 +106,8 @@ class Colorizer(ABC):
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L to N×2×H×W ab (or N×3×H×W RGB in [0, 1] where `info.output` is `rgb`).
 
-        Called in eval mode with sides that suit `info`. Differentiable where the method is:
-        no `no_grad` inside, gradient mode is the caller's business.
+        Called with sides that suit `info`, in eval mode unless `loss` calls it. Differentiable
+        where the method is: no `no_grad` inside, gradient mode is the caller's business.
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:

@@ -40,9 +40,7 @@ def overfit_command(request: Request) -> None:
     Raises:
         ZooError: something is wrong with the request, or training failed.
     """
-    from rich.progress import Progress
-
-    from zoo.cli.console import make_console
+    from zoo.cli.console import make_console, share_bars
     from zoo.cli.outputs import output_paths
     from zoo.diagnose.overfit import (
         grey_error,
@@ -82,7 +80,7 @@ def overfit_command(request: Request) -> None:
 
     fits: list[Overfit] = []
     console = make_console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bars:
+    with share_bars(console) as bars:
         for colorizer, initialization in zip(colorizers, asked, strict=True):
             task = bars.add_task(f"{request.model} {initialization or ''}", total=1.0)
 
