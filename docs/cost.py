@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import zoo
+from zoo.device import resolve_device
 from zoo.files import atomic_path
 from zoo.registry import colorizer_class, list_colorizers
-from zoo.training import resolve_device
-from zoo_benchmark.memory import PeakMemory
+from zoo_benchmark.run.memory import PeakMemory
 
 SIDES = (64, 128, 256, 512, 1024)
 _REPEATS = 3

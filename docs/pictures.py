@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo.budget import Budget
 from zoo.colorizer import Colorizer
-from zoo.dataset import ImageSet
+from zoo.data.dataset import ImageSet
+from zoo.diagnose.learning_rate import range_test
+from zoo.diagnose.overfit import initializations, overfit, prepare_overfit
+from zoo.diagnose.overfit_plot import plot_overfit
+from zoo.diagnose.prior_plot import plot_prior
 from zoo.files import atomic_path
-from zoo.lr_finder import range_test
-from zoo.overfit import initialisations, overfit, prepare_overfit
-from zoo.overfit_plot import plot_overfit
-from zoo.photos import square_tile, to_grey
-from zoo.prior import prior_of_images
-from zoo.prior_plot import plot_prior
+from zoo.images.open import square_tile, to_grey
 from zoo.registry import colorizer_class
+from zoo.training.budget import Budget
+from zoo.training.prior import prior_of_images
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_datasets.photos import Photos
 
@@ -111,15 +111,15 @@ def annealed(out: Path, greys: np.ndarray) -> list[Column]:
 
 
 def draw_overfit(path: Path) -> None:
-    """One photograph learnt by heart, from PyTorch's initialisation and from Xavier's."""
+    """One photograph learnt by heart, from PyTorch's initialization and from Xavier's."""
     (tile,) = photographs(["astronaut"], OVERFIT_SIDE).images
     fits = [
         overfit(
-            prepare_overfit(OVERFIT, OVERFIT_SIDE, initialisation=name, device="cpu"),
+            prepare_overfit(OVERFIT, OVERFIT_SIDE, initialization=name, device="cpu"),
             tile,
             Budget.parse(f"{OVERFIT_STEPS}steps"),
         )
-        for name in initialisations(OVERFIT, "both", {})
+        for name in initializations(OVERFIT, "both", {})
     ]
     plot_overfit(path, tile, fits, f"{OVERFIT}: astronaut")
 

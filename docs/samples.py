@@ -13,10 +13,10 @@ import pandas as pd
 from PIL import Image
 
 import zoo
-from zoo.dataset import ImageSet
-from zoo.photos import square_tile, to_grey
+from zoo.data.dataset import ImageSet
+from zoo.images.open import square_tile, to_grey
 from zoo_benchmark.report.samples import Column, write_samples
-from zoo_benchmark.trial_spec import WEIGHTS, cell_folder
+from zoo_benchmark.run.trial_spec import WEIGHTS, cell_folder
 from zoo_datasets.photos import Photos
 
 SIDE = 160

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from documents import DOCUMENTS, ROOT, files, flags, help_texts, run, typed, write_plugin
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo.testing import CHECKS
 
 README, CONTRIBUTING = DOCUMENTS["README.md"], DOCUMENTS["CONTRIBUTING.md"]
@@ -26,7 +26,7 @@ def table_row(document, name):
 
 def own(group):
     """The names that this distribution registers, whatever else is installed."""
-    return [p.name for p in registry.installed(group) if p.distribution == "colorizer-zoo"]
+    return [p.name for p in plugins.installed(group) if p.distribution == "colorizer-zoo"]
 
 
 # ---- the plugin of CONTRIBUTING -----------------------------------------------------------
@@ -65,7 +65,7 @@ def test_the_first_version_is_listed_trains_and_gets_a_row(tmp_path):
     listed = json.loads(run(["-m", "zoo", "list", "--json"], tmp_path, plugin))
     (mine,) = [entry for entry in listed if entry["name"] == "mine"]
     assert (mine["distribution"], mine["version"]) == ("my-colorizer", "0.1.0")
-    assert set(own(registry.COLORIZERS)) < {entry["name"] for entry in listed}
+    assert set(own(plugins.COLORIZERS)) < {entry["name"] for entry in listed}
 
     command = "-m zoo bench --models mine,grey --budget 3steps --no-throughput --metrics psnr"
     run([*command.split(), "--no-references", "--out", "results"], tmp_path, plugin)
@@ -125,7 +125,7 @@ def test_the_readme_names_every_command_and_option():
         assert unnamed <= {"--throughput"}, f"zoo {command}"
 
 
-@pytest.mark.parametrize("name", own(registry.COLORIZERS))
+@pytest.mark.parametrize("name", own(plugins.COLORIZERS))
 def test_the_readme_gives_every_colorizer_and_its_parameters(name):
     cells = table_row(README, name)
     cls = registry.colorizer_class(name)
@@ -135,7 +135,7 @@ def test_the_readme_gives_every_colorizer_and_its_parameters(name):
         assert f"{colorizer.parameter_count:,}" == cell, preset
 
 
-@pytest.mark.parametrize("name", own(registry.METRICS))
+@pytest.mark.parametrize("name", own(plugins.METRICS))
 def test_the_readme_gives_every_metric_its_unit_and_direction(name):
     info = registry.metric_class(name).info
     _, unit, direction, _ = table_row(README, name)
@@ -143,7 +143,7 @@ def test_the_readme_gives_every_metric_its_unit_and_direction(name):
     assert direction == {"match": "nearest to the truth"}.get(info.direction, info.direction)
 
 
-@pytest.mark.parametrize("name", own(registry.DATASETS))
+@pytest.mark.parametrize("name", own(plugins.DATASETS))
 def test_the_readme_gives_every_dataset_and_its_download(name):
     info = registry.dataset_class(name).info
     row = table_row(README, f"{name}:{info.argument}" if info.argument else name)
@@ -153,5 +153,5 @@ def test_the_readme_gives_every_dataset_and_its_download(name):
 def test_the_embedded_photographs_are_credited():
     manifest = ROOT / "datasets" / "zoo_datasets" / "photos.json"
     for photo in json.loads(manifest.read_text(encoding="utf-8"))["photos"]:
-        row = f"| [{photo['name']}]({photo['source']}) | {photo['credit']} | {photo['licence']} |"
+        row = f"| [{photo['name']}]({photo['source']}) | {photo['credit']} | {photo['license']} |"
         assert row in README

@@ -23,7 +23,7 @@ from documents import (
 )
 
 from zoo.testing import CHECKS
-from zoo.weights_manifest import PublishedWeights
+from zoo.weights.manifest import PublishedWeights
 
 # ---- what the documents presume -------------------------------------------------------------
 
@@ -51,9 +51,10 @@ for number in range(2):
     "docs/weights.md": f"""{_WEIGHTS}
 import shutil
 from pathlib import Path
-import zoo.published, zoo.weights
+import zoo.weights.published, zoo.weights.file
 shutil.copy("weights.safetensors", "mine.safetensors")
-zoo.published.fetch = zoo.weights.fetch = lambda found, **_: Path("weights.safetensors")
+fetch = lambda found, **_: Path("weights.safetensors")
+zoo.weights.published.fetch = zoo.weights.file.fetch = fetch
 """,
 }
 """Code that runs before the blocks of a document: the names and files that they presume."""

@@ -1,9 +1,12 @@
 """The shape of the source tree and of the wheel."""
 
+import ast
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +18,6 @@ PACKAGES = {
     "zoo_datasets": "datasets/zoo_datasets",
     "zoo_benchmark": "benchmark/zoo_benchmark",
 }
-LONGEST_FILE = 500
 
 
 def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -62,6 +64,80 @@ def test_imports_point_one_way(repository):
     assert "0 broken" in done.stdout
 
 
+def sources(repository: Path) -> dict[str, Path]:
+    """Every module of the four packages, by its dotted name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in (repository / folder).rglob("*.py"):
+            parts = path.relative_to(repository / folder).with_suffix("").parts
+            found[".".join((package, *parts)).removesuffix(".__init__")] = path
+    return found
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """What a node imports, inside functions too, but for what only type checkers see."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative imports hide where they lead"
+        assert node.module is not None
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for child in node.orelse:
+            yield from imports(child)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from imports(child)
+
+
+def graph(modules: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of the modules each of them imports, out of their sources."""
+    found = {}
+    for module, source in modules.items():
+        names = imports(ast.parse(source))
+        # `from package import name` is an import of a module, or of what stands in one.
+        targets = {name if name in modules else name.rpartition(".")[0] for name in names}
+        found[module] = targets & modules.keys()
+    return found
+
+
+def circle(modules: Mapping[str, str]) -> list[str]:
+    """Modules that import each other in a circle; empty where there is none."""
+    try:
+        TopologicalSorter(graph(modules)).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle(repository):
+    modules = {name: path.read_text("utf-8") for name, path in sources(repository).items()}
+    assert graph(modules)["zoo.registry"] > {"zoo.plugins", "zoo.colorizer", "zoo.weights.file"}
+    assert circle(modules) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "found"),
+    [
+        ("import b", "def f():\n    from b import name", True),
+        ("import b", "if TYPE_CHECKING:\n    import a", False),
+        ("import b", "if TYPE_CHECKING:\n    pass\nelse:\n    import a", True),
+        ("import b", "import c", False),
+    ],
+)
+def test_a_circle_is_found_inside_functions_and_not_among_types(a, b, found):
+    assert bool(circle({"a": a, "b": b})) is found
+
+
+def test_every_module_of_the_core_has_its_floor(repository):
+    settings = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [floors] = [c["layers"] for c in settings["contracts"] if c["type"] == "layers"]
+    known = {module for floor in floors for module in floor.split(" : ")}
+    # The entrance is a way through all of them.
+    tops = {".".join(name.split(".")[:2]) for name in sources(repository)} - {"zoo.__main__"}
+    assert {top for top in tops if top.startswith("zoo.")} <= known
+
+
 @pytest.fixture(scope="module")
 def wheel(repository, tmp_path_factory) -> zipfile.ZipFile:
     builders = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel")
@@ -89,7 +165,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel, repo
     assert inside == expected
 
 
-def test_the_wheel_declares_the_projects_entry_points_and_licence(wheel, repository):
+def test_the_wheel_declares_the_projects_entry_points_and_license(wheel, repository):
     [info] = {n.split("/")[0] for n in wheel.namelist() if n.split("/")[0].endswith(".dist-info")}
     written = wheel.read(f"{info}/entry_points.txt").decode()
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
@@ -101,14 +177,3 @@ def test_the_wheel_declares_the_projects_entry_points_and_licence(wheel, reposit
             module = target.split(":")[0].replace(".", "/")
             assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist()), target
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
-
-
-def test_no_source_file_is_too_long_to_read(repository):
-    folders = [*PACKAGES.values(), "tests"]
-    lengths = {
-        path.relative_to(repository).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-        for folder in folders
-        for path in (repository / folder).rglob("*.py")
-    }
-    assert lengths
-    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}

@@ -81,7 +81,7 @@ def test_the_site_shows_every_command_and_option(site):
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("api/zoo.bins", ["nearest_bin", "N×2×H×W chroma to the N×H×W int64 index"]),
+        ("api/zoo.color.bins", ["nearest_bin", "N×2×H×W chroma to the N×H×W int64 index"]),
         ("api/zoo.testing", ["checks", "The conformance kit"]),
         ("api/zoo.colorizer", ["predict_ab", "fit"]),
         ("contributing", ["What the class has to do"]),
@@ -120,7 +120,7 @@ def test_the_search_works_from_disk(site, browser):
 
     size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get((site / "api" / "zoo.bins.html").as_uri())
+    browser.get((site / "api" / "zoo.color.bins.html").as_uri())
     wait = WebDriverWait(browser, 60)
     field = browser.find_element("css selector", "input.md-search__input")
     wait.until(lambda _: field.is_displayed() and field.is_enabled())

@@ -248,7 +248,7 @@ def test_the_example_is_benchmarked_with_all_others(example: Environment, reposi
 
 REASONS = {
     "raises_at_import": "RuntimeError: the wrong version of something else",
-    "exits_at_import": "SystemExit: a licence key is missing",
+    "exits_at_import": "SystemExit: a license key is missing",
 }
 
 

@@ -1,7 +1,7 @@
 """The one interface of every method: `Colorizer`, with `fit`, `predict` and `save`.
 
-A plugin sets `info`, implements `build` and `_predict`, and either `loss` (the shared
-training loop then does the rest) or its own `_fit`. See CONTRIBUTING for the shortest one.
+A plugin sets `info`, implements `build` and `forward`, and either `loss` (the shared
+training loop then does the rest) or its own `train`. See CONTRIBUTING for the shortest one.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import containers
-from zoo.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
-from zoo.budget import Budget
-from zoo.checkpoint import Checkpoint, set_random_state, training_identity
-from zoo.containers import TrainingSet
-from zoo.dataset import Dataset, ImageSet, UInt8Array
-from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
-from zoo.feed import Feed
-from zoo.info import INTERFACE, Info, Preset
-from zoo.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
-from zoo.lr_finder import search_in_budget
-from zoo.options import NoOptions, replace_options
-from zoo.training import (
-    TrainingOptions,
+from zoo.arrays import UInt8Array
+from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
+from zoo.data import containers
+from zoo.data.containers import TrainingSet
+from zoo.data.dataset import Dataset, ImageSet
+from zoo.device import (
     autocast,
     casting_once,
     own_random_state,
     resolve_device,
     resolve_precision,
-    train,
+    set_random_state,
 )
-from zoo.training_record import TrainingRecord, record_training
-from zoo.weights import Origin, StoredWeights, find_weights, load_state, save_weights
+from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
+from zoo.info import INTERFACE, Info, Preset
+from zoo.options import NoOptions, replace_options
+from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
+from zoo.training.budget import Budget
+from zoo.training.checkpoint import Checkpoint, training_identity
+from zoo.training.feed import Feed
+from zoo.training.loop import TrainingOptions, train
+from zoo.training.rate_search import search_in_budget
+from zoo.training.record import record_training
+from zoo.weights.file import Origin, StoredWeights, find_weights, load_state, save_weights
+from zoo.weights.record import TrainingRecord
 
 __all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
 
@@ -101,21 +103,21 @@ class Colorizer(ABC):
         """A new network with fresh weights, from `self.options`; on the CPU, float32."""
 
     @abstractmethod
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L to N×2×H×W ab (or N×3×H×W RGB in [0, 1] where `info.output` is `rgb`).
 
-        Called in eval mode with sides that suit `info`. Differentiable where the method is:
-        no `no_grad` inside, gradient mode is the caller's business.
+        Called with sides that suit `info`, in eval mode unless `loss` calls it. Differentiable
+        where the method is: no `no_grad` inside, gradient mode is the caller's business.
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """The scalar to minimise on a batch N×1×S×S L, N×2×S×S ab, in train mode."""
-        raise PluginError(f"{self.info.name} implements neither loss nor _fit")
+        raise PluginError(f"{self.info.name} implements neither loss nor train")
 
     def prepare(self, feed: Feed) -> None:  # noqa: B027 - optional
         """Looks at the training set (`feed.survey()`) before the first step; optional."""
 
-    def _fit(self, feed: Feed) -> None:
+    def train(self, feed: Feed) -> None:
         """Trains `self.net` until the feed is spent; by default the shared loop on `loss`."""
         train(self.net, self.loss, feed, self.training_options, self.precision)
 
@@ -245,14 +247,14 @@ class Colorizer(ABC):
                 set_random_state(saved["random"], self.device)
             elif find_learning_rate:
                 search_steps = search_in_budget(self, feed)
-            self._fit(feed)
+            self.train(feed)
             feed.close()
             if checkpoint is not None and feed.can_be_kept:
                 # Until the weights are saved, this is all there is of a finished training.
                 checkpoint.write(identity, self.net, feed, search_steps)
         self.net.eval()
         self._fitted = True
-        self.origin = start.origin if start is not None else Origin(self.info.licence)
+        self.origin = start.origin if start is not None else Origin(self.info.license)
         self.record = record_training(
             feed,
             given.images,
@@ -412,7 +414,7 @@ class Colorizer(ABC):
             info=self.info,
             options=self.options,
             record=self.record,
-            origin=self.origin or Origin(self.info.licence),
+            origin=self.origin or Origin(self.info.license),
         )
 
     def restore(self, stored: StoredWeights) -> Self:
@@ -430,7 +432,9 @@ class Colorizer(ABC):
         return self
 
     @classmethod
-    def adopt(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def convert_state_dict(
+        cls, tensors: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Options and tensors out of a state dict of another program; for plugins that know one.
 
         Raises:
@@ -455,7 +459,7 @@ class Colorizer(ABC):
         return output.clamp(0, 1) if self.paints_rgb else lab_to_rgb(L, output)
 
     def _run(self, L: Tensor) -> Tensor:
-        """`_predict` on any size: padded to what the network takes, cropped back, checked."""
+        """`forward` on any size: padded to what the network takes, cropped back, checked."""
         self._check_fitted()
         height, width = L.shape[2:]
         right, below = (self.padded_side(side) - side for side in (width, height))
@@ -465,18 +469,18 @@ class Colorizer(ABC):
         self.net.eval()
         try:
             with torch.no_grad(), autocast(self.device, self.precision):
-                output = self._predict(padded)
+                output = self.forward(padded)
         finally:
             self.net.train(was_training)
         expected = (len(L), 3 if self.paints_rgb else 2, *padded.shape[2:])
         if tuple(output.shape) != expected:
             raise PluginError(
-                f"{self.info.name}: _predict gave shape {tuple(output.shape)} for L of "
+                f"{self.info.name}: forward gave shape {tuple(output.shape)} for L of "
                 f"{tuple(padded.shape)}; it must give {expected}"
             )
         output = output[:, :, :height, :width].float()
         if not torch.isfinite(output).all():
-            raise PluginError(f"{self.info.name}: _predict gave NaN or infinite values")
+            raise PluginError(f"{self.info.name}: forward gave NaN or infinite values")
         return output
 
     def padded_side(self, side: int) -> int:

@@ -20,11 +20,11 @@ class Info:
         name: the entry point's name.
         title: the name for people.
         paper: the publication, or `none`.
-        licence: of the code, as an SPDX identifier.
+        license: of the code, as an SPDX identifier.
         differs: departures from the paper, one sentence each.
         minimum_size: the smallest side in pixels the network takes; smaller input is padded.
         multiple: sides must be multiples of this; other input is padded and cropped back.
-        output: whether `_predict` gives `ab` or paints `rgb`.
+        output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
         known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
@@ -34,7 +34,7 @@ class Info:
     name: str
     title: str
     paper: str
-    licence: str
+    license: str
     differs: tuple[str, ...] = ()
     minimum_size: int = 1
     multiple: int = 1

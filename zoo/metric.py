@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zoo.lab import rgb_to_lab
+from zoo.color.lab import rgb_to_lab
 
 if TYPE_CHECKING:
-    from zoo.dataset import UInt8Array
+    from zoo.arrays import UInt8Array
 
 Direction = Literal["higher", "lower", "match"]
 

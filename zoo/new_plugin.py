@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from zoo import registry
+from zoo import plugins
 from zoo.errors import ZooError
 
 TEMPLATES: Mapping[str, str] = {
@@ -63,7 +63,7 @@ class NewPlugin:
             )
         if keyword.iskeyword(self.name) or keyword.issoftkeyword(self.name):
             raise ZooError(f"{self.name!r} is a word of Python's own; type {self.name}_colorizer")
-        for plugin in registry.installed(registry.COLORIZERS):
+        for plugin in plugins.installed(plugins.COLORIZERS):
             if plugin.name == self.name:
                 raise ZooError(
                     f"the name {self.name!r} is taken by {plugin.distribution}; choose another"

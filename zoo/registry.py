@@ -1,83 +1,20 @@
-"""Discovery of plugins through entry points: colorizers, datasets and metrics.
-
-Names are read with `importlib.metadata`, without importing any plugin (or torch). Loading
-goes through stevedore, one manager per name, so that a plugin that raises, asserts or calls
-`sys.exit` on import is one broken name and stops no other.
-"""
+"""The zoo by name: colorizers, datasets and metrics that are installed."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from importlib import import_module
-from importlib import util as importlib_util
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OptionError, PluginError, UnknownNameError
-from zoo.files import cache_folder, write_text
+from zoo.plugins import COLORIZERS, DATASETS, KINDS, METRICS, OK, Plugin, find, load_class, names
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
-    from zoo.dataset import Dataset
+    from zoo.data.dataset import Dataset
     from zoo.metric import Metric
-
-COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
-_KINDS = {COLORIZERS: "colorizer", DATASETS: "dataset", METRICS: "metric"}
-NOT_CHECKED = "not checked"
-OK = "ok"
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """An installed entry point, and what is known of it.
-
-    Attributes:
-        name: the entry point's name.
-        group: the entry point's group.
-        target: `module:attribute`.
-        distribution: the distribution that brings it.
-        version: the distribution's version.
-        status: `ok`, `not checked`, or the reason why it cannot be used.
-        title: the title in its info; empty while not checked.
-        warnings: what its import did that no import should; found by `zoo list --verbose` alone.
-    """
-
-    name: str
-    group: str
-    target: str
-    distribution: str
-    version: str
-    status: str = NOT_CHECKED
-    title: str = ""
-    warnings: tuple[str, ...] = ()
-
-
-def installed(group: str) -> list[Plugin]:
-    """Every plugin of a group with its last known status, sorted by name; imports none."""
-    known = _read_statuses()
-    plugins = []
-    found = _find(group)
-    for plugin in found:
-        namesakes = [other for other in found if other.name == plugin.name]
-        if len(namesakes) > 1:
-            status, title = _duplicate_message(namesakes), ""
-        else:
-            status, title = known.get(_status_key(plugin), (NOT_CHECKED, ""))
-        plugins.append(replace(plugin, status=status, title=title))
-    return sorted(plugins, key=lambda p: (p.name, p.distribution))
-
-
-def names(group: str) -> list[str]:
-    """The names of a group, sorted, each once."""
-    return sorted({plugin.name for plugin in _find(group)})
 
 
 def list_colorizers() -> list[str]:
@@ -113,7 +50,7 @@ def load(
     cls = colorizer_class(name)
     if weights is None:
         return cls(device=device, precision=precision, **options)
-    from zoo.weights import find_weights
+    from zoo.weights.file import find_weights
 
     stored = find_weights(weights, cls)
     try:
@@ -132,7 +69,7 @@ def colorizer_class(name: str) -> type[Colorizer]:
     """
     from zoo.colorizer import Colorizer
 
-    return _load_class(COLORIZERS, name, Colorizer)
+    return load_class(COLORIZERS, name, Colorizer)
 
 
 def colorizers_with_option(option: str) -> list[str]:
@@ -152,14 +89,14 @@ def metric_class(name: str) -> type[Metric]:
     """The class behind a metric's name; raises like `colorizer_class`."""
     from zoo.metric import Metric
 
-    return _load_class(METRICS, name, Metric)
+    return load_class(METRICS, name, Metric)
 
 
 def dataset_class(name: str) -> type[Dataset]:
     """The class behind a dataset's name; raises like `colorizer_class`."""
-    from zoo.dataset import Dataset
+    from zoo.data.dataset import Dataset
 
-    return _load_class(DATASETS, name, Dataset)
+    return load_class(DATASETS, name, Dataset)
 
 
 def open_dataset(spec: str) -> Dataset:
@@ -183,12 +120,12 @@ def check(group: str, name: str) -> Plugin:
     Raises:
         UnknownNameError: nothing of that name is installed.
     """
-    found = _find(group, name)
+    found = find(group, name)
     if not found:
-        raise UnknownNameError(_KINDS[group], name, names(group))
+        raise UnknownNameError(KINDS[group], name, names(group))
     # Not read back from the cache of statuses, which may be read-only or another process'.
     try:
-        status, title = OK, _load_class(group, name, base_class(group)).info.title
+        status, title = OK, load_class(group, name, base_class(group)).info.title
     except PluginError as error:
         reason = error.__cause__ if isinstance(error.__cause__, PluginError) else error
         status, title = str(reason), ""
@@ -200,153 +137,7 @@ def base_class(group: str) -> Any:
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),
-        DATASETS: ("zoo.dataset", "Dataset"),
+        DATASETS: ("zoo.data.dataset", "Dataset"),
         METRICS: ("zoo.metric", "Metric"),
     }[group]
     return getattr(import_module(module), name)
-
-
-@cache
-def _load_class(group: str, name: str, base: type[_T]) -> type[_T]:
-    found = _find(group, name)
-    if not found:
-        raise UnknownNameError(_KINDS[group], name, names(group))
-    if len(found) > 1:
-        raise PluginError(_duplicate_message(found))
-    plugin = found[0]
-    try:
-        loaded = _import(group, name)
-        _check_interface(loaded, plugin, base)
-    except PluginError as error:
-        _write_status(plugin, str(error), "")
-        raise PluginError(
-            f"{_KINDS[group]} {name!r} of {plugin.distribution} {plugin.version} is broken: {error}"
-        ) from error
-    _write_status(plugin, OK, loaded.info.title)
-    return loaded  # type: ignore[no-any-return]
-
-
-def _import(group: str, name: str) -> Any:
-    from stevedore.named import NamedExtensionManager
-
-    # stevedore logs the traceback of a failing import; the reason is reported by the caller.
-    logging.getLogger("stevedore").setLevel(logging.CRITICAL)
-    failures: list[BaseException] = []
-    try:
-        manager: Any = NamedExtensionManager(
-            group,
-            names=[name],
-            on_load_failure_callback=lambda _manager, _entry, error: failures.append(error),
-            on_missing_entrypoints_callback=lambda _missing: None,
-        )
-        if not failures:
-            return manager[name].plugin
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # AssertionError and SystemExit get past stevedore
-        failures.append(error)
-    reason = str(failures[0]).strip().splitlines()
-    raise PluginError(
-        f"importing it raised {type(failures[0]).__name__}{': ' + reason[0] if reason else ''}"
-    ) from failures[0]
-
-
-def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
-    if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise PluginError(f"{plugin.target} is not a subclass of {base.__module__}.{base.__name__}")
-    info: Any = getattr(loaded, "info", None)
-    if not hasattr(info, "name") or not hasattr(info, "title"):
-        raise PluginError(f"{plugin.target} has no class attribute info with a name and a title")
-    if info.name != plugin.name:
-        raise PluginError(
-            f"its entry point is named {plugin.name!r} but its info says {info.name!r}; "
-            "make them the same"
-        )
-    abstract = sorted(getattr(loaded, "__abstractmethods__", ()))
-    if abstract:
-        raise PluginError(f"{plugin.target} does not implement {', '.join(abstract)}")
-    if plugin.group == COLORIZERS:
-        from zoo.colorizer import INTERFACE
-
-        written_for = getattr(info, "interface", None)
-        if written_for != INTERFACE:
-            raise PluginError(
-                f"it was written for interface {written_for}, this zoo has {INTERFACE}"
-            )
-
-
-def _find(group: str, name: str | None = None) -> list[Plugin]:
-    # Every call looks through all that is installed.
-    found = entry_points(group=group) if name is None else entry_points(group=group, name=name)
-    plugins = map(_describe, found)
-    # An editable install can show the same distribution twice along sys.path.
-    return list({(p.name, p.target, p.distribution): p for p in plugins}.values())
-
-
-def _describe(entry: EntryPoint) -> Plugin:
-    # Read once: it is a file, and parsed at every access.
-    about = entry.dist.metadata if entry.dist else {"Name": "unknown", "Version": "?"}
-    return Plugin(entry.name, entry.group, entry.value, about["Name"], about["Version"])
-
-
-def _duplicate_message(namesakes: Sequence[Plugin]) -> str:
-    owners = " and ".join(sorted(plugin.distribution for plugin in namesakes))
-    return f"the name {namesakes[0].name!r} is taken by {owners}; uninstall all but one"
-
-
-# ---- what is remembered between runs ----------------------------------------------------
-
-
-def _status_file() -> Path:
-    return cache_folder() / "plugin-status.json"
-
-
-def _read_statuses() -> dict[str, tuple[str, str]]:
-    try:
-        stored = json.loads(_status_file().read_text(encoding="utf-8"))
-        return {str(key): (str(status), str(title)) for key, (status, title) in stored.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # nothing known yet, or a damaged cache: everything is "not checked"
-
-
-def _write_status(plugin: Plugin, status: str, title: str) -> None:
-    from filelock import FileLock
-
-    key = _status_key(plugin)
-    if _read_statuses().get(key) == (status, title):
-        return
-    # A read-only or full cache folder, or a lock that another process holds, must not stop
-    # anyone from using a plugin: filelock's Timeout is an OSError, too.
-    with contextlib.suppress(OSError):
-        _status_file().parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(_status_file().with_suffix(".lock"), timeout=5):
-            statuses: Mapping[str, tuple[str, str]] = _read_statuses()
-            # Older versions of the same plugin are forgotten.
-            kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
-            write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
-
-
-def _status_prefix(plugin: Plugin) -> str:
-    return f"{plugin.group}|{plugin.name}|{plugin.distribution}|{plugin.target}|"
-
-
-def _status_key(plugin: Plugin) -> str:
-    package = plugin.target.partition(":")[0].partition(".")[0]
-    return f"{_status_prefix(plugin)}{plugin.version}|{_newest_source(package)}"
-
-
-@cache
-def _newest_source(package: str) -> int:
-    """When a package was last changed (ns), without importing it."""
-    try:
-        spec = importlib_util.find_spec(package)
-    except (ImportError, ValueError):
-        return 0
-    if spec is None:
-        return 0
-    if spec.submodule_search_locations:
-        folders = map(Path, spec.submodule_search_locations)
-        files = [file for folder in folders for file in folder.rglob("*.py")]
-    else:
-        files = [Path(spec.origin)] if spec.origin else []
-    return max((f.stat().st_mtime_ns for f in files), default=0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skimage import data
 
-from zoo.dataset import UInt8Array
+from zoo.arrays import UInt8Array
 
 _RATIOS = pytest.StashKey[list[str]]()
 

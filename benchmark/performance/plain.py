@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.bins import BIN_COUNT, bin_centres
-from zoo.dataset import UInt8Array
-from zoo.lab import rgb_to_lab
+from zoo.arrays import UInt8Array
+from zoo.color.bins import BIN_COUNT, bin_centres
+from zoo.color.lab import rgb_to_lab
 
 
 class Crops(Dataset[Tensor]):
@@ -68,14 +68,14 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
 
 def train_step(net: nn.Module, learning_rate: float) -> Callable[[Tensor, Tensor], None]:
     """One step of a classifier of the paper in float32: dense targets and PyTorch's own AdamW."""
-    optimiser = torch.optim.AdamW(net.parameters(), lr=learning_rate)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate)
 
     def step(L: Tensor, ab: Tensor) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = cross_entropy(net(L), soft_encoding(F.avg_pool2d(ab, 4)))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -18,16 +18,17 @@ import torch
 import torch.nn.functional as F
 from skimage import color
 
-from zoo import registry
-from zoo.budget import Budget
+from zoo import plugins, registry
+from zoo.arrays import UInt8Array
+from zoo.color.lab import lab_to_rgb, rgb_to_lab
+from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
-from zoo.dataset import UInt8Array
-from zoo.feed import Feed, synchronise
-from zoo.lab import lab_to_rgb, rgb_to_lab
+from zoo.device import autocast, casting_once, resolve_device, synchronize
 from zoo.metric import MetricContext, Pictures
-from zoo.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
-from zoo.training import Optimiser, autocast, casting_once, resolve_device
-from zoo_benchmark.starter import FORKS, Starter
+from zoo.training.budget import Budget
+from zoo.training.feed import Feed
+from zoo.training.loop import Optimizer
+from zoo_benchmark.run.starter import FORKS, Starter
 
 Benchmark = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -172,19 +173,19 @@ def test_a_training_step_of_the_whole_network(
             def step() -> None:
                 chosen = torch.randint(len(on_device), (batch,), device=device)
                 plain_step(*rgb_to_lab(on_device[chosen].float() / 255))
-                synchronise(device)
+                synchronize(device)
 
         else:
-            optimiser = Optimiser(whole.net.parameters(), feed, options)
+            optimizer = Optimizer(whole.net.parameters(), feed, options)
             batches = iter(feed)
 
             def step() -> None:
                 L, ab = next(batches)
                 with autocast(device, whole.precision):
                     loss = whole.loss(L, ab)
-                optimiser.step(loss)
+                optimizer.step(loss)
                 feed.log(loss)
-                synchronise(device)
+                synchronize(device)
 
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
 
@@ -212,7 +213,7 @@ def test_predict_with_the_whole_network(
             plain.predict(whole.net, L)
         else:
             whole.predict_ab(L)
-        synchronise(device)
+        synchronize(device)
 
     with casting_once(device):  # as among the batches of one `predict`
         benchmark.pedantic(run, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
@@ -231,7 +232,7 @@ def test_start(benchmark: Benchmark, version: str, tmp_path: Path) -> None:
 
         def start() -> None:
             # Without arguments it says how it is used, after all imports.
-            process = starter.start("zoo_benchmark.trial", [], log, nothing.fileno())
+            process = starter.start("zoo_benchmark.run.trial", [], log, nothing.fileno())
             while process.poll() is None:
                 time.sleep(0.002)
             assert process.returncode == 2
@@ -268,7 +269,7 @@ class TestColorizers:
         benchmark(colorizer.predict, np.ascontiguousarray(tiles[..., 1]))
 
 
-@pytest.mark.parametrize("name", registry.names(registry.METRICS))
+@pytest.mark.parametrize("name", plugins.names(plugins.METRICS))
 @pytest.mark.benchmark(group="metrics, 64 images of 64²")
 def test_metric(benchmark: Benchmark, name: str, tiles: UInt8Array) -> None:
     from zoo_benchmark.metrics.lpips_weights import find_lpips_weights

@@ -18,14 +18,11 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from zoo import registry
-from zoo.budget import Budget
-from zoo.dataset import Dataset, ImageSet, Split
+from zoo.data.dataset import Dataset, ImageSet, Split
+from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
-from zoo.training import resolve_device
-from zoo_benchmark.bench_progress import Reporter, bar_callback, progress_bars, row_name, say
-from zoo_benchmark.executor import Executor, LocalExecutor, Task
-from zoo_benchmark.learning_curve import spread
+from zoo.training.budget import Budget
 from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
 from zoo_benchmark.plan import (
     SHOWCASE_COUNT,
@@ -34,10 +31,24 @@ from zoo_benchmark.plan import (
     plan_cells,
 )
 from zoo_benchmark.protocol import Protocol
-from zoo_benchmark.redraw import Comparison, redraw, where_time_went, write_tables
-from zoo_benchmark.references import write_references
+from zoo_benchmark.report.progress import Reporter, bar_callback, progress_bars, row_name, say
 from zoo_benchmark.requests import parse_models
-from zoo_benchmark.run_folder import FORMAT, open_run, write_pictures
+from zoo_benchmark.results.learning_curve import spread
+from zoo_benchmark.results.redraw import Comparison, redraw, where_time_went, write_tables
+from zoo_benchmark.results.references import write_references
+from zoo_benchmark.results.run_folder import FORMAT, open_run, write_pictures
+from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
+from zoo_benchmark.run.trial import KEPT_IMAGES
+from zoo_benchmark.run.trial_spec import (
+    ATTEMPTS,
+    CELLS,
+    OK,
+    REFERENCES,
+    RUN,
+    SHOWCASE_TRUTH,
+    TRUTH,
+    read_json,
+)
 from zoo_benchmark.self_check import check_pipeline
 from zoo_benchmark.settings import (
     BenchSettings,
@@ -51,17 +62,6 @@ from zoo_benchmark.settings import (
     with_floors,
 )
 from zoo_benchmark.store import Store
-from zoo_benchmark.trial import KEPT_IMAGES
-from zoo_benchmark.trial_spec import (
-    ATTEMPTS,
-    CELLS,
-    OK,
-    REFERENCES,
-    RUN,
-    SHOWCASE_TRUTH,
-    TRUTH,
-    read_json,
-)
 
 SHARED_CELLS = ".cells"
 """Beside the runs without `--out`: the finished cells of all of them."""
@@ -304,7 +304,7 @@ def _open_executor(
     name, _, address = settings.executor.partition("=")
     executor: Executor
     if name == "ray":
-        from zoo_benchmark.ray_executor import RayExecutor
+        from zoo_benchmark.run.ray_executor import RayExecutor
 
         executor = RayExecutor(address, settings.device, settings.jobs)
     else:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from zoo.budget import Budget
+from zoo.training.budget import Budget
 from zoo_benchmark.protocol import Protocol, seeds_of
+from zoo_benchmark.run.trial_spec import WEIGHTS, TimingSpec, TrialSpec
 from zoo_benchmark.settings import BenchSettings, CheckedModel
 from zoo_benchmark.store import Store, key_of, sources_digest
-from zoo_benchmark.trial_spec import WEIGHTS, TimingSpec, TrialSpec
 
 SHOWCASE_COUNT = 8
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo.budget import Budget
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.files import cache_folder, write_text
+from zoo.training.budget import Budget
 
 FOLDER = Path(__file__).parent / "protocols"
 DEFAULT = "quick@1"

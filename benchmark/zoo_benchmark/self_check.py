@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from zoo.dataset import ImageSet
+from zoo.color.lab import lab_to_rgb, rgb_to_lab
+from zoo.data.dataset import ImageSet
 from zoo.errors import DataError
-from zoo.lab import lab_to_rgb, rgb_to_lab
 from zoo.metric import MetricContext, Pictures
-from zoo_benchmark import scoring
 from zoo_benchmark.metrics.colourfulness import Colourfulness
 from zoo_benchmark.metrics.fidelity import PSNR
+from zoo_benchmark.run import scoring
 
 # A change of library or hardware moves the last digit of a pixel here and there, no more.
 TOLERANCES = {"grey_psnr": 0.02, "truth_colourfulness": 0.1}

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import registry
-from zoo.budget import Budget
+from zoo import plugins, registry
 from zoo.colorizer import Colorizer
-from zoo.dataset import Dataset
+from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
-from zoo.photos import GREY_CHROMA
+from zoo.images.open import GREY_CHROMA
+from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
-from zoo_benchmark.runner import default_timeout
-from zoo_benchmark.trial_spec import RUN
+from zoo_benchmark.run.runner import default_timeout
+from zoo_benchmark.run.trial_spec import RUN
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _metric_versions(text: str | None, protocol: Protocol) -> dict[str, int]:
         UnknownNameError: a metric that is not installed.
         ProtocolError: one whose version is not the protocol's.
     """
-    known = registry.names(registry.METRICS)
+    known = plugins.names(plugins.METRICS)
     if text is not None:
         chosen = list(dict.fromkeys(name.strip() for name in text.split(",")))
     else:

@@ -20,16 +20,16 @@ import zoo
 import zoo_benchmark
 from zoo.colorizer import Colorizer
 from zoo.files import write_text
-from zoo_benchmark.trial_spec import PROGRESS, slug
+from zoo_benchmark.run.trial_spec import PROGRESS, slug
 
 CHECKSUMS = "files.json"
 _FORMAT = 1
 # What of the two packages decides how a model is trained and scored; plugins, metrics and
 # images have entries of their own in the key.
 _TRAINING_CODE = (
-    "trial.py",
-    "scoring.py",
-    "learning_curve.py",
+    "run/trial.py",
+    "run/scoring.py",
+    "results/learning_curve.py",
 )
 
 
@@ -43,7 +43,7 @@ def sources_digest(colorizer: Colorizer) -> str:
     """SHA-256 of every source file that a colorizer's results can depend on.
 
     These are the whole packages of its class, of the classes it derives from and of the
-    colorizers it holds (an extension's forger), and the zoo's own training code. A helper
+    colorizers it holds (an extension's generator), and the zoo's own training code. A helper
     module that was edited makes another key.
     """
     held = [value for value in vars(colorizer).values() if isinstance(value, Colorizer)]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 
-from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
+from zoo.data.tiles import FileFacts, file_tiles, scan_files
 from zoo.errors import DataError, InputError
-from zoo.image_cache import FileFacts, file_tiles, scan_files
-from zoo.photos import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
+from zoo.images.open import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
 
 TEST_SHARE = 0.1
 """Of an undivided folder's files that go to the test split."""
@@ -34,7 +34,7 @@ class Folder(Dataset):
     info = DatasetInfo(
         name="folder",
         title="A folder of your own images",
-        licence="yours to know",
+        license="yours to know",
         source="a folder on this machine",
         native_size=64,
         argument="PATH",

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.errors import DataError, InputError
-from zoo.photos import is_grey, read_image
+from zoo.images.open import is_grey, read_image
 
 _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
@@ -42,7 +43,7 @@ class Photo:
     test_tiles: int
     margin_tiles: int
     showcase: tuple[int, int]
-    licence: str
+    license: str
     credit: str
     source: str
 
@@ -93,7 +94,7 @@ class Photos(Dataset):
     info = DatasetInfo(
         name="photos",
         title="Seven photographs from scikit-image and scikit-learn (a smoke test, no ranking)",
-        licence="public domain, CC0 and CC BY 2.0; one without (see zoo_datasets/photos.json)",
+        license="public domain, CC0 and CC BY 2.0; one without (see zoo_datasets/photos.json)",
         source="scikit-image and scikit-learn, as installed",
         native_size=64,
         crop="tiles",

@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split, UInt8Array
+from zoo.arrays import UInt8Array
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
+from zoo.data.tiles import cached_tiles
 from zoo.errors import DataError
 from zoo.files import cache_folder
-from zoo.image_cache import cached_tiles
-from zoo.photos import RESIZE_KERNEL, SQUARE_CROP, square_tile
+from zoo.images.open import RESIZE_KERNEL, SQUARE_CROP, square_tile
 from zoo_datasets.downloading import FAILURES, downloading
 from zoo_datasets.folder import TEST_SHARE, tiles_of_files
 
@@ -117,7 +118,7 @@ class CIFAR10(_ArraySet):
     info = DatasetInfo(
         name="cifar10",
         title="CIFAR-10: 50,000 + 10,000 photographs of 32 px",
-        licence=_RESEARCH,
+        license=_RESEARCH,
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         native_size=32,
         download="170 MB",
@@ -142,7 +143,7 @@ class CIFAR100(CIFAR10):
     info = DatasetInfo(
         name="cifar100",
         title="CIFAR-100: 50,000 + 10,000 photographs of 32 px",
-        licence=_RESEARCH,
+        license=_RESEARCH,
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         native_size=32,
         download="169 MB",
@@ -158,7 +159,7 @@ class STL10(_ArraySet):
     info = DatasetInfo(
         name="stl10",
         title="STL-10: 5,000 + 8,000 photographs of 96 px",
-        licence=_RESEARCH,
+        license=_RESEARCH,
         source="https://cs.stanford.edu/~acoates/stl10/",
         native_size=64,
         download="2.6 GB",
@@ -208,7 +209,7 @@ class Imagenette(_FileSet):
     info = DatasetInfo(
         name="imagenette",
         title="Imagenette (320 px): 9,469 + 3,925 photographs",
-        licence="Apache-2.0 for the selection; the images under ImageNet's terms",
+        license="Apache-2.0 for the selection; the images under ImageNet's terms",
         source="https://github.com/fastai/imagenette",
         download="340 MB",
         crop=SQUARE_CROP,
@@ -234,7 +235,7 @@ class SUN397(_FileSet):
     info = DatasetInfo(
         name="sun397",
         title="SUN397: 108,754 photographs of scenes",
-        licence=_RESEARCH,
+        license=_RESEARCH,
         source="https://vision.princeton.edu/projects/2010/SUN/",
         download="37 GB",
         crop=SQUARE_CROP,
@@ -260,7 +261,7 @@ class Places365(_FileSet):
     info = DatasetInfo(
         name="places365",
         title="Places365 (256 px): 1,803,460 + 36,500 photographs of scenes",
-        licence=_RESEARCH,
+        license=_RESEARCH,
         source="http://places2.csail.mit.edu/",
         download="24 GB for training, 0.5 GB for tests; decoded tiles of 64 px take 28 GB more",
         crop=SQUARE_CROP,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info
-from zoo.feed import Feed
+from zoo.training.feed import Feed
 
 
 class ConstantChroma(nn.Module):
@@ -34,7 +34,7 @@ class Grey(Colorizer):
         name="grey",
         title="Grey (no colour)",
         paper="none",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         floor=True,
         known_failures={
             "one_image": "it paints no colour",
@@ -46,10 +46,11 @@ class Grey(Colorizer):
         """A constant of zero chroma."""
         return ConstantChroma()
 
-    def _fit(self, feed: Feed) -> None:
+    def train(self, feed: Feed) -> None:
         """There is nothing to learn."""
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """The same chroma everywhere."""
         output: Tensor = self.net(L)
         return output
 
@@ -61,7 +62,7 @@ class MeanColor(Grey):
         name="mean_color",
         title="Mean colour of the training set",
         paper="none",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         floor=True,
         known_failures={
             "one_image": "it paints one colour",
@@ -69,7 +70,7 @@ class MeanColor(Grey):
         },
     )
 
-    def _fit(self, feed: Feed) -> None:
+    def train(self, feed: Feed) -> None:
         """Averages ab over all training pixels; takes no step of the budget."""
         total, count = torch.zeros(2, dtype=torch.float64), 0
         for _, ab in feed.survey(limit=feed.image_count):

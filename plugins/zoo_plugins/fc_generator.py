@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.color.lab import L_to_grey, lab_to_rgb
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.lab import L_to_grey, lab_to_rgb
 
 SIDE = 32
 
@@ -71,7 +71,7 @@ class FCGenerator(Colorizer):
         name="fc_generator",
         title="Fully connected RGB generator",
         paper="none: the classroom baseline",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         output="rgb",
     )
     Options = FCOptions
@@ -85,7 +85,8 @@ class FCGenerator(Colorizer):
         target = _to_side(lab_to_rgb(L, ab))
         return F.mse_loss(self.net(_to_side(L_to_grey(L))), target)
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """RGB painted at the network's own size, enlarged to that of L."""
         painted: Tensor = self.net(_to_side(L_to_grey(L)))
         size = (L.shape[2], L.shape[3])
         return F.interpolate(painted, size=size, mode="bilinear", align_corners=False)

@@ -1,11 +1,11 @@
-"""A detector of forged colour around any chroma plugin (Isola et al., pix2pix, CVPR 2017).
+"""A discriminator of forged colour around any chroma plugin (Isola et al., pix2pix, CVPR 2017).
 
-The wrapped plugin is the forger. It keeps its own loss; a PatchGAN detector, which sees L and
-ab together and judges overlapping 70-pixel patches, adds the adversarial term. Both nets are
-trained in one loop and charged to one budget.
+The wrapped plugin is the generator. It keeps its own loss; a PatchGAN discriminator, which sees
+L and ab together and judges overlapping 70-pixel patches, adds the adversarial term. Both nets
+are trained in one loop and charged to one budget.
 
 Mode: while training both nets are in train mode (batch statistics in both); `predict` runs
-the forger alone in eval mode (running statistics), unlike pix2pix, whose test pass keeps
+the generator alone in eval mode (running statistics), unlike pix2pix, whose test pass keeps
 batch statistics and so lets an image's colours depend on its batch mates.
 """
 
@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.device import autocast
 from zoo.errors import OptionError, TrainingError
-from zoo.feed import Feed
 from zoo.registry import colorizer_class
-from zoo.training import Optimiser, autocast
+from zoo.training.feed import Feed
+from zoo.training.loop import Optimizer
 
 # pix2pix' momentum for both nets; more lets the two chase each other in circles.
 _BETAS = (0.5, 0.999)
@@ -34,23 +35,23 @@ _BETAS = (0.5, 0.999)
 
 @dataclass(frozen=True)
 class GANOptions(TrainingOptions):
-    """Options of the adversarial extension; `learning_rate` is the forger's.
+    """Options of the adversarial extension; `learning_rate` is the generator's.
 
     Attributes:
-        forger: name of the wrapped chroma plugin.
-        forger_preset: which of its presets.
-        adversarial_weight: factor on the adversarial term beside the forger's own loss.
-        detector_learning_rate: the detector's step size.
-        detector_width: channels after the detector's first layer.
-        detector_layers: strided layers of the detector; 3 judge patches of 70 px, 2 of 34 px.
+        generator: name of the wrapped chroma plugin.
+        generator_preset: which of its presets.
+        adversarial_weight: factor on the adversarial term beside the generator's own loss.
+        discriminator_learning_rate: the discriminator's step size.
+        discriminator_width: channels after the discriminator's first layer.
+        discriminator_layers: its strided layers; 3 judge patches of 70 px, 2 of 34 px.
     """
 
-    forger: str = "zhang_classifier"
-    forger_preset: Literal["paper", "small"] = "paper"
+    generator: str = "zhang_classifier"
+    generator_preset: Literal["paper", "small"] = "paper"
     adversarial_weight: float = 0.1
-    detector_learning_rate: float = 2e-4
-    detector_width: int = 64
-    detector_layers: int = 3
+    discriminator_learning_rate: float = 2e-4
+    discriminator_width: int = 64
+    discriminator_layers: int = 3
     batch_size: int = 128
     learning_rate: float = 5e-4
 
@@ -60,23 +61,24 @@ class GANOptions(TrainingOptions):
             raise ValueError(
                 f"adversarial_weight must be finite and not negative, got {self.adversarial_weight}"
             )
-        if not 0 < self.detector_learning_rate < math.inf:
+        if not 0 < self.discriminator_learning_rate < math.inf:
             raise ValueError(
-                f"detector_learning_rate must be positive, got {self.detector_learning_rate}"
+                "discriminator_learning_rate must be positive, "
+                f"got {self.discriminator_learning_rate}"
             )
-        if self.detector_width < 1 or self.detector_layers < 1:
+        if self.discriminator_width < 1 or self.discriminator_layers < 1:
             raise ValueError(
-                "detector_width and detector_layers must be at least 1, "
-                f"got {self.detector_width} and {self.detector_layers}"
+                "discriminator_width and discriminator_layers must be at least 1, "
+                f"got {self.discriminator_width} and {self.discriminator_layers}"
             )
 
     @classmethod
     def small(cls) -> GANOptions:
-        """The forger's small preset and a detector of half the width on 34-pixel patches."""
+        """The generator's small preset; a discriminator of half the width on 34-pixel patches."""
         return cls(
-            forger_preset="small",
-            detector_width=32,
-            detector_layers=2,
+            generator_preset="small",
+            discriminator_width=32,
+            discriminator_layers=2,
             batch_size=32,
             learning_rate=1e-3,
         )
@@ -105,20 +107,20 @@ class PatchGAN(nn.Module):
 
 
 class GANDiscriminator(Colorizer):
-    """An extension: any chroma plugin as forger, with a PatchGAN detector against it.
+    """An extension: any chroma plugin as generator, with a PatchGAN discriminator against it.
 
     Raises:
-        OptionError: the forger paints RGB, or has no loss of its own.
+        OptionError: the generator paints RGB, or has no loss of its own.
     """
 
     info = Info(
         name="gan_discriminator",
-        title="GAN: a PatchGAN detector around a chroma plugin",
+        title="GAN: a PatchGAN discriminator around a chroma plugin",
         paper="P. Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, "
         "CVPR 2017",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         differs=(
-            "the forger is another colorizer of the zoo with its own loss in place of L1",
+            "the generator is another colorizer of the zoo with its own loss in place of L1",
             "prediction uses running statistics instead of the batch's",
         ),
     )
@@ -126,74 +128,81 @@ class GANDiscriminator(Colorizer):
 
     def __init__(self, options: Any = None, **keywords: Any) -> None:
         super().__init__(options, **keywords)
-        cls = colorizer_class(self.options.forger)
+        cls = colorizer_class(self.options.generator)
         reason = _why_not(cls)
         if reason:
             raise OptionError(
-                f"gan_discriminator cannot wrap {self.options.forger!r}: {reason}; "
-                "type forger=zhang_classifier, or another plugin that predicts ab by a loss"
+                f"gan_discriminator cannot wrap {self.options.generator!r}: {reason}; "
+                "type generator=zhang_classifier, or another plugin that predicts ab by a loss"
             )
-        self.forger = cls(
-            cls.preset(self.options.forger_preset),
+        self.generator = cls(
+            cls.preset(self.options.generator_preset),
             device=str(self.device),
             precision=self.precision,
         )
-        # What the forger's network needs, and some patches for the detector to judge.
+        # What the generator's network needs, and some patches for the discriminator to judge.
         self.info = dataclasses.replace(  # type: ignore[misc]
             type(self).info,
-            minimum_size=max(self.forger.info.minimum_size, 4 * 2**self.options.detector_layers),
-            multiple=self.forger.info.multiple,
+            minimum_size=max(
+                self.generator.info.minimum_size, 4 * 2**self.options.discriminator_layers
+            ),
+            multiple=self.generator.info.multiple,
         )
 
     def build(self) -> nn.Module:
-        """The forger's network and the detector."""
-        forger = self.forger.build()
-        detector = PatchGAN(self.options.detector_width, self.options.detector_layers)
-        return nn.ModuleDict({"forger": forger, "detector": detector})
+        """The generator's network and the discriminator."""
+        generator = self.generator.build()
+        discriminator = PatchGAN(
+            self.options.discriminator_width, self.options.discriminator_layers
+        )
+        return nn.ModuleDict({"generator": generator, "discriminator": discriminator})
 
     def prepare(self, feed: Feed) -> None:
-        """Lets the forger look at the training set."""
+        """Lets the generator look at the training set."""
         self._hand_over()
-        self.forger.prepare(feed)
+        self.generator.prepare(feed)
 
-    def _fit(self, feed: Feed) -> None:
-        """Per batch one step of the detector, then one of the forger (pix2pix, section 3.3)."""
+    def train(self, feed: Feed) -> None:
+        """One step of the discriminator, then one of the generator (pix2pix, section 3.3)."""
         self._hand_over()
         options = self.options
-        detector = self.net.get_submodule("detector")
-        forge = Optimiser(self.forger.net.parameters(), feed, options, betas=_BETAS)
-        detect = Optimiser(
-            detector.parameters(),
+        discriminator = self.net.get_submodule("discriminator")
+        parameters = self.generator.net.parameters()
+        generator_optimizer = Optimizer(parameters, feed, options, betas=_BETAS)
+        discriminator_optimizer = Optimizer(
+            discriminator.parameters(),
             feed,
             options,
-            learning_rate=options.detector_learning_rate,
+            learning_rate=options.discriminator_learning_rate,
             betas=_BETAS,
         )
         for L, ab in feed:
             with autocast(self.device, self.precision):
-                forged = self.forger._predict(L)
+                forged = self.generator.forward(L)
                 if not forged.requires_grad:
                     raise TrainingError(
-                        f"the prediction of {options.forger} has no gradient; the detector "
+                        f"the prediction of {options.generator} has no gradient; the discriminator "
                         "cannot teach it (a temperature of 0 has none either)"
                     )
                 doubt = (
-                    _against(detector(L, ab), 1) + _against(detector(L, forged.detach()), 0)
+                    _against(discriminator(L, ab), 1)
+                    + _against(discriminator(L, forged.detach()), 0)
                 ) / 2
-            detect.step(doubt)
-            with _frozen(detector), autocast(self.device, self.precision):
-                deception = _against(detector(L, forged), 1)
-                loss = self.forger.loss(L, ab) + options.adversarial_weight * deception
-            forge.step(loss)
+            discriminator_optimizer.step(doubt)
+            with _frozen(discriminator), autocast(self.device, self.precision):
+                deception = _against(discriminator(L, forged), 1)
+                loss = self.generator.loss(L, ab) + options.adversarial_weight * deception
+            generator_optimizer.step(loss)
             feed.log(loss)
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """What the generator predicts."""
         self._hand_over()
-        return self.forger._predict(L)
+        return self.generator.forward(L)
 
     def _hand_over(self) -> None:
-        """Gives the forger its part of the network, which fitting and loading replace."""
-        self.forger.net = self.net.get_submodule("forger")
+        """Gives the generator its part of the network, which fitting and loading replace."""
+        self.generator.net = self.net.get_submodule("generator")
 
 
 def _why_not(cls: type[Colorizer]) -> str:

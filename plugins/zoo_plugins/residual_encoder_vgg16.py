@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.color.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
 from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.feed import Feed
-from zoo.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
+from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import Backbone, scale_grey
 
 _BLURS = (3, 5)
@@ -86,7 +86,7 @@ class ResidualEncoderVGG16(Colorizer):
         name="residual_encoder_vgg16",
         title="Residual encoder on VGG-16",
         paper='R. Dahl, "Automatic Colorization", 2016',
-        licence="Apache-2.0",
+        license="Apache-2.0",
         differs=(
             "the trunk is trained from scratch unless trunk_weights=imagenet",
             "UV is bounded by a scaled tanh instead of a sigmoid",
@@ -120,7 +120,8 @@ class ResidualEncoderVGG16(Colorizer):
         distances += [_distance(_gaussian_blur(difference, width)) for width in _BLURS]
         return torch.stack(distances).mean()
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """UV from the network, joined with the grey of L, as ab."""
         return uv_to_ab(L, self.net(L_to_grey(L)))
 
 

@@ -24,9 +24,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
-from zoo.downloads import OFFLINE_VARIABLE, is_offline
 from zoo.errors import OptionError, WeightsError
-from zoo.feed import Feed
+from zoo.training.feed import Feed
+from zoo.weights.download import OFFLINE_VARIABLE, is_offline
 
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"

@@ -20,19 +20,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT
-from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.errors import OptionError
-from zoo.feed import Feed
-from zoo.lab import L_to_grey
-from zoo.prior import class_weights_for
-from zoo.soft_encoding import (
+from zoo.color.bins import BIN_COUNT
+from zoo.color.lab import L_to_grey
+from zoo.color.prior import class_weights_for
+from zoo.color.soft_encoding import (
     SoftEncoding,
     annealed_mean,
     decoding_flaw,
     encoding_flaw,
     soft_cross_entropy,
 )
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import OptionError
+from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import (
     Backbone,
     Pyramid,
@@ -204,7 +204,7 @@ class UNetTimm(Colorizer):
         paper="O. Ronneberger, P. Fischer, T. Brox, U-Net: Convolutional Networks for Biomedical "
         "Image Segmentation, MICCAI 2015; head and loss of R. Zhang, P. Isola, A. A. Efros, "
         "Colorful Image Colorization, ECCV 2016",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         differs=(
             "the contracting path is a network of image classification, by default from scratch",
             "convolutions are padded and batch-normed; up-convolution is 1×1 and nearest neighbour",
@@ -257,11 +257,12 @@ class UNetTimm(Colorizer):
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Zhang's eq. 2 on the head's grid; or smooth L1 of ab at full size, over 110."""
         if self.options.head == "regression":
-            return F.smooth_l1_loss(self._predict(L), ab, beta=_HUBER) / _AB_SCALE
+            return F.smooth_l1_loss(self.forward(L), ab, beta=_HUBER) / _AB_SCALE
         target = self._encode(F.avg_pool2d(ab, self.options.head_stride))
         return soft_cross_entropy(self.net(L_to_grey(L)), target, self._class_weights)
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """Chroma by the chosen head: regressed, or decoded from the classes."""
         out = self.net(L_to_grey(L))
         if self.options.head == "regression":
             ab = out.float() * _AB_SCALE

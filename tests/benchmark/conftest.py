@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from stevedore import ExtensionManager
 
-from zoo import registry
-from zoo_benchmark.run_folder import Run, open_run
+from zoo import plugins, registry
+from zoo_benchmark.results.run_folder import Run, open_run
 
 RunZoo = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,7 +37,7 @@ from zoo.colorizer import Colorizer, Info, TrainingOptions
 
 
 def describe(name):
-    return Info(name=name, title=name, paper="none", licence="MIT")
+    return Info(name=name, title=name, paper="none", license="MIT")
 
 
 class Good(Colorizer):
@@ -46,11 +46,11 @@ class Good(Colorizer):
     def build(self):
         return nn.Conv2d(1, 2, 3, padding=1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 
     def loss(self, L, ab):
-        return (self._predict(L) - ab).square().mean()
+        return (self.forward(L) - ab).square().mean()
 
 
 class Raises(Good):
@@ -70,18 +70,18 @@ class NotANumber(Good):
 class PaintsNaN(Good):
     info = describe("paints_nan")
 
-    def _predict(self, L):
-        return super()._predict(L) * (1 if self.net.training else float("nan"))
+    def forward(self, L):
+        return super().forward(L) * (1 if self.net.training else float("nan"))
 
 
 class WrongShape(Good):
     info = describe("wrong_shape")
 
-    def _predict(self, L):
-        return super()._predict(L)[:, :1]
+    def forward(self, L):
+        return super().forward(L)[:, :1]
 
     def loss(self, L, ab):
-        return super()._predict(L).square().mean()
+        return super().forward(L).square().mean()
 
 
 class Leaves(Good):
@@ -102,17 +102,17 @@ class Killed(Good):
 class Exits(Good):
     info = describe("exits")
 
-    def _fit(self, feed):
+    def train(self, feed):
         sys.exit("goodbye")
 
 
 class Talks(Good):
     info = describe("talks")
 
-    def _fit(self, feed):
+    def train(self, feed):
         print("a lot\\n" * 20_000)
         print("read", repr(sys.stdin.read()), file=sys.stderr)
-        super()._fit(feed)
+        super().train(feed)
 
 
 class Vanishes(Good):
@@ -169,7 +169,7 @@ class PeeksTwo(Good):
     info = describe("peeks_two")
     Options = TwoAtATime
 
-    def _fit(self, feed):
+    def train(self, feed):
         torch.manual_seed(sum(map(ord, self.info.name)))
         seen = [torch.cat(batch, dim=1) for batch in feed]
         torch.save(torch.cat(seen), Path(os.environ["NAUGHTY_FILE"] + self.info.name))
@@ -300,8 +300,8 @@ def painter() -> str:
 
 
 def _built_in() -> Sequence[str]:
-    plugins = registry.installed(registry.COLORIZERS)
-    return [plugin.name for plugin in plugins if plugin.distribution == "colorizer-zoo"]
+    listed = plugins.installed(plugins.COLORIZERS)
+    return [plugin.name for plugin in listed if plugin.distribution == "colorizer-zoo"]
 
 
 @dataclass(frozen=True)

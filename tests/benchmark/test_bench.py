@@ -15,12 +15,12 @@ from PIL import Image
 
 import zoo
 from zoo.registry import colorizer_class
-from zoo.weights import open_weights
+from zoo.weights.file import open_weights
 from zoo_benchmark.bench import run_bench
-from zoo_benchmark.redraw import STAGES
 from zoo_benchmark.report.samples import is_colourless
+from zoo_benchmark.results.redraw import STAGES
+from zoo_benchmark.run.trial_spec import slug
 from zoo_benchmark.settings import BenchSettings
-from zoo_benchmark.trial_spec import slug
 
 
 def test_nothing_but_what_is_promised_is_left(finished: Any) -> None:

@@ -24,7 +24,7 @@ from zoo_benchmark.protocol import (
     read_protocol,
     seeds_of,
 )
-from zoo_benchmark.references import CEILINGS
+from zoo_benchmark.results.references import CEILINGS
 from zoo_benchmark.settings import BenchSettings, check_preparation, choose_protocol
 
 MODELS = ["grey", "zhang", "a_stranger's"]

@@ -18,15 +18,15 @@ import pytest
 import torch
 
 import zoo
-from zoo_benchmark import executor as executors
-from zoo_benchmark.executor import LocalExecutor, Task
 from zoo_benchmark.plan import Backbone, plan_cells
 from zoo_benchmark.protocol import find_protocol
 from zoo_benchmark.requests import parse_models
-from zoo_benchmark.run_folder import open_run
+from zoo_benchmark.results.run_folder import open_run
+from zoo_benchmark.run import executor as executors
+from zoo_benchmark.run.executor import LocalExecutor, Task
+from zoo_benchmark.run.trial_spec import TimingSpec
 from zoo_benchmark.settings import BenchSettings, check_models
 from zoo_benchmark.store import Store, key_of, sources_digest
-from zoo_benchmark.trial_spec import TimingSpec
 
 QUICKLY = (
     *("--budget", "1steps", "--metrics", "psnr", "--device", "cpu"),
@@ -45,13 +45,13 @@ from zoo.colorizer import Colorizer, Info
 class Meets(Colorizer):
     """Trains only if its partner is trained at the same time."""
 
-    info = Info(name="meets", title="Meets", paper="none", licence="MIT")
+    info = Info(name="meets", title="Meets", paper="none", license="MIT")
     partner = "waits"
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 
     def loss(self, L, ab):
@@ -63,11 +63,11 @@ class Meets(Colorizer):
                 raise RuntimeError(f"{self.partner} never came")
             time.sleep(0.05)
         assert os.environ["OMP_NUM_THREADS"] == "1"
-        return (self._predict(L) - ab).square().mean()
+        return (self.forward(L) - ab).square().mean()
 
 
 class Waits(Meets):
-    info = Info(name="waits", title="Waits", paper="none", licence="MIT")
+    info = Info(name="waits", title="Waits", paper="none", license="MIT")
     partner = "meets"
 '''
 
@@ -345,16 +345,16 @@ def test_an_edited_helper_module_makes_another_key(
         "from torch import nn\n"
         "from zoo.colorizer import Colorizer, Info\n"
         "class Helped(Colorizer):\n"
-        "    info = Info(name='helped', title='', paper='none', licence='MIT')\n"
+        "    info = Info(name='helped', title='', paper='none', license='MIT')\n"
         "    def build(self): return nn.Conv2d(1, 2, 1)\n"
-        "    def _predict(self, L): return self.net(L)\n"
+        "    def forward(self, L): return self.net(L)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     from helpful.model import Helped
 
     def held() -> Any:
         holder = zoo.load("grey", device="cpu")
-        holder.forger = Helped(device="cpu")
+        holder.generator = Helped(device="cpu")
         return holder
 
     before, around = sources_digest(Helped(device="cpu")), sources_digest(held())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zoo import registry
+from zoo import plugins, registry
 from zoo.cli import probe
 from zoo.testing import CHECKS
 
@@ -25,12 +25,12 @@ from zoo.colorizer import Colorizer, Info
 {at_import}
 
 class Plugin(Colorizer):
-    info = Info(name="{name}", title="{name} works", paper="none", licence="MIT")
+    info = Info(name="{name}", title="{name} works", paper="none", license="MIT")
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return {predict}
 
     def loss(self, L, ab):
@@ -170,17 +170,17 @@ def test_what_an_import_does_is_told_and_harms_no_other(
         plugin["name"] for plugin in json.loads(zoo("list", "--json").stdout)
     }
     # One of the built-in colorizers will do here: the next test has them all.
-    mine = [p for p in registry.installed(registry.COLORIZERS) if p.distribution == "others"]
-    one = [p for p in registry.installed(registry.COLORIZERS) if p.name == floor]
-    monkeypatch.setattr(registry, "installed", lambda _: [*mine, *one])
+    mine = [p for p in plugins.installed(plugins.COLORIZERS) if p.distribution == "others"]
+    one = [p for p in plugins.installed(plugins.COLORIZERS) if p.name == floor]
+    monkeypatch.setattr(plugins, "installed", lambda _: [*mine, *one])
     answer = zoo("list", "--verbose", "--json")
     assert answer.code == 0, answer.stderr
-    plugins = {plugin["name"]: plugin for plugin in json.loads(answer.stdout)}
-    assert set(plugins) == {*works, *broken, floor}
+    listed = {plugin["name"]: plugin for plugin in json.loads(answer.stdout)}
+    assert set(listed) == {*works, *broken, floor}
     # How long an import takes depends on what else the machine does.
     warnings = {
         name: "; ".join(w for w in plugin["warnings"] if "to import" not in w)
-        for name, plugin in plugins.items()
+        for name, plugin in listed.items()
     }
     assert warnings["noisy"] == "prints when imported: 'hello'"
     assert warnings["raw"] == "prints when imported: 'raw words'"
@@ -190,12 +190,12 @@ def test_what_an_import_does_is_told_and_harms_no_other(
         *("gradient mode (True before, False after)", "threads (", "deterministic algorithms ("),
     ):
         assert change in warnings["meddles"]
-    assert "code 9" in plugins["dies"]["status"]
-    assert "AssertionError: not today" in plugins["asserts"]["status"]
-    assert "not a subclass" in plugins["elsewhere"]["status"]
+    assert "code 9" in listed["dies"]["status"]
+    assert "AssertionError: not today" in listed["asserts"]["status"]
+    assert "not a subclass" in listed["elsewhere"]["status"]
     for name in (*works, floor):
-        assert plugins[name]["status"] == "ok"
-        assert plugins[name]["title"]
+        assert listed[name]["status"] == "ok"
+        assert listed[name]["title"]
     assert warnings[floor] == ""
     info = zoo_process("-m", "zoo", "info", "noisy", "--json")
     assert info.stdout.startswith("{")
@@ -205,8 +205,8 @@ def test_what_is_built_in_does_nothing_but_import(
     zoo_process: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     program = (
-        "import json; from zoo import registry; from zoo.cli.probe import probe\n"
-        "found = [probe(registry.COLORIZERS, name) for name in registry.list_colorizers()]\n"
+        "import json; from zoo import plugins, registry; from zoo.cli.probe import probe\n"
+        "found = [probe(plugins.COLORIZERS, name) for name in registry.list_colorizers()]\n"
         "print(json.dumps({p.name: [p.status, *p.warnings] for p in found}))"
     )
     done = zoo_process("-c", program)
@@ -231,15 +231,15 @@ def test_the_table_shows_the_warnings_behind_ok(
 def test_a_slow_import_is_told(monkeypatch: pytest.MonkeyPatch, floor: str) -> None:
     check = registry.check
 
-    def slow(group: str, name: str) -> registry.Plugin:
+    def slow(group: str, name: str) -> plugins.Plugin:
         time.sleep(0.2)
         return check(group, name)
 
     monkeypatch.setattr(registry, "check", slow)
-    [warning] = probe.probe(registry.COLORIZERS, floor, slow_seconds=0.1).warnings
+    [warning] = probe.probe(plugins.COLORIZERS, floor, slow_seconds=0.1).warnings
     assert warning.startswith("takes ")
     assert warning.endswith(" s to import")
-    assert probe.probe(registry.COLORIZERS, floor, slow_seconds=1000).warnings == ()
+    assert probe.probe(plugins.COLORIZERS, floor, slow_seconds=1000).warnings == ()
 
 
 def test_a_long_line_is_cut_and_stdout_comes_back(
@@ -247,12 +247,12 @@ def test_a_long_line_is_cut_and_stdout_comes_back(
 ) -> None:
     check = registry.check
 
-    def chatter(group: str, name: str) -> registry.Plugin:
+    def chatter(group: str, name: str) -> plugins.Plugin:
         os.write(1, b"a" * 500)
         return check(group, name)
 
     monkeypatch.setattr(registry, "check", chatter)
-    [warning] = probe.probe(registry.COLORIZERS, floor, slow_seconds=1000).warnings
+    [warning] = probe.probe(plugins.COLORIZERS, floor, slow_seconds=1000).warnings
     assert warning == f"prints when imported: '{'a' * 60}…'"
     os.write(1, b"back")
     assert capfd.readouterr().out == "back"

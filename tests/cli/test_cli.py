@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo import __version__, registry
+from zoo import __version__, plugins, registry
 
 Zoo = Callable[..., Any]
 
@@ -29,7 +29,7 @@ def floor() -> str:
     """The name of a colorizer that takes no time."""
     return next(
         p.name
-        for p in registry.installed(registry.COLORIZERS)
+        for p in plugins.installed(plugins.COLORIZERS)
         if p.distribution == "colorizer-zoo" and registry.colorizer_class(p.name).info.floor
     )
 
@@ -118,7 +118,7 @@ def test_list(zoo: Zoo) -> None:
 
 def test_datasets(zoo: Zoo) -> None:
     listed = json.loads(zoo("datasets", "--json").stdout)
-    assert [plugin["name"] for plugin in listed] == registry.names(registry.DATASETS)
+    assert [plugin["name"] for plugin in listed] == plugins.names(plugins.DATASETS)
     assert "photos" in zoo("datasets").stdout
 
 
@@ -128,7 +128,7 @@ def test_info(zoo: Zoo, name: str) -> None:
     answer = zoo("info", name)
     assert answer.code == 0
     assert info.title in answer.stdout
-    assert info.licence in answer.stdout
+    assert info.license in answer.stdout
     described = json.loads(zoo("info", name, "--json").stdout)
     assert described["name"] == name
     for option in described["options"]:
@@ -196,8 +196,8 @@ def test_wrong_commands(zoo: Zoo, arguments: list[str], says: list[str]) -> None
         (["--models", "fc_generator:batch_size=0"], ["batch_size", "0"]),
         (["--models", "fc_generator:batch_size=2.5"], ["batch_size", "2.5"]),
         (["--models", "fc_generator:hidden=8,fc_generator:hidden=08"], ["same row"]),
-        (["--models", "gan_discriminator:forger=grey"], ["grey", "forger="]),
-        (["--models", "gan_discriminator:forger=zhang_clasifier"], ["zhang_classifier"]),
+        (["--models", "gan_discriminator:generator=grey"], ["grey", "generator="]),
+        (["--models", "gan_discriminator:generator=zhang_clasifier"], ["zhang_classifier"]),
         (["--set", "zhang_rebalanced"], ["NAME.option=value"]),
         (["--models", "grey", "--set", "zhang_rebalanced.width=1"], ["zhang_rebalanced"]),
         (["--set", "zhang_rebalanced.widht=1"], ["did you mean 'width'"]),
@@ -322,7 +322,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
 FILLS_UP = """
 import resource, signal, sys
 from pathlib import Path
-from zoo_benchmark import executor
+from zoo_benchmark.run import executor
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 run_trial = executor.run_trial
 def run_and_fill(*arguments, **keywords):

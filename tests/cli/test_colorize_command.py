@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-import zoo.pipeline
+import zoo.pipeline.run
 from zoo.cli.main import main
 from zoo.registry import colorizer_class
 
@@ -175,7 +175,7 @@ def test_interrupted(colorize, scans, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(zoo.pipeline._Pipeline, "_predict", interrupt)
+    monkeypatch.setattr(zoo.pipeline.run._Pipeline, "_predict", interrupt)
     code, _, err = colorize("scans", "-o", "out")
     assert code == 130
     assert err == "interrupted: the files that were finished are whole\n"

@@ -20,7 +20,7 @@ from PIL import Image
 
 import zoo as api
 from zoo.registry import dataset_class
-from zoo.weights import open_weights
+from zoo.weights.file import open_weights
 
 MODEL = "zhang_rebalanced"
 QUICKLY = ("--size", "32", "--device", "cpu", "--precision", "fp32", "--set", "batch_size=4")

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from zoo import registry
+from zoo import plugins
 from zoo.colorizer import Colorizer
 from zoo.new_plugin import TEMPLATES, NewPlugin
 from zoo.testing import CHECKS, run
@@ -165,7 +165,7 @@ def test_names_that_cannot_be(zoo: Zoo, name: str, says: str) -> None:
 
 
 def test_a_name_that_is_taken_names_its_owner(zoo: Zoo) -> None:
-    plugin = registry.installed(registry.COLORIZERS)[0]
+    plugin = plugins.installed(plugins.COLORIZERS)[0]
     answer = zoo("new", plugin.name)
     assert answer.code == 2
     assert f"taken by {plugin.distribution}" in answer.stderr

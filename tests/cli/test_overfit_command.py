@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage import color, data
 
-from zoo.photos import square_tile
+from zoo.images.open import square_tile
 
 QUICKLY = ("--budget", "2steps", "--size", "32", "--device", "cpu", "--precision", "fp32")
 
@@ -23,7 +23,7 @@ def cup(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_row_for_each_initialisation_and_one_picture(zoo: Any, cup: str, tmp_path: Path) -> None:
+def test_a_row_for_each_initialization_and_one_picture(zoo: Any, cup: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "fit.png"
     answer = zoo("overfit", "zhang_rebalanced", cup, "--init", "both", *QUICKLY, "-o", str(out))
     assert answer.code == 0, answer.stderr
@@ -46,7 +46,7 @@ def test_json_for_programs(zoo: Any, cup: str) -> None:
     answer = zoo("overfit", "zhang_classifier", cup, "--init", "both", *QUICKLY, "--json")
     facts = json.loads(answer.stdout)
     assert Path(facts["plot"]).is_file()
-    assert [fit["initialisation"] for fit in facts["fits"]] == ["default", "xavier"]
+    assert [fit["initialization"] for fit in facts["fits"]] == ["default", "xavier"]
     for fit in facts["fits"]:
         assert fit["steps"] == 2
         assert len(fit["losses"]) == 2
@@ -109,9 +109,9 @@ def test_what_cannot_be_fitted_is_one_line(zoo: Any, cup: str, tmp_path: Path) -
         ((model, cup, "--set", "width=1", "--set", "width=2"), "sets 'width' twice"),
         ((model, cup, "--preset", "tiny"), "type paper or small"),
         ((model, cup, "--init", "he"), "must be one of xavier, default"),
-        ((model, cup, "--init", "both", "--set", "initialisation=default"), "leave one out"),
+        ((model, cup, "--init", "both", "--set", "initialization=default"), "leave one out"),
         (("gan_discriminator", cup, "--init", "both"), "zhang_classifier, zhang_rebalanced"),
-        (("grey", cup, "--init", "xavier"), "grey has no option 'initialisation'"),
+        (("grey", cup, "--init", "xavier"), "grey has no option 'initialization'"),
         ((model, cup, "-o", "fit.jpg"), "is not a .png; type -o fit.png"),
         ((model, cup, "-o", str(taken)), "is there already"),
         ((model, str(taken), "-o", str(taken), "--overwrite"), "is the image itself"),

@@ -16,8 +16,8 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from skimage import color
 
-from zoo.bins import bin_centres
-from zoo.prior import class_weights, read_prior
+from zoo.color.bins import bin_centres
+from zoo.color.prior import class_weights, read_prior
 
 
 def test_a_table_a_plot_and_the_class_weights(zoo: Any, photographs: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ name = "{name}"
 model = "{model}"
 url = "{url}"
 {pin}
-licence = "CC-BY-4.0"
+license = "CC-BY-4.0"
 source = "https://example.org/tiny"
 trained_on = "{trained_on}"
 """
@@ -93,7 +93,7 @@ def test_a_stranger_is_listed_beside_the_zoos_own(zoo_process: Zoo, stranger: An
     rows = {f"{row['model']}:{row['name']}": row for row in json.loads(done.stdout)}
     assert {"tiny:v1", "zhang_rebalanced:eccv16"} <= rows.keys()
     row = rows["tiny:v1"]
-    assert (row["distribution"], row["licence"]) == ("tiny-net", "CC-BY-4.0")
+    assert (row["distribution"], row["license"]) == ("tiny-net", "CC-BY-4.0")
     assert (row["status"], row["sha256"], row["file"]) == ("not fetched", HASH, None)
 
 
@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[str | bytes | None, str]] = {
     "no tables": ('weights = "v1"', "must hold tables [[weights]] and nothing else"),
     "something else": ("[colorizers]\n[[weights]]\n", "nothing else, not colorizers"),
     "empty": ("", "must hold tables [[weights]]"),
-    "lacks keys": ('[[weights]]\nname = "v1"\nmodel = "tiny"', "number 1: it lacks url, licence"),
+    "lacks keys": ('[[weights]]\nname = "v1"\nmodel = "tiny"', "number 1: it lacks url, license"),
     "unknown key": (table("https://example.org/x", pin="hash = 1"), "unknown keys hash; known are"),
     "no hash": (table("https://example.org/x", pin="size = 1"), "one of sha256 and sha256_prefix"),
     "no TLS": (table("http://example.org/x"), "is no https URL"),
@@ -322,19 +322,19 @@ def test_convert(zoo: Any, release: Path) -> None:
     command = ("weights", "convert", str(release), "--model", "zhang_rebalanced")
     answer = zoo(*command, "-o", "x.safetensors")
     assert answer.code == 0, answer.stderr
-    assert answer.stdout == "zhang_rebalanced, licence unknown: x.safetensors\n"
-    assert "say it with --licence" in answer.stderr
+    assert answer.stdout == "zhang_rebalanced, license unknown: x.safetensors\n"
+    assert "say it with --license" in answer.stderr
     converted = api.load("zhang_rebalanced", "x.safetensors", device="cpu", precision="fp32")
     original = api.load("zhang_rebalanced", release, device="cpu", precision="fp32")
     grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     assert np.array_equal(converted.predict(grey), original.predict(grey))
 
-    named = ("--licence", "CC0-1.0", "--source", "https://example.org", "--overwrite")
+    named = ("--license", "CC0-1.0", "--source", "https://example.org", "--overwrite")
     answer = zoo(*command, "-o", "x.safetensors", *named)
     assert (answer.code, answer.stderr) == (0, "")
     again = api.load("zhang_rebalanced", "x.safetensors", device="cpu")
     assert again.origin is not None
-    assert (again.origin.licence, again.origin.source) == ("CC0-1.0", "https://example.org")
+    assert (again.origin.license, again.origin.source) == ("CC0-1.0", "https://example.org")
 
 
 def test_what_cannot_be_converted_is_one_line(zoo: Any, release: Path) -> None:

@@ -201,7 +201,7 @@ def extract(archive, prefix, target):
 
 
 def grey_floor(images):
-    from zoo.photos import to_grey
+    from zoo.images.open import to_grey
 
     values = []
     for truth in images.images:

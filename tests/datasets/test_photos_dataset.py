@@ -42,7 +42,7 @@ def test_the_grid_is_403_tiles(photos):
     assert sum(photo.train_tiles for photo in manifest) == 274
     assert sum(photo.test_tiles for photo in manifest) == 86
     assert sum(photo.margin_tiles for photo in manifest) == 43
-    assert all(photo.licence and photo.credit and photo.source for photo in manifest)
+    assert all(photo.license and photo.credit and photo.source for photo in manifest)
 
 
 def test_rectangles_lie_inside_and_32_px_apart(photos):

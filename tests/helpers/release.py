@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
 
 # Of each block: (layers, stride of the last, dilation, channels in and out at full width).
 BLOCKS = (

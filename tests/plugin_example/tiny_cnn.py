@@ -9,7 +9,7 @@ from zoo.colorizer import Colorizer, Info
 class TinyCNN(Colorizer):
     """Predicts ab from a neighbourhood of 29 pixels, under a smooth L1 loss."""
 
-    info = Info(name="tiny_cnn", title="A tiny CNN", paper="none", licence="Apache-2.0")
+    info = Info(name="tiny_cnn", title="A tiny CNN", paper="none", license="Apache-2.0")
 
     def build(self) -> nn.Module:
         """Dilated convolutions, so that four layers see enough."""
@@ -19,10 +19,10 @@ class TinyCNN(Colorizer):
             layers += [nn.BatchNorm2d(32), nn.ReLU()]
         return nn.Sequential(*layers, nn.Conv2d(32, 2, 1))
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
         ab: Tensor = 110 * self.net((L - 50) / 50)
         return ab
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Smooth L1 in CIE Lab units: quadratic below 5, linear beyond."""
-        return F.smooth_l1_loss(self._predict(L), ab, beta=5.0)
+        return F.smooth_l1_loss(self.forward(L), ab, beta=5.0)

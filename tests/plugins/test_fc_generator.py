@@ -7,7 +7,7 @@ from skimage import color
 from skimage.transform import resize
 
 import zoo
-from zoo.lab import rgb_to_lab
+from zoo.color.lab import rgb_to_lab
 
 PAPER, SMALL = (1024, 2048, 2048, 3072), (1024, 1024, 3072)
 
@@ -41,7 +41,7 @@ def spied():
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (47, 100), (8, 8)])
 def test_other_sizes_go_through_32(spied, size):
     L = torch.rand(2, 1, *size) * 100
-    painted = spied._predict(L)
+    painted = spied.forward(L)
     assert spied.net.grey.shape == (2, 1, 32, 32)
     assert painted.shape == (2, 3, *size)
 
@@ -49,12 +49,12 @@ def test_other_sizes_go_through_32(spied, size):
 def test_at_32_the_net_sees_the_grey_itself(spied, tiles):
     L = torch.from_numpy(color.rgb2lab(tiles[:3, :32, :32])[..., 0]).float()[:, None]
     grey = color.lab2rgb(np.stack([L[:, 0].numpy()] + [np.zeros((3, 32, 32))] * 2, -1))[..., 0]
-    assert np.abs(spied._predict(L)[:, 0].numpy() - grey).max() < 1e-3
+    assert np.abs(spied.forward(L)[:, 0].numpy() - grey).max() < 1e-3
 
 
 def test_larger_images_are_averaged_not_sampled(spied, tiles):
     L = torch.from_numpy(color.rgb2lab(tiles)[..., 0]).float()[:, None]
-    spied._predict(L)
+    spied.forward(L)
     zeros = np.zeros_like(L[:, 0])
     grey = color.lab2rgb(np.stack((L[:, 0].numpy(), zeros, zeros), -1))[..., 0]
     halved = grey.reshape(len(tiles), 32, 2, 32, 2).mean((2, 4))

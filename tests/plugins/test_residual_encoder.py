@@ -10,8 +10,8 @@ from skimage import color
 from torch import nn
 
 import zoo
+from zoo.color.lab import U_MAX, V_MAX, rgb_to_lab
 from zoo.errors import OptionError, WeightsError
-from zoo.lab import U_MAX, V_MAX, rgb_to_lab
 from zoo_plugins.residual_encoder_vgg16 import _gaussian_blur
 
 NAME = "residual_encoder_vgg16"
@@ -93,7 +93,7 @@ def test_the_truths_own_uv_has_no_loss_and_a_finite_gradient(batch):
 def test_the_net_sees_the_grey_of_that_lightness(batch):
     L, _, truth = batch
     colorizer = with_output(truth)
-    colorizer._predict(L)
+    colorizer.forward(L)
     zeros = np.zeros_like(L[:, 0])
     grey = color.lab2rgb(np.stack((L[:, 0].numpy(), zeros, zeros), -1))[..., 0]
     assert np.abs(colorizer.net.grey[:, 0].numpy() - grey).max() < 1e-3
@@ -102,7 +102,7 @@ def test_the_net_sees_the_grey_of_that_lightness(batch):
 def test_the_truths_uv_is_nearly_the_truths_ab(batch):
     L, ab, truth = batch
     with torch.no_grad():
-        found = with_output(truth)._predict(L)
+        found = with_output(truth).forward(L)
     # Y of the truth and of the grey with its L differ a little.
     assert (found - ab).abs().mean() < 3
     assert np.corrcoef(found.flatten(), ab.flatten())[0, 1] > 0.97

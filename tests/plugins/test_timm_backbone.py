@@ -14,7 +14,7 @@ from skimage import data
 
 import zoo
 from zoo.errors import OptionError, WeightsError
-from zoo.photos import square_tile
+from zoo.images.open import square_tile
 from zoo_plugins import timm_backbone
 from zoo_plugins.timm_backbone import Backbone, describe_backbone
 

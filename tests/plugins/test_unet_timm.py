@@ -12,10 +12,10 @@ from skimage import color
 from torch import nn
 
 import zoo
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
+from zoo.color.lab import rgb_to_lab
+from zoo.color.prior import write_prior
 from zoo.errors import InputError, OptionError
-from zoo.lab import rgb_to_lab
-from zoo.prior import write_prior
 from zoo.registry import colorizer_class
 
 NAME = "unet_timm"
@@ -143,7 +143,7 @@ def test_the_network_sees_the_grey_of_that_lightness_scaled_as_for_imagenet(tile
     seen = []
     colorizer.net.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     L, _ = lab_of(tiles[:2])
-    colorizer._predict(L)
+    colorizer.forward(L)
     zeros = np.zeros_like(L[:, 0])
     grey = color.lab2rgb(np.stack((L[:, 0].numpy(), zeros, zeros), -1))[..., 0]
     expected = (grey - np.mean([0.485, 0.456, 0.406])) / np.mean([0.229, 0.224, 0.225])
@@ -157,11 +157,11 @@ def test_an_enlarged_image_is_what_the_backbone_sees(tiles, times):
     seen = []
     colorizer.net.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     L, _ = lab_of(tiles[:1])
-    ab = colorizer._predict(L)
+    ab = colorizer.forward(L)
     assert ab.shape == (1, 2, 64, 64)
     plain = built()
     plain.net.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    plain._predict(L)
+    plain.forward(L)
     small = seen[1][0, 0].numpy()
     expected = ndimage.zoom(small, times, order=1, grid_mode=True, mode="nearest")
     assert np.abs(seen[0][0, 0].numpy() - expected).max() < 1e-4
@@ -243,7 +243,7 @@ def test_temperature_sharpens_what_is_predicted():
     for temperature in (1.0, 0.38, 0.0):
         colorizer = built(temperature=temperature)
         colorizer.net = Given(logits)
-        ab = colorizer._predict(torch.full((1, 1, 32, 32), 50.0))
+        ab = colorizer.forward(torch.full((1, 1, 32, 32), 50.0))
         assert ab.shape == (1, 2, 32, 32)
         chroma.append(float(ab.norm(dim=1).mean().detach()))
     assert chroma == sorted(chroma)
@@ -269,7 +269,7 @@ def test_regression_starts_from_grey(tiles):
     colorizer = built(head="regression")
     assert colorizer.net.head.out_channels == 2
     with torch.no_grad():
-        ab = colorizer._predict(lab_of(tiles[:2])[0])
+        ab = colorizer.forward(lab_of(tiles[:2])[0])
     assert ab.shape == (2, 2, 64, 64)
     assert ab.abs().max() < 3
 

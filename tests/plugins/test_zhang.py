@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
+from zoo.color.soft_encoding import annealed_mean
 from zoo.errors import OptionError
 from zoo.registry import colorizer_class
-from zoo.soft_encoding import annealed_mean
 from zoo_plugins.zhang.network import ZhangNet
 
 CENTRES = bin_centres().double().numpy()
@@ -66,7 +66,7 @@ def paper_net() -> nn.Module:
 def test_the_papers_network_has_the_papers_parameters(name):
     options = colorizer_class(name).preset("paper")
     with torch.device("meta"):
-        net = ZhangNet(options.width, options.initialisation)
+        net = ZhangNet(options.width, options.initialization)
     assert sum(p.numel() for p in net.parameters()) == 32_235_385
 
 
@@ -104,9 +104,9 @@ def test_the_input_is_centred_and_divided_by_100():
 
 
 def test_xavier_is_xavier_and_the_default_is_not():
-    def limits(initialisation):
+    def limits(initialization):
         torch.manual_seed(0)
-        net = ZhangNet(0.25, initialisation)
+        net = ZhangNet(0.25, initialization)
         return {
             name: (
                 module,
@@ -184,7 +184,7 @@ def test_ab_is_enlarged_four_times_bilinearly():
     logits = torch.randn(1, Q, 6, 5, generator=torch.Generator().manual_seed(0)) * 3
     colorizer = zoo.load("zhang_classifier", device="cpu", temperature=0.38)
     colorizer.net = Given(logits)
-    found = colorizer._predict(torch.zeros(1, 1, 24, 20))
+    found = colorizer.forward(torch.zeros(1, 1, 24, 20))
     small = annealed_mean(logits, 0.38)
     assert found.shape == (1, 2, 24, 20)
     # Half-pixel centres: output i stands at (i + 0.5) / 4 − 0.5 of the small grid.
@@ -205,7 +205,7 @@ def test_ab_is_enlarged_four_times_bilinearly():
         {"sigma": 0},
         {"width": 0},
         {"width": 9},
-        {"initialisation": "he"},
+        {"initialization": "he"},
     ],
 )
 def test_options_out_of_range_are_refused(options):

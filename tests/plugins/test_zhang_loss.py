@@ -11,11 +11,12 @@ from skimage import color
 from torch import nn
 
 import zoo
-from zoo.bins import bin_centres
+from zoo.color.bins import bin_centres
+from zoo.color.prior import class_weights, smoothed_prior, write_prior
+from zoo.color.soft_encoding import SoftEncoding, candidate_table
 from zoo.errors import InputError, OptionError
-from zoo.prior import class_weights, prior_of_images, smoothed_prior, write_prior
 from zoo.registry import colorizer_class
-from zoo.soft_encoding import SoftEncoding, candidate_table
+from zoo.training.prior import prior_of_images
 
 CPU = torch.device("cpu")
 CENTRES = bin_centres().double().numpy()

@@ -15,9 +15,9 @@ from skimage import color, data
 from torch import Tensor
 
 import zoo
-from zoo import published
 from zoo.errors import OptionError, WeightsError
 from zoo.registry import colorizer_class
+from zoo.weights import published
 
 NAME, RELEASE = "zhang_rebalanced", "eccv16"
 
@@ -186,7 +186,7 @@ def test_the_published_name_is_enough(fetched, tmp_path):
     colorizer = load(RELEASE)
     L = lightness(64, 64)
     assert (colorizer.predict_ab(L) - plain(release(0.25), L)).abs().max() < 1e-4
-    assert colorizer.origin.licence == "BSD-2-Clause"
+    assert colorizer.origin.license == "BSD-2-Clause"
     assert "ImageNet" in colorizer.origin.trained_on
     colorizer.save(tmp_path / "mine.safetensors")
     assert load(tmp_path / "mine.safetensors").origin == colorizer.origin
@@ -196,9 +196,9 @@ def test_a_copy_of_the_published_file_is_known_by_its_hash(fetched, narrow):
     assert load(narrow).origin == load(RELEASE).origin
 
 
-def test_another_file_has_an_unknown_licence(fetched, tmp_path):
+def test_another_file_has_an_unknown_license(fetched, tmp_path):
     torch.save(release(0.25, seed=1), tmp_path / "other.pth")
-    assert load(tmp_path / "other.pth").origin.licence == "unknown"
+    assert load(tmp_path / "other.pth").origin.license == "unknown"
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch):

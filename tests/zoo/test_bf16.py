@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from zoo import registry
-from zoo.lab import rgb_to_lab
+from zoo.color.lab import rgb_to_lab
 from zoo.registry import colorizer_class, list_colorizers
 
 LEARNERS = [name for name in list_colorizers() if not colorizer_class(name).info.floor]

@@ -11,7 +11,7 @@ from skimage import color, data
 
 import zoo
 from zoo.colorizer import Colorizer
-from zoo.dataset import ImageSet
+from zoo.data.dataset import ImageSet
 from zoo.errors import (
     BudgetError,
     DeviceError,

@@ -21,7 +21,7 @@ from zoo.errors import (
     WeightsError,
 )
 from zoo.registry import colorizer_class
-from zoo.weights import open_weights
+from zoo.weights.file import open_weights
 
 NAMES = zoo.list_colorizers()
 SIZE = 32

@@ -46,7 +46,7 @@ class Probe(Colorizer):
     def loss(self, L, ab):
         return self.net(L / 100).square().mean() * next(self.losses, 1.0)
 
-    def _predict(self, L):
+    def forward(self, L):
         self.seen.append((tuple(L.shape), torch.is_grad_enabled(), self.net.training))
         return torch.cat((L, torch.full_like(L, self.options.scale)), dim=1)
 
@@ -92,8 +92,8 @@ def test_batches_hold_images_of_one_size_and_no_more_than_asked_for(probe, greys
     ],
 )
 def test_a_prediction_that_is_none_is_the_plugins_error(probe, monkeypatch, spoil, message):
-    monkeypatch.setattr(probe, "_predict", spoil)
-    with pytest.raises(PluginError, match=f"probe: _predict gave .*{message}"):
+    monkeypatch.setattr(probe, "forward", spoil)
+    with pytest.raises(PluginError, match=f"probe: forward gave .*{message}"):
         probe.predict_ab(lightness())
 
 
@@ -123,7 +123,7 @@ def test_a_plugin_with_neither_loss_nor_fit_is_told(tiles):
     class Lazy(Probe):
         loss = Colorizer.loss
 
-    with pytest.raises(PluginError, match="probe implements neither loss nor _fit"):
+    with pytest.raises(PluginError, match="probe implements neither loss nor train"):
         Lazy(device="cpu").fit(tiles, budget="1steps", size=16)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo import registry
+from zoo import plugins, registry
 from zoo.errors import PluginError, UnknownNameError
 
 GOOD = """
@@ -19,15 +19,15 @@ from torch import nn
 from zoo.colorizer import Colorizer, Info
 
 class Good(Colorizer):
-    info = Info({name!r}, "A good one", paper="none", licence="MIT", interface={interface})
+    info = Info({name!r}, "A good one", paper="none", license="MIT", interface={interface})
 
     def build(self):
         return nn.Conv2d(1, 2, 1)
 
-    def _predict(self, L):
+    def forward(self, L):
         return self.net(L / 100)
 """
-UNFINISHED = GOOD.split("    def _predict")[0]
+UNFINISHED = GOOD.split("    def forward")[0]
 
 
 def good(name: str, interface: int = 1) -> str:
@@ -51,7 +51,7 @@ FAKES: dict[str, tuple[str, str | None]] = {
     "fake_future": (good("fake_future", 99), "interface 99"),
     "fake_unfinished": (
         UNFINISHED.format(name="fake_unfinished", interface=1),
-        "does not implement _predict",
+        "does not implement forward",
     ),
     "fake_no_info": (good("x").replace("info =", "other ="), "no class attribute info"),
     "fake_info_text": (
@@ -91,8 +91,8 @@ def python(code: str, folder: Path, cache: Path) -> dict:
 
 
 LIST = """
-from zoo import registry
-result = {p.name: [p.status, p.title, p.distribution] for p in registry.installed("zoo.colorizers")}
+from zoo import plugins
+result = {p.name: [p.status, p.title, p.distribution] for p in plugins.installed("zoo.colorizers")}
 """
 
 
@@ -109,7 +109,7 @@ def fakes(tmp_path_factory):
     checked = python(
         """
         import zoo
-        from zoo import registry
+        from zoo import plugins, registry
         names = zoo.list_colorizers()
         errors = {}
         for name in names:
@@ -118,7 +118,7 @@ def fakes(tmp_path_factory):
             except zoo.ZooError as error:
                 errors[name] = [type(error).__name__, str(error)]
         statuses = {p.name: registry.check("zoo.colorizers", p.name).status
-                    for p in registry.installed("zoo.colorizers")}
+                    for p in plugins.installed("zoo.colorizers")}
         result = {"names": names, "errors": errors, "statuses": statuses,
                   "warm": registry.colorizers_with_option("temperature")}
         """,
@@ -226,17 +226,17 @@ def test_a_helper_module_of_the_plugins_package_counts_as_its_source(tmp_path):
 def test_a_damaged_status_file_means_nothing_is_known(monkeypatch, tmp_path, content):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     (tmp_path / "plugin-status.json").write_text(content)
-    assert {p.status for p in registry.installed("zoo.colorizers")} == {"not checked"}
+    assert {p.status for p in plugins.installed("zoo.colorizers")} == {"not checked"}
 
 
 def test_names_are_listed_without_importing_torch_or_any_plugin(tmp_path):
     found = python(
         """
         import zoo
-        from zoo import registry
+        from zoo import plugins, registry
         names = zoo.list_colorizers()
         for group in ("zoo.colorizers", "zoo.datasets", "zoo.metrics"):
-            registry.installed(group)
+            plugins.installed(group)
         heavy = ["torch", "timm", "skimage", "numpy", "PIL", "zoo_plugins", "zoo_datasets",
                  "zoo_benchmark", "zoo.colorizer"]
         result = {"names": names, "heavy": [name for name in heavy if name in sys.modules]}
@@ -271,9 +271,9 @@ def test_a_name_that_is_near_to_nothing_gets_the_list():
 
 @pytest.mark.parametrize("group", ["zoo.colorizers", "zoo.datasets", "zoo.metrics"])
 def test_all_that_is_installed_here_works(group):
-    plugins = registry.installed(group)
-    assert plugins
-    for plugin in plugins:
+    listed = plugins.installed(group)
+    assert listed
+    for plugin in listed:
         checked = registry.check(group, plugin.name)
         assert (checked.name, checked.status) == (plugin.name, "ok")
         assert checked.title
@@ -288,7 +288,7 @@ def test_checking_an_unknown_name_says_so():
 def test_a_read_only_cache_stops_no_one(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "below"))
-    registry._load_class.cache_clear()
+    plugins.load_class.cache_clear()
     name = zoo.list_colorizers()[0]
     assert registry.colorizer_class(name).info.name == name
     assert registry.check("zoo.colorizers", name).status == "ok"
@@ -296,8 +296,8 @@ def test_a_read_only_cache_stops_no_one(monkeypatch, tmp_path):
 
 def test_a_broken_plugin_raises_every_time(monkeypatch):
     # Not only on the first call: failures are not cached as successes.
-    monkeypatch.setattr(registry, "_import", lambda group, name: 0)
-    registry._load_class.cache_clear()
+    monkeypatch.setattr(plugins, "_import", lambda group, name: 0)
+    plugins.load_class.cache_clear()
     name = zoo.list_colorizers()[0]
     for _ in range(2):
         with pytest.raises(PluginError, match="not a subclass"):

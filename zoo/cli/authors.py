@@ -53,4 +53,4 @@ def new(
         typer.echo(path)
     quoted = shlex.quote(str(folder))
     typer.echo(f"next: pip install -e {quoted} && zoo check {name}")
-    typer.echo("then fill in what says FILL IN: the licence first")
+    typer.echo("then fill in what says FILL IN: the license first")

@@ -10,13 +10,13 @@ import typer
 
 if TYPE_CHECKING:
     from zoo_benchmark.protocol import Protocol
-    from zoo_benchmark.redraw import Comparison
+    from zoo_benchmark.results.redraw import Comparison
     from zoo_benchmark.settings import BenchSettings
 
 
 def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
     """Runs the comparison and shows it; 0, 1 if a model failed, 130 after Ctrl-C."""
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.bench import run_bench
 
     comparison = run_bench(settings, make_console(stderr=True))
@@ -31,9 +31,9 @@ def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
 
 def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
     """Redraws a run's files and shows its table, or the table at an earlier point."""
-    from zoo.cli.main import make_console
-    from zoo_benchmark.at import show_at, table_at
-    from zoo_benchmark.redraw import redraw
+    from zoo.cli.console import make_console
+    from zoo_benchmark.results.at import show_at, table_at
+    from zoo_benchmark.results.redraw import redraw
 
     if at is None:
         _show(redraw(folder), as_json=as_json)
@@ -47,7 +47,7 @@ def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
 
 def show_protocols(name: str | None, *, as_json: bool) -> None:
     """Lists the protocols of the package, or all that one of them fixes."""
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
     from zoo_benchmark.protocol import find_protocol, names
 
     if name is not None:
@@ -87,8 +87,8 @@ def _plain(value: Any) -> str:
 
 
 def _show(comparison: Comparison, *, as_json: bool) -> None:
-    from zoo.cli.main import make_console
-    from zoo_benchmark.redraw import show
+    from zoo.cli.console import make_console
+    from zoo_benchmark.results.redraw import show
 
     if not as_json:
         show(comparison, make_console())

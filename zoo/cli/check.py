@@ -12,10 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from zoo.cli.main import make_console
+from zoo.cli.console import make_console
+from zoo.device import resolve_device
 from zoo.testing import CHECKS, Outcome, run
 from zoo.testing.kit import Status
-from zoo.training import resolve_device
 
 _STYLES: dict[Status, str] = {
     "ok": "",

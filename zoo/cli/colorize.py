@@ -14,10 +14,10 @@ from pathlib import Path
 
 import typer
 
-from zoo.cli.main import make_console
-from zoo.colorize import Job, Settings, plan, suited_working_size
+from zoo.cli.console import make_console, photograph_bars
 from zoo.errors import OptionError, OutputError, WeightsError
-from zoo.pipeline import Event, colorize_files
+from zoo.pipeline.plan import Job, Settings, plan, suited_working_size
+from zoo.pipeline.run import Event, colorize_files
 from zoo.registry import colorizer_class, load
 
 
@@ -159,17 +159,8 @@ def _progress(total: int) -> Iterator[Callable[[Event], None]]:
         yield tell
         return
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} {task.fields[name]}", markup=False),
-        Remaining(),
-    )
     start = time.perf_counter()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with photograph_bars(console) as progress:
         task = progress.add_task("", total=total, rate="", name="")
         count = 0
 

@@ -10,8 +10,8 @@ import typer
 
 def compare_command(run_a: Path, run_b: Path, *, as_json: bool) -> int:
     """Shows what changed between two runs; 1 where they cannot be ranked together."""
-    from zoo.cli.main import make_console
-    from zoo_benchmark.compare import compare_runs, show_comparison
+    from zoo.cli.console import make_console
+    from zoo_benchmark.results.compare import compare_runs, show_comparison
 
     comparison = compare_runs(run_a, run_b)
     if as_json:

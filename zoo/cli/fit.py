@@ -17,12 +17,12 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoo.budget import Budget
-    from zoo.checkpoint import Checkpoint
     from zoo.colorizer import Colorizer
-    from zoo.dataset import ImageSet
+    from zoo.data.dataset import ImageSet
     from zoo.metric import Metric
-    from zoo_benchmark.validation import Files, Point, Validation
+    from zoo.training.budget import Budget
+    from zoo.training.checkpoint import Checkpoint
+    from zoo_benchmark.run.validation import Files, Point, Validation
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -57,7 +57,7 @@ def fit_command(request: Request) -> int:
     Raises:
         ZooError: something is wrong with the request or the images, or training failed.
     """
-    from zoo_benchmark.validation import Files
+    from zoo_benchmark.run.validation import Files
 
     files = Files(request.out.expanduser())
     with _alone(files):
@@ -66,13 +66,13 @@ def fit_command(request: Request) -> int:
 
 def _fit(request: Request, files: Files) -> int:
     from zoo import registry
-    from zoo.budget import Budget
-    from zoo.checkpoint import Checkpoint
-    from zoo.cli.main import make_console
-    from zoo.containers import check_size
+    from zoo.cli.console import make_console
+    from zoo.data.containers import check_size
     from zoo.errors import OptionError
-    from zoo_benchmark.scoring import metric_names
-    from zoo_benchmark.validation import Validation
+    from zoo.training.budget import Budget
+    from zoo.training.checkpoint import Checkpoint
+    from zoo_benchmark.run.scoring import metric_names
+    from zoo_benchmark.run.validation import Validation
 
     # Whatever can be found out before the images are read comes first.
     budget = Budget.parse(request.budget)
@@ -178,8 +178,8 @@ def _open_colorizer(request: Request) -> Colorizer:
 
 def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[str, object]:
     """What a checkpoint is compared with before the images are read."""
-    from zoo.checkpoint import training_identity
-    from zoo.weights import find_weights
+    from zoo.training.checkpoint import training_identity
+    from zoo.weights.file import find_weights
 
     initial = request.initial
     return training_identity(
@@ -197,8 +197,8 @@ def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[st
 
 def _check_files(files: Files, request: Request) -> None:
     from zoo.cli.outputs import check_outputs, output_paths
-    from zoo.colorize import check_folders_are_writable
     from zoo.errors import InputError
+    from zoo.pipeline.plan import check_folders_are_writable
 
     output_paths(files.weights, ".safetensors", overwrite=True)
     unfinished = files.checkpoint.exists()
@@ -216,7 +216,7 @@ def _check_files(files: Files, request: Request) -> None:
 
 
 def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:
-    from zoo_benchmark.bench_progress import bar_callback, progress_bars
+    from zoo_benchmark.report.progress import bar_callback, progress_bars
 
     with progress_bars(console) as bars:
         task = bars.add_task(f"{dataset.info.name} {split}", total=None, state="")
@@ -233,9 +233,9 @@ def _open_metrics(
 ) -> tuple[list[Metric], list[str]]:
     """The metrics that can work here, and why the others cannot."""
     from zoo.metric import MetricContext
-    from zoo_benchmark.bench_progress import bar_callback, progress_bars
     from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-    from zoo_benchmark.scoring import open_metrics
+    from zoo_benchmark.report.progress import bar_callback, progress_bars
+    from zoo_benchmark.run.scoring import open_metrics
 
     backbone, status = None, ""
     if "lpips" in names:
@@ -261,7 +261,7 @@ class _View:
     @contextlib.contextmanager
     def shown(self, validation: Validation, checkpoint: Checkpoint) -> Iterator[None]:
         """Shows the bar while the block runs."""
-        from zoo_benchmark.bench_progress import progress_bars
+        from zoo_benchmark.report.progress import progress_bars
 
         self._validation, self._checkpoint = validation, checkpoint
         with progress_bars(self._console) as self._bars:
@@ -336,7 +336,7 @@ def _show(
     files: Files,
     floor: dict[str, float],
 ) -> None:
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     record = colorizer.record
     assert record is not None
@@ -355,7 +355,7 @@ def _show(
         return
     from rich.table import Table
 
-    from zoo_benchmark.learning_curve import COLUMNS
+    from zoo_benchmark.results.learning_curve import COLUMNS
 
     console = make_console()
     table = Table(show_edge=False, pad_edge=False)

@@ -14,10 +14,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from zoo import registry
-from zoo.cli.main import make_console
+from zoo import plugins, registry
+from zoo.cli.console import make_console
 from zoo.cli.probe import MARK
-from zoo.registry import Plugin
+from zoo.plugins import Plugin
 
 # A plugin that takes longer than this to import is reported as such.
 _CHECK_SECONDS = 120
@@ -29,12 +29,12 @@ def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
     Datasets that nothing is known of are always checked: they import nothing heavy, and a
     name alone says little.
     """
-    plugins = registry.installed(group)
-    unknown = {p.name for p in plugins if verbose or p.status == registry.NOT_CHECKED}
-    if verbose or group == registry.DATASETS:
-        plugins = _check(plugins, sorted(unknown))
+    listed = plugins.installed(group)
+    unknown = {p.name for p in listed if verbose or p.status == plugins.NOT_CHECKED}
+    if verbose or group == plugins.DATASETS:
+        listed = _check(listed, sorted(unknown))
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(p) for p in plugins], indent=1))
+        typer.echo(json.dumps([dataclasses.asdict(p) for p in listed], indent=1))
         return
     console = make_console()
     table = Table(show_edge=False, pad_edge=False)
@@ -42,8 +42,8 @@ def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
     table.add_column("distribution", no_wrap=True, overflow="ignore")
     table.add_column("status", overflow="fold")
     table.add_column("title", overflow="fold")
-    for plugin in plugins:
-        ok = plugin.status in (registry.OK, registry.NOT_CHECKED)
+    for plugin in listed:
+        ok = plugin.status in (plugins.OK, plugins.NOT_CHECKED)
         status = "; ".join([plugin.status, *plugin.warnings])
         table.add_row(
             plugin.name,
@@ -53,7 +53,7 @@ def list_plugins(group: str, *, verbose: bool, as_json: bool) -> None:
             style="red" if not ok else "yellow" if plugin.warnings else "",
         )
     console.print(table)
-    if not verbose and any(p.status == registry.NOT_CHECKED for p in plugins):
+    if not verbose and any(p.status == plugins.NOT_CHECKED for p in listed):
         console.print("see which of them work: --verbose", style="dim", highlight=False)
 
 
@@ -78,7 +78,7 @@ def show_info(name: str, *, as_json: bool) -> None:
     console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
     rows = [
         ("paper", cls.info.paper),
-        ("licence", cls.info.licence),
+        ("license", cls.info.license),
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
         ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
@@ -112,17 +112,17 @@ def _meanings(options_class: type) -> dict[str, str]:
     return found
 
 
-def _check(plugins: list[Plugin], names: list[str]) -> list[Plugin]:
+def _check(listed: list[Plugin], names: list[str]) -> list[Plugin]:
     """The plugins with what a check of those in `names`, in processes of their own, gave."""
     if not names:
-        return plugins
-    group = plugins[0].group
+        return listed
+    group = listed[0].group
     console = make_console(stderr=True)
     with console.status("checking …"), ThreadPoolExecutor(2) as pool:
         found = dict(zip(names, pool.map(lambda name: _check_one(group, name), names), strict=True))
     return [
         dataclasses.replace(plugin, **found[plugin.name]) if plugin.name in found else plugin
-        for plugin in plugins
+        for plugin in listed
     ]
 
 

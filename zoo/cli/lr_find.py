@@ -37,16 +37,14 @@ def lr_find_command(request: Request) -> None:
     Raises:
         ZooError: something is wrong with the request, or the loss never fell.
     """
-    from rich.progress import Progress
-
     from zoo import registry
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console, share_bars
     from zoo.cli.outputs import output_paths
+    from zoo.diagnose.learning_rate import range_test
     from zoo.errors import TrainingError
-    from zoo.feed import Feed
     from zoo.files import atomic_path
-    from zoo.lr_finder import range_test
     from zoo.options import read_settings
+    from zoo.training.feed import Feed
 
     cls = registry.colorizer_class(request.model)
     colorizer = cls(
@@ -61,7 +59,7 @@ def lr_find_command(request: Request) -> None:
     images = dataset.open("train", request.size or dataset.info.native_size)
 
     console = make_console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bars:
+    with share_bars(console) as bars:
         task = bars.add_task(f"learning rates of {request.model}", total=1.0)
 
         def on_step(feed: Feed) -> None:

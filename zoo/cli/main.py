@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from zoo.cli.training_commands import add_training_commands
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 app = typer.Typer(
     name="zoo",
@@ -350,7 +350,7 @@ def colorize(
 ) -> None:
     """Colour photographs: the original size, their own lightness untouched."""
     from zoo.cli.colorize import Request, colorize_command, parse_batch_size
-    from zoo.colorize import Settings
+    from zoo.pipeline.plan import Settings
 
     code = colorize_command(
         Request(
@@ -375,16 +375,6 @@ def colorize(
     )
     if code:
         raise typer.Exit(code)
-
-
-def make_console(**keywords: Any) -> Console:
-    """A console that wraps for people and never for pipes."""
-    from rich.console import Console
-
-    console = Console(**keywords)
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
 
 
 def main() -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from zoo.bleeding import EdgeError
-    from zoo.overfit import Overfit
+    from zoo.diagnose.bleeding import EdgeError
+    from zoo.diagnose.overfit import Overfit
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Request:
 
     model: str
     image: Path
-    initialisation: str | None
+    initialization: str | None
     budget: str
     size: int
     preset: str
@@ -35,37 +35,41 @@ class Request:
 
 
 def overfit_command(request: Request) -> None:
-    """Fits one image, once for each initialisation; shows how far it got, writes the picture.
+    """Fits one image, once for each initialization; shows how far it got, writes the picture.
 
     Raises:
         ZooError: something is wrong with the request, or training failed.
     """
-    from rich.progress import Progress
-
-    from zoo.budget import Budget
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console, share_bars
     from zoo.cli.outputs import output_paths
+    from zoo.diagnose.overfit import (
+        grey_error,
+        initializations,
+        overfit,
+        prepare_overfit,
+        read_tile,
+    )
+    from zoo.diagnose.overfit_plot import plot_overfit
     from zoo.errors import InputError
-    from zoo.feed import Feed
     from zoo.options import read_settings
-    from zoo.overfit import grey_error, initialisations, overfit, prepare_overfit, read_tile
-    from zoo.overfit_plot import plot_overfit
+    from zoo.training.budget import Budget
+    from zoo.training.feed import Feed
 
     changes = read_settings(request.settings)
     asked: list[str | None] = [
-        *initialisations(request.model, request.initialisation, changes)
+        *initializations(request.model, request.initialization, changes)
     ] or [None]
     colorizers = [
         prepare_overfit(
             request.model,
             request.size,
             preset=request.preset,  # type: ignore[arg-type]
-            initialisation=initialisation,
+            initialization=initialization,
             changes=changes,
             device=request.device,
             precision=request.precision,
         )
-        for initialisation in asked
+        for initialization in asked
     ]
     budget = Budget.parse(request.budget)
     wanted = request.out or Path(f"overfit-{request.model}.png")
@@ -76,9 +80,9 @@ def overfit_command(request: Request) -> None:
 
     fits: list[Overfit] = []
     console = make_console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bars:
-        for colorizer, initialisation in zip(colorizers, asked, strict=True):
-            task = bars.add_task(f"{request.model} {initialisation or ''}", total=1.0)
+    with share_bars(console) as bars:
+        for colorizer, initialization in zip(colorizers, asked, strict=True):
+            task = bars.add_task(f"{request.model} {initialization or ''}", total=1.0)
 
             def on_step(feed: Feed, task: Any = task) -> None:
                 bars.update(task, completed=feed.progress)
@@ -89,7 +93,7 @@ def overfit_command(request: Request) -> None:
     grey = grey_error(tile)
     if request.as_json:
         rows = [
-            {"initialisation": fit.initialisation or None, "losses": fit.losses}
+            {"initialization": fit.initialization or None, "losses": fit.losses}
             | {"steps": fit.steps, "seconds": fit.seconds, **_facts(fit.error)}
             for fit in fits
         ]
@@ -104,8 +108,8 @@ def overfit_command(request: Request) -> None:
 def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
     from rich.table import Table
 
-    from zoo.bleeding import REACH
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
+    from zoo.diagnose.bleeding import REACH
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column(request.model, overflow="fold")
@@ -113,7 +117,7 @@ def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
         table.add_column(heading, justify="right")
     for fit in fits:
         losses = "no steps" if fit.losses is None else "{:.4g} → {:.4g}".format(*fit.losses)
-        table.add_row(fit.initialisation or "fit", losses, *_cells(fit.error))
+        table.add_row(fit.initialization or "fit", losses, *_cells(fit.error))
     table.add_row("(no colour)", "–", *_cells(grey))
     make_console().print(table)
     if grey.edges is None:

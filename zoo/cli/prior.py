@@ -31,19 +31,12 @@ def prior_command(request: Request) -> None:
     Raises:
         ZooError: something is wrong with the request or with the data.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from zoo import registry
-    from zoo.cli.main import make_console
+    from zoo.cli.console import counting_bars, make_console
     from zoo.cli.outputs import output_paths
-    from zoo.prior import (
-        REBALANCING,
-        check_counting,
-        class_weights,
-        prior_of_images,
-        write_prior,
-    )
-    from zoo.prior_plot import plot_prior
+    from zoo.color.prior import REBALANCING, check_counting, class_weights, write_prior
+    from zoo.diagnose.prior_plot import plot_prior
+    from zoo.training.prior import prior_of_images
 
     table, picture = output_paths(request.out, ".csv", ".png", overwrite=request.overwrite)
     dataset = registry.open_dataset(request.data)
@@ -51,8 +44,7 @@ def prior_command(request: Request) -> None:
     check_counting(size, request.neighbours, request.sigma)
 
     console = make_console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with counting_bars(console) as bars:
         loading = bars.add_task(f"images of {request.data}", total=None)
 
         def on_load(what: str, done: int, total: int) -> None:

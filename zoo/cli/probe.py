@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from zoo import registry
-from zoo.registry import Plugin
+from zoo import plugins, registry
+from zoo.plugins import Plugin
 
 MARK = "zoo.cli.probe:"
 
@@ -50,10 +50,10 @@ def probe(group: str, name: str, slow_seconds: float = SLOW_SECONDS) -> Plugin:
 @contextlib.contextmanager
 def _watch_state(group: str, warnings: list[str]) -> Iterator[None]:
     """Adds a warning for what of the process' global state the block changes."""
-    if group == registry.DATASETS:  # they need no torch, and `zoo datasets` waits for none
+    if group == plugins.DATASETS:  # they need no torch, and `zoo datasets` waits for none
         yield
         return
-    from zoo.global_state import changed_since, read_global_state
+    from zoo.testing.global_state import changed_since, read_global_state
 
     before = read_global_state()
     yield

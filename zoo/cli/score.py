@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from zoo_benchmark.external import FolderScores
+    from zoo_benchmark.results.external import FolderScores
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def score_command(request: Request) -> None:
     Raises:
         ZooError: the folders do not match, or something is wrong with the request.
     """
+    from zoo.device import resolve_device
     from zoo.files import atomic_path
-    from zoo.training import resolve_device
-    from zoo_benchmark.external import add_to_run, pictures_in, score_folder
-    from zoo_benchmark.redraw import redraw
-    from zoo_benchmark.run_folder import open_run
+    from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
+    from zoo_benchmark.results.redraw import redraw
+    from zoo_benchmark.results.run_folder import open_run
 
     _check(request)
     device = resolve_device(request.device)
@@ -82,7 +82,7 @@ def _check(request: Request) -> None:
 def _metrics(asked: str | None) -> list[str]:
     """Names of metrics: those asked for, or the usual ones."""
     from zoo_benchmark.protocol import DEFAULT, find_protocol
-    from zoo_benchmark.scoring import metric_names
+    from zoo_benchmark.run.scoring import metric_names
 
     return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
@@ -97,8 +97,8 @@ def _backbone(request: Request, metrics: Collection[str]) -> Path | None:
 
 def export_command(run: Path, out: Path) -> None:
     """Writes a run's test images for other programs to colour."""
-    from zoo_benchmark.external import export_test
-    from zoo_benchmark.run_folder import open_run
+    from zoo_benchmark.results.external import export_test
+    from zoo_benchmark.results.run_folder import open_run
 
     count = export_test(open_run(run), out)
     typer.echo(f"{count} pictures to colour in {out / 'grey'}, their truth in {out / 'truth'}")
@@ -106,7 +106,7 @@ def export_command(run: Path, out: Path) -> None:
 
 
 def _show(name: str, found: FolderScores, request: Request) -> None:
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     means = found.scores.groupby("metric", sort=False)["value"].mean()
     if request.as_json:

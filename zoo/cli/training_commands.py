@@ -160,11 +160,11 @@ def prior(
 def overfit(
     model: Annotated[str, typer.Argument(help="A colorizer, as zoo list names it.")],
     image: Annotated[Path, typer.Argument(help="A photograph in colour.")],
-    initialisation: Annotated[
+    initialization: Annotated[
         str | None,
         typer.Option("--init", help="default, xavier or both. [default: the model's own]"),
     ] = None,
-    budget: Annotated[str, typer.Option(help="Per initialisation: 200steps, 2min, …")] = "200steps",
+    budget: Annotated[str, typer.Option(help="Per initialization: 200steps, 2min, …")] = "200steps",
     size: Annotated[int, typer.Option(help="Side in pixels that the image is reduced to.")] = 128,
     preset: Annotated[str, typer.Option(help="small or paper.")] = "small",
     settings: Settings = None,
@@ -184,7 +184,7 @@ def overfit(
         Request(
             model=model,
             image=image,
-            initialisation=initialisation,
+            initialization=initialization,
             budget=budget,
             size=size,
             preset=preset,

@@ -11,10 +11,9 @@ import typer
 
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError, WeightsError
-from zoo.progress import download_bar
 
 if TYPE_CHECKING:
-    from zoo.published import BrokenEntry, PublishedWeights
+    from zoo.weights.published import BrokenEntry, PublishedWeights
 
 app = typer.Typer(
     help="Show, download and check published weights.",
@@ -30,7 +29,7 @@ Names = Annotated[
 @app.command("list")
 def list_command(as_json: JsonFlag = False) -> None:
     """Show the published weights, and which are here."""
-    from zoo import published
+    from zoo.weights import published
 
     rows = [_describe(weights) for weights in published.published()]
     rows += [_describe_broken(entry) for entry in published.broken()]
@@ -60,7 +59,8 @@ def fetch(
     ] = False,
 ) -> None:
     """Download weights; an interrupted download goes on where it was."""
-    from zoo import published
+    from zoo.weights import published
+    from zoo.weights.download import download_bar
 
     if bool(names) == everything:
         raise InputError("name the weights to fetch, or type --all")
@@ -88,7 +88,7 @@ def fetch(
 @app.command()
 def verify(names: Names = None) -> None:
     """Read fetched files whole and compare them with their hashes."""
-    from zoo import published
+    from zoo.weights import published
 
     if names:
         chosen = _choose(names)
@@ -114,7 +114,7 @@ def where(
     ] = None,
 ) -> None:
     """Print where a fetched file is, or where all are."""
-    from zoo import published
+    from zoo.weights import published
 
     if name is None:
         typer.echo(published.weights_folder())
@@ -136,9 +136,13 @@ def convert(
     ],
     model: Annotated[str, typer.Option(help="The colorizer that the weights are for.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
-    licence: Annotated[
+    license: Annotated[
         str | None,
-        typer.Option(help="Of the weights. [default: the published file's, else unknown]"),
+        typer.Option(
+            "--license",
+            "--licence",
+            help="Of the weights. [default: the published file's, else unknown]",
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where they are published.")] = None,
     overwrite: Annotated[
@@ -148,7 +152,7 @@ def convert(
     """Write weights of another program in the zoo's own format."""
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
-    from zoo.weights import UNKNOWN_LICENCE
+    from zoo.weights.file import UNKNOWN_LICENSE
 
     (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
     if not file.is_file():
@@ -159,24 +163,24 @@ def convert(
     assert colorizer.origin is not None
     origin = dataclasses.replace(
         colorizer.origin,
-        licence=licence or colorizer.origin.licence,
+        license=license or colorizer.origin.license,
         source=source or colorizer.origin.source,
     )
     colorizer.origin = origin
     colorizer.save(target)
-    if origin.licence == UNKNOWN_LICENCE:
-        typer.echo("note: their licence is not known here; say it with --licence", err=True)
-    typer.echo(f"{model}, licence {origin.licence}: {target}")
+    if origin.license == UNKNOWN_LICENSE:
+        typer.echo("note: their license is not known here; say it with --license", err=True)
+    typer.echo(f"{model}, license {origin.license}: {target}")
 
 
 def _choose(names: list[str] | None) -> list[PublishedWeights]:
-    from zoo.published import find_by_label
+    from zoo.weights.published import find_by_label
 
     return list(dict.fromkeys(find_by_label(name) for name in names or ()))
 
 
 def _describe(weights: PublishedWeights) -> dict[str, Any]:
-    from zoo.published import cached_file, status
+    from zoo.weights.published import cached_file, status
 
     file = cached_file(weights)
     described = dataclasses.asdict(weights)
@@ -184,7 +188,7 @@ def _describe(weights: PublishedWeights) -> dict[str, Any]:
 
 
 def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
-    from zoo.published import PublishedWeights
+    from zoo.weights.published import PublishedWeights
 
     unknown = {field.name: None for field in dataclasses.fields(PublishedWeights)}
     known = {key: getattr(entry, key) for key in ("model", "name", "distribution")}
@@ -195,7 +199,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from zoo.cli.main import make_console
+    from zoo.cli.console import make_console
 
     if not rows:
         typer.echo("nothing that is installed publishes weights")
@@ -205,11 +209,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(heading, no_wrap=True, overflow="ignore")
     table.add_column("status", overflow="fold")
     table.add_column("size", no_wrap=True, justify="right")
-    for heading in ("licence", "trained on", "distribution"):
+    for heading in ("license", "trained on", "distribution"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
-        shown = [row[key] or "?" for key in ("licence", "trained_on", "distribution")]
+        shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
         cells = (row["model"] or "?", row["name"], row["status"], size, *shown)
         bad = row["status"].startswith(("broken", "damaged"))
         table.add_row(*map(escape, cells), style="red" if bad else "")

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from skimage import color, data, exposure, filters
 
-from zoo.dataset import UInt8Array
-from zoo.lab import lab_to_rgb
+from zoo.arrays import UInt8Array
+from zoo.color.lab import lab_to_rgb
 
 _NAMES = ("astronaut", "coffee", "chelsea")
 _CUT = 96

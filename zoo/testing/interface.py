@@ -25,11 +25,11 @@ def info(subject: Subject) -> None:
     if not isinstance(info, Info):
         raise Finding(
             f"the class attribute info is {info!r}.",
-            "write info = Info(name=…, title=…, paper=…, licence=…) in the class.",
+            "write info = Info(name=…, title=…, paper=…, license=…) in the class.",
         )
     problems = [
         f"{field} is {getattr(info, field)!r} and should be a text that is not empty"
-        for field in ("name", "title", "paper", "licence")
+        for field in ("name", "title", "paper", "license")
         if not _is_text(getattr(info, field))
     ]
     problems += [

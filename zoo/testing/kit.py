@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zoo.global_state import global_state_kept
+from zoo.testing.global_state import global_state_kept
 from zoo.testing.subject import Subject
 
 Status = Literal["ok", "failed", "skipped", "known failure"]

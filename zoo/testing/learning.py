@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.dataset import UInt8Array
+from zoo.arrays import UInt8Array
 from zoo.testing import images
 from zoo.testing.kit import Finding, Skipped, check
 from zoo.testing.subject import Subject

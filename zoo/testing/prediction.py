@@ -15,7 +15,7 @@ from zoo.errors import InputError
 from zoo.testing import images
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
-from zoo.weights import open_weights
+from zoo.weights.file import open_weights
 
 # How far 8-bit colours of the same image may lie apart in batches of other sizes.
 _ROUNDING = {"cpu": 1, "cuda": 4, "mps": 4}
@@ -57,7 +57,7 @@ def _photograph(height: int, width: int) -> Any:
 def containers(subject: Subject) -> None:
     """Every container comes back: PIL image, H×W, N×H×W, and lists of mixed sizes in order."""
     colorizer, greys = subject.fitted, subject.greys
-    change = "leave predict to Colorizer and write _predict(L) alone."
+    change = "leave predict to Colorizer and write forward(L) alone."
 
     def look(what: str, given: Any, result: Any, shape: tuple[int, ...]) -> None:
         wanted = Image.Image if isinstance(given, Image.Image) else np.ndarray
@@ -189,7 +189,7 @@ def batch_mates(subject: Subject) -> None:
         raise Finding(
             f"ab of the same image, alone and in a batch of {len(L)}, differ by up to "
             f"{largest:.3g} ({subject.tolerance:g} is allowed).",
-            "use nothing of the batch in _predict: no statistics over its first axis, "
+            "use nothing of the batch in forward: no statistics over its first axis, "
             "and normalisation in eval mode.",
         )
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.arrays import UInt8Array
+from zoo.color.lab import rgb_to_lab
 from zoo.colorizer import Colorizer, TrainingOptions
-from zoo.dataset import UInt8Array
-from zoo.lab import rgb_to_lab
 from zoo.testing import images
 
 _SIDE = 32

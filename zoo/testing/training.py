@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.checkpoint import Checkpoint
 from zoo.colorizer import Colorizer
-from zoo.feed import Feed
-from zoo.global_state import changed_since, read_global_state
+from zoo.testing.global_state import changed_since, read_global_state
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
-from zoo.weights import open_weights
+from zoo.training.checkpoint import Checkpoint
+from zoo.training.feed import Feed
+from zoo.weights.file import open_weights
 
 _STEPS = 4
 
@@ -80,8 +80,8 @@ def resumable(subject: Subject) -> None:
         raise Finding(
             f"stopped after {_STEPS // 2} of {_STEPS} steps and resumed, {_some(different)} end as "
             "other values.",
-            "train with zoo.training.Optimiser, or hand optimisers of your own to feed.keep before "
-            "the first step; keep all else in the network, or make it anew in prepare.",
+            "train with zoo.training.loop.Optimizer, or hand optimizers of your own to feed.keep "
+            "before the first step; keep all else in the network, or make it anew in prepare.",
         )
 
 
@@ -90,7 +90,7 @@ def gradients(subject: Subject) -> None:
     """A gradient reaches every trainable parameter."""
     if not subject.takes_steps:
         raise Skipped("it takes no training steps")
-    own_loop = subject.cls._fit is not Colorizer._fit
+    own_loop = subject.cls.train is not Colorizer.train
     missed = _never_changed(subject) if own_loop else _without_gradient(subject)
     if missed:
         raise Finding(
@@ -134,11 +134,11 @@ def _never_changed(subject: Subject) -> list[str]:
 def budget(subject: Subject) -> None:
     """Work is done inside of `for L, ab in feed` alone, and ends with the budget."""
     colorizer = subject.new()
-    optimiser_steps = 0
+    optimizer_steps = 0
 
     def count(*_: object) -> None:
-        nonlocal optimiser_steps
-        optimiser_steps += 1
+        nonlocal optimizer_steps
+        optimizer_steps += 1
 
     hook = register_optimizer_step_post_hook(count)
     try:
@@ -155,9 +155,9 @@ def budget(subject: Subject) -> None:
         raise Finding("fit left no record of what was spent.", "leave fit to Colorizer.")
     cost = record.cost
     if record.stop_reason == "no steps":
-        if optimiser_steps:
+        if optimizer_steps:
             raise Finding(
-                f"{optimiser_steps} steps of an optimiser were made without the feed.", change
+                f"{optimizer_steps} steps of an optimizer were made without the feed.", change
             )
         raise Skipped("it takes no training steps")
     if cost.steps > _STEPS:
@@ -175,7 +175,7 @@ def budget(subject: Subject) -> None:
 def save_and_load(subject: Subject) -> None:
     """Saved weights, loaded again, are the same bits and predict the same bits."""
     change = (
-        "keep all that _predict needs in parameters and buffers of the network "
+        "keep all that forward needs in parameters and buffers of the network "
         "(register_buffer), or in the options."
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from zoo.bins import BIN_COUNT, nearest_bin
+from zoo.color.bins import BIN_COUNT, nearest_bin
 from zoo.metric import Metric, MetricContext, MetricInfo, Pictures
 from zoo_benchmark.metrics import check_pair
 

@@ -12,7 +12,7 @@ from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from zoo.lab import rgb_to_lab
+from zoo.color.lab import rgb_to_lab
 from zoo.metric import Metric, MetricInfo, Pictures
 from zoo_benchmark.metrics import check_pair, in_parts
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import downloads
 from zoo.errors import WeightsError
+from zoo.weights import download as downloads
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.dataset import Progress
+    from zoo.data.dataset import Progress
 
 VARIABLE = "ZOO_LPIPS_WEIGHTS"
 """The environment variable that names a file, as `--lpips-weights` does."""

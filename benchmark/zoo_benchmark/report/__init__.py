@@ -1,1 +1,4 @@
-"""What a comparison leaves behind for people: the table, the files, the picture grid."""
+"""How results look: terminal, Markdown, HTML and pictures.
+
+`terminal` has the table of the command line, `html` the report.
+"""

@@ -15,14 +15,14 @@ import pandas as pd
 import plotly.offline
 
 from zoo import registry
-from zoo.dataset import ImageSet
+from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import write_text
-from zoo_benchmark.report.leaderboard import ranking_metric
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
-from zoo_benchmark.run_folder import Cell, External, Run
-from zoo_benchmark.statistics import Statistics, cannot_tell_apart
+from zoo_benchmark.results.leaderboard import ranking_metric
+from zoo_benchmark.results.run_folder import Cell, External, Run
+from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
 
 _COSTS = ("seconds", "steps", "images", "flops")
 # Facts of a metric that is not installed any more.

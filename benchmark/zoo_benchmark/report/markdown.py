@@ -7,9 +7,9 @@ import shlex
 import pandas as pd
 
 from zoo.files import write_text
-from zoo_benchmark.report.leaderboard import ranking_metric
-from zoo_benchmark.run_folder import Run
-from zoo_benchmark.statistics import Statistics, cannot_tell_apart
+from zoo_benchmark.results.leaderboard import ranking_metric
+from zoo_benchmark.results.run_folder import Run
+from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
 
 _DECIMALS = {"psnr": 2, "lpips": 4, "ssim": 4, "colourfulness": 1, "ciede2000": 2}
 

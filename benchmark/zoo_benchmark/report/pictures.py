@@ -16,9 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.dataset import ImageSet, UInt8Array
-from zoo.lab import AB_RANGE, lab_to_rgb, rgb_to_lab
-from zoo.photos import to_grey
+from zoo.arrays import UInt8Array
+from zoo.color.lab import AB_RANGE, lab_to_rgb, rgb_to_lab
+from zoo.data.dataset import ImageSet
+from zoo.images.open import to_grey
 
 ERROR_SCALE = 60.0
 """The ab distance that an error map shows in its brightest colour."""

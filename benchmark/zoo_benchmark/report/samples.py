@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zoo.dataset import ImageSet
+from zoo.data.dataset import ImageSet
 from zoo.files import atomic_path
-from zoo.photos import to_grey
+from zoo.images.open import to_grey
 
 _TILE = 160
 _GAP = 6

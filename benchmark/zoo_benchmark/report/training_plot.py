@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from zoo import registry
-from zoo.budget import Unit
+from zoo import plugins, registry
+from zoo.cost import Unit
 from zoo.files import atomic_path
 
 # Of seconds, once there are many: so many of them, and what they are called.
@@ -39,7 +39,7 @@ def plot_training(
     """
     table = pd.DataFrame(list(rows))
     measured = list(dict.fromkeys(table["metric"])) if len(table) else []
-    metrics = [name for name in measured if name in registry.names(registry.METRICS)]
+    metrics = [name for name in measured if name in plugins.names(plugins.METRICS)]
     spent = [point[unit] for point in losses]
     factor, label = _scale(unit, max([*spent, *(table[unit] if len(table) else [])], default=0.0))
     height = 2.4 + 1.5 * len(metrics)

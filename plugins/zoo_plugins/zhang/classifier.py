@@ -15,24 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT
-from zoo.colorizer import Colorizer, Info, TrainingOptions
-from zoo.errors import WeightsError
-from zoo.feed import Feed
-from zoo.prior import REBALANCING, class_weights_for
-from zoo.soft_encoding import (
+from zoo.color.bins import BIN_COUNT
+from zoo.color.prior import REBALANCING, class_weights_for
+from zoo.color.soft_encoding import (
     SoftEncoding,
     annealed_mean,
     decoding_flaw,
     encoding_flaw,
     soft_cross_entropy,
 )
+from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.errors import WeightsError
+from zoo.training.feed import Feed
 from zoo_plugins.zhang.network import (
     INPUT_MULTIPLE,
     OUTPUT_STRIDE,
     WIDTHS,
     Decoder,
-    Initialisation,
+    Initialization,
     ZhangNet,
 )
 
@@ -51,7 +51,7 @@ class ZhangOptions(TrainingOptions):
         temperature: T of the annealed mean, eq. 5; 0 is the mode, 1 the mean.
         neighbours: bins with weight in a soft target (5; the released Caffe layer has 10).
         sigma: standard deviation of the soft encoding's Gaussian, in units of ab.
-        initialisation: `xavier`, or PyTorch's `default`.
+        initialization: `xavier`, or PyTorch's `default`.
     """
 
     width: float = 1.0
@@ -59,7 +59,7 @@ class ZhangOptions(TrainingOptions):
     temperature: float = 0.38
     neighbours: int = 5
     sigma: float = 5.0
-    initialisation: Initialisation = "xavier"
+    initialization: Initialization = "xavier"
     batch_size: int = 128
     learning_rate: float = 5e-4
 
@@ -107,7 +107,7 @@ class ZhangClassifier(Colorizer):
         name="zhang_classifier",
         title="Zhang classification over 313 ab bins",
         paper=_PAPER,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         differs=_DIFFERS,
         minimum_size=INPUT_MULTIPLE,
         multiple=INPUT_MULTIPLE,
@@ -118,14 +118,15 @@ class ZhangClassifier(Colorizer):
         """Eight blocks up to the logits, and the encoding's table."""
         self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
         self._class_weights = torch.ones(BIN_COUNT, device=self.device)
-        return ZhangNet(self.options.width, self.options.initialisation, self.options.decoder)
+        return ZhangNet(self.options.width, self.options.initialization, self.options.decoder)
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Cross-entropy against the soft target, each pixel times its colour's weight; eq. 2."""
         target = self._encode(F.avg_pool2d(ab, OUTPUT_STRIDE))
         return soft_cross_entropy(self.net(L), target, self._class_weights)
 
-    def _predict(self, L: Tensor) -> Tensor:
+    def forward(self, L: Tensor) -> Tensor:
+        """Chroma decoded from the logits of the 313 classes."""
         logits = self.net(L)
         if self.options.decoder == "release":
             ab = cast(ZhangNet, self.net).decode_as_released(logits)
@@ -134,7 +135,9 @@ class ZhangClassifier(Colorizer):
         return F.interpolate(ab, scale_factor=OUTPUT_STRIDE, mode="bilinear", align_corners=False)
 
     @classmethod
-    def adopt(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def convert_state_dict(
+        cls, tensors: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Weights in the format of the authors' public PyTorch release of 2019."""
         first, last = tensors.get("model1.0.weight"), tensors.get("model_out.weight")
         if first is None or last is None or first.ndim != 4:
@@ -158,7 +161,7 @@ class ZhangRebalanced(ZhangClassifier):
         name="zhang_rebalanced",
         title="Zhang classification with class rebalancing",
         paper=_PAPER,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         differs=(*_DIFFERS, "without a file, the prior is that of up to 4,096 training images"),
         minimum_size=INPUT_MULTIPLE,
         multiple=INPUT_MULTIPLE,

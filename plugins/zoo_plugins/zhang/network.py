@@ -12,15 +12,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from zoo.bins import BIN_COUNT, bin_centres
-from zoo.soft_encoding import annealed_mean
+from zoo.color.bins import BIN_COUNT, bin_centres
+from zoo.color.soft_encoding import annealed_mean
 
 OUTPUT_STRIDE = 4
 INPUT_MULTIPLE = 8
 WIDTHS = (64, 128, 256, 512)
 """Channels of blocks 1, 2, 3 and 4 … 7 in the paper."""
 
-Initialisation = Literal["xavier", "default"]
+Initialization = Literal["xavier", "default"]
 Decoder = Literal["annealed_mean", "release"]
 
 _RELEASE_SCALE = 110.0
@@ -31,7 +31,7 @@ class ZhangNet(nn.Module):
 
     Args:
         width: factor on every channel count; 1 is the paper's, with 32,235,385 parameters.
-        initialisation: `xavier`, or PyTorch's `default`, which bleeds colour between objects.
+        initialization: `xavier`, or PyTorch's `default`, which bleeds colour between objects.
         decoder: `release` adds the layer `model_out` that decodes probabilities in the public
             release. It starts as the bins' centres and is not trained: the loss is on the
             logits.
@@ -40,7 +40,7 @@ class ZhangNet(nn.Module):
     def __init__(
         self,
         width: float = 1.0,
-        initialisation: Initialisation = "xavier",
+        initialization: Initialization = "xavier",
         decoder: Decoder = "annealed_mean",
     ) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ZhangNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(c3, BIN_COUNT, 1),
         )
-        if initialisation == "xavier":
+        if initialization == "xavier":
             for module in self.modules():
                 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                     nn.init.xavier_uniform_(module.weight)

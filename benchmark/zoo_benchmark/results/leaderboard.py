@@ -1,0 +1,168 @@
+"""From a run's cells to `leaderboard.csv` and `runs.csv`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.files import atomic_path
+from zoo_benchmark.metrics.fidelity import pooled_psnr
+from zoo_benchmark.results.run_folder import Cell, Run
+from zoo_benchmark.run.trial_spec import FAILED, NOT_RUN, OK
+
+LEADERBOARD_COLUMNS = [
+    "model",
+    "preset",
+    "seeds",
+    "params",
+    "psnr",
+    "colourfulness",
+    "colourfulness_truth",
+    "lpips",
+    "ssim",
+    "ciede2000",
+    "auc",
+    "auc_rebalanced",
+    "train_images_per_s",
+    "predict_images_per_s_cpu",
+    "predict_images_per_s_cuda",
+    "latency_ms_cpu",
+    "latency_ms_cuda",
+    "peak_memory_mb",
+    "budget",
+    "stop_reason",
+    "status",
+]
+_L_COPIED_COLUMNS = ["psnr_l_copied", "lpips_l_copied"]
+_COSTS = ("seconds", "steps", "images", "flops")
+_RECORDED = (
+    "images_available",
+    "images_seen",
+    "batch_size",
+    "precision",
+    "overshoot",
+    "longest_step_seconds",
+    "evaluation_seconds",
+    "learning_rate",
+    "learning_rate_found",
+)
+
+
+def runs_table(run: Run) -> pd.DataFrame:
+    """A row per cell: options, costs, speed, status, error and the environment."""
+    return pd.DataFrame([_run_row(cell) for cell in run.cells])
+
+
+def _run_row(cell: Cell) -> dict[str, Any]:
+    result = cell.result
+    spec, training = result.get("spec", {}), result.get("training", {})
+    row: dict[str, Any] = {
+        "model": cell.label,
+        "colorizer": cell.model,
+        "seed": cell.repetition,
+        "key": cell.key,
+        "status": result["status"],
+        "error": result["error"],
+        "options": json.dumps(result.get("options", spec.get("changes"))),
+    }
+    row |= {
+        name: spec.get(name)
+        for name in ("preset", "dataset", "size", "budget", "data_seed", "model_seed")
+    }
+    row["stop_reason"] = training.get("stop_reason")
+    row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in _COSTS}
+    row |= {name: training.get(name) for name in _RECORDED}
+    row |= {name: result.get(name) for name in ("params", "train_images_per_s", "peak_memory_mb")}
+    for speed in cell.timing:
+        flat = {k: v for k, v in speed.items() if k not in ("device", "control")}
+        flat |= {f"control_{k}": v for k, v in speed.get("control", {}).items()}
+        row |= {f"{k}_{speed['device']}": v for k, v in flat.items()}
+    row |= {f"control_{name}": v for name, v in result.get("control", {}).items()}
+    row |= {f"env_{name}": v for name, v in result.get("environment", {}).items()}
+    return row
+
+
+def leaderboard_table(run: Run) -> pd.DataFrame:
+    """Exactly one row per requested model, the best LPIPS (else PSNR) first, failures last.
+
+    Rows of other programs (`zoo score --add-to`) are among them. A row's speed is the mean
+    over its repetitions, and empty where these ran on unlike hardware.
+    """
+    external = {each.name for each in run.externals}
+    rows = [
+        _row(
+            label,
+            [cell for cell in run.cells if cell.label == label],
+            run.scores[run.scores["model"] == label],
+            external=label in external,
+        )
+        for label in run.labels
+    ]
+    extra = [c for row in rows for c in row if c not in LEADERBOARD_COLUMNS]
+    ordered_extra = [c for c in _L_COPIED_COLUMNS if c in extra]
+    ordered_extra += sorted(set(extra) - set(ordered_extra))
+    board = pd.DataFrame(rows).reindex(columns=LEADERBOARD_COLUMNS + ordered_extra)
+    # Whole numbers stay whole beside a row that has none.
+    board = board.astype({"params": "Int64", "seeds": "Int64"})
+    failed = board["status"] != OK
+    by = ranking_metric(board)
+    order = board.assign(_failed=failed, _key=board[by] if by == "lpips" else -board[by])
+    index = order.sort_values(["_failed", "_key"], kind="stable").index
+    return board.loc[index].reset_index(drop=True)
+
+
+def ranking_metric(board: pd.DataFrame) -> str:
+    """What a leaderboard is ordered by: LPIPS where it was scored, else PSNR."""
+    return "lpips" if board["lpips"].notna().any() else "psnr"
+
+
+def _row(
+    label: str, cells: Sequence[Cell], scores: pd.DataFrame, *, external: bool
+) -> dict[str, Any]:
+    done = [cell for cell in cells if cell.ok]
+    reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
+    if not reasons and len(done) < len(cells):
+        reasons = [f"{len(done)} of {len(cells)} seeds run" if done else NOT_RUN]
+    results = [cell.result for cell in done]
+    spec = results[0]["spec"] if results else {}
+    row: dict[str, Any] = {
+        "model": label,
+        "preset": spec.get("preset"),
+        "seeds": len(done) or None,
+        "params": results[0]["params"] if results else None,
+        "budget": spec.get("budget"),
+        "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in results})) or None,
+        "status": "; ".join(dict.fromkeys(reasons)) or OK,
+    }
+    if external:
+        row["stop_reason"] = "external"
+    # First over the images of a seed, then over seeds.
+    per_seed = scores.groupby(["metric", "seed"])["value"].mean()
+    row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
+    if "psnr" in row:
+        values = scores.loc[scores["metric"] == "psnr", "value"]
+        row["psnr_pooled"] = pooled_psnr(values.to_numpy())
+    for name in ("train_images_per_s", "peak_memory_mb"):
+        row[name] = _mean([r.get(name) for r in results])
+    for device in ("cpu", "cuda"):
+        speeds = [s for cell in done for s in cell.timing if s["device"] == device]
+        alike = len({s["hardware"] for s in speeds}) == 1
+        for column, name in (("predict_images_per_s", "images_per_s"), ("latency_ms",) * 2):
+            row[f"{column}_{device}"] = _mean([s[name] for s in speeds]) if alike else None
+    return row
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [v for v in values if v is not None]
+    return float(np.mean(there)) if there else None
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV, atomically."""
+    with atomic_path(path) as partial:
+        table.to_csv(partial, index=False)

@@ -1,0 +1,197 @@
+"""Everything that can be made anew from a run's cells: tables, pictures and the report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+
+from zoo.files import atomic_path
+from zoo_benchmark.report.html import write_report
+from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
+from zoo_benchmark.report.terminal import leaderboard_to_rich
+from zoo_benchmark.results.leaderboard import leaderboard_table, runs_table, write_csv
+from zoo_benchmark.results.run_folder import Run, open_run, read_pictures
+from zoo_benchmark.results.statistics import Statistics, analyse
+from zoo_benchmark.run.trial_spec import (
+    FAILED,
+    NOT_RUN,
+    SHOWCASE,
+    SHOWCASE_TRUTH,
+    WEIGHTS,
+    WEIGHTS_FOLDER,
+    slug,
+)
+
+STAGES = ("training", "scoring", "timing")
+"""What the time of a comparison is for."""
+
+
+@dataclass
+class Comparison:
+    """A finished, or interrupted, comparison.
+
+    Attributes:
+        run: its folder, read.
+        board: the leaderboard.
+        statistics: intervals and paired differences.
+        ceilings: means of the references that were computed from the truth, a row each.
+        notes: what a reader of the table must know, one line each.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    run: Run
+    board: pd.DataFrame
+    statistics: Statistics
+    ceilings: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def out(self) -> Path:
+        """The folder of its files."""
+        return self.run.folder
+
+    @property
+    def floors(self) -> list[str]:
+        """Labels of the reference rows."""
+        return list(self.run.manifest["floors"])
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(label, reason) of every trial and timing that failed."""
+        cells = self.run.cells
+        failed = [(c.label, c.result["error"]) for c in cells if c.result["status"] == FAILED]
+        return failed + [(c.label, f"timing: {c.timing_error}") for c in cells if c.timing_error]
+
+
+def write_tables(run: Run) -> pd.DataFrame:
+    """Writes `leaderboard.csv`, `scores.csv` and `runs.csv`; returns the leaderboard."""
+    board = leaderboard_table(run)
+    write_csv(board, run.folder / "leaderboard.csv")
+    write_csv(run.scores, run.folder / "scores.csv")
+    write_csv(runs_table(run), run.folder / "runs.csv")
+    return board
+
+
+def redraw(folder: Path) -> Comparison:
+    """Reads a run and writes all that follows from its cells.
+
+    Raises:
+        InputError: there is no run in the folder.
+    """
+    run = open_run(folder)
+    board = write_tables(run)
+    statistics = analyse(run.scores, run.manifest["directions"])
+    write_csv(statistics.intervals, folder / "intervals.csv")
+    write_csv(statistics.pairs, folder / "pairs.csv")
+    write_csv(run.learning, folder / "learning.csv")
+    comparison = Comparison(run, board, statistics, _means(run.references))
+    comparison.notes = list(run.manifest["notes"]) + _notes(run)
+    _write_grid(comparison)
+    _offer_weights(run)
+    write_report(run, board, statistics)
+    return comparison
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Prints the table, its notes and where the files are."""
+    title = comparison.run.manifest["title"]
+    console.print(title, style="italic", markup=False, highlight=False)
+    table = leaderboard_to_rich(
+        comparison.board,
+        comparison.floors,
+        console.width,
+        statistics=comparison.statistics,
+        ceilings=comparison.ceilings,
+    )
+    console.print(table)
+    for note in comparison.notes:
+        console.print(f"• {note}", style="dim", markup=False, highlight=False)
+    console.print(f"written to {comparison.out}", markup=False, highlight=False)
+
+
+def _means(references: pd.DataFrame) -> pd.DataFrame:
+    means = references.pivot_table(index="model", columns="metric", values="value", sort=False)
+    return means.reset_index().rename_axis(columns=None)
+
+
+def _notes(run: Run) -> list[str]:
+    """What only the finished cells tell."""
+    reasons: dict[str, str] = {}
+    for cell in run.cells:
+        reasons |= cell.result.get("metrics_unavailable", {})
+        reasons |= cell.result.get("metrics_broken", {})
+    notes = [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
+    for device in ("cpu", "cuda"):
+        rows = [row for cell in run.cells for row in cell.timing if row["device"] == device]
+        unlike = sorted({row["hardware"] for row in rows})
+        if len(unlike) > 1:
+            notes.append(
+                f"{device} speeds are of unlike hardware ({'; '.join(unlike)}): "
+                "do not compare them with each other."
+            )
+    missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
+    if missing:
+        notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
+    if seconds := run.manifest.get("seconds"):
+        notes.append(where_time_went(seconds))
+    return notes
+
+
+def where_time_went(seconds: Mapping[str, float]) -> str:
+    """A note: the seconds of a whole comparison, and the share of each of `STAGES`."""
+    whole = seconds["whole"]
+    shares = {stage: seconds[stage] / whole for stage in STAGES if stage in seconds}
+    if not shares:
+        return f"took {whole:,.0f} s."
+    shares["everything else"] = 1 - sum(shares.values())
+    return f"took {whole:,.0f} s: " + ", ".join(f"{s} {share:.0%}" for s, share in shares.items())
+
+
+def _write_grid(comparison: Comparison) -> None:
+    run = comparison.run
+    pictures = read_pictures(run.folder / SHOWCASE_TRUTH)
+    if pictures is None:
+        return
+    first = {cell.label: cell for cell in reversed(run.cells)}
+    columns: list[Column] = []
+    for label in _in_order(comparison.board):
+        cell = first.get(label)
+        if cell is None:
+            continue
+        showcase = cell.folder / SHOWCASE
+        if label in comparison.floors and is_colourless(showcase):
+            continue  # the input once more
+        row = comparison.board[comparison.board["model"] == label].iloc[0]
+        lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
+        nothing: list[Image.Image | None] = [None] * len(pictures)
+        painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
+        columns.append(Column(label, lpips, painted))
+    write_samples(run.folder / "samples.png", pictures, columns)
+
+
+def _offer_weights(run: Run) -> None:
+    """Puts the cells' weights where people find them: `weights/MODEL.safetensors`."""
+    folder = run.folder / WEIGHTS_FOLDER
+    for cell in run.cells:
+        source = cell.folder / WEIGHTS
+        if not (cell.ok and source.is_file()):
+            continue
+        number = f"-{cell.repetition}" if cell.repetition else ""
+        with atomic_path(folder / f"{slug(cell.label)}{number}.safetensors") as partial:
+            partial.unlink()
+            try:
+                os.link(source, partial)  # no second copy of what may be large
+            except OSError:
+                shutil.copyfile(source, partial)
+
+
+def _in_order(board: pd.DataFrame) -> Sequence[str]:
+    return [str(label) for label in board["model"]] if len(board) else []

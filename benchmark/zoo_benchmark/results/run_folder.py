@@ -1,0 +1,259 @@
+"""What a finished (or interrupted) comparison left in its folder, ready to be looked at.
+
+```
+RUN/run.json          what was asked for, under which protocol, and which cells answer it
+RUN/cells/KEY/        one folder per finished cell (with --out; else RUN/../.cells/KEY)
+RUN/attempts/KEY/     what failed, with its log: never taken for a result
+RUN/external/NAME/    pictures of other programs, scored by `zoo score --add-to RUN`
+RUN/truth.npz         the truth of the pictures that cells keep in predictions.npz
+RUN/references.csv    the ceilings' scores, in the columns of scores.csv
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.data.dataset import ImageSet
+from zoo.errors import InputError
+from zoo.files import atomic_path
+from zoo_benchmark.run.trial_spec import (
+    ATTEMPTS,
+    CURVE,
+    EXTERNAL,
+    FAILED,
+    LEARNING,
+    LOG,
+    NOT_RUN,
+    OK,
+    PREDICTIONS,
+    REFERENCES,
+    RESULT,
+    RUN,
+    SCORES,
+    TRUTH,
+    read_json,
+)
+
+FORMAT = 1
+"""The version of `run.json`; raised when an older zoo could not read it."""
+
+SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (model with options, repetition) of a run, finished or not.
+
+    Attributes:
+        label: the row it belongs to.
+        model: the colorizer's name.
+        repetition: 0, 1, …
+        key: of the cell in the store.
+        folder: where its files are; it may hold nothing but a log.
+        result: its `result.json`; `status` is `ok`, `failed` or `not run`.
+        timing: its throughput, one entry per device, each with its `hardware`; empty where
+            it was not timed.
+        timing_error: why its timing failed; empty where it did not.
+    """
+
+    label: str
+    model: str
+    repetition: int
+    key: str
+    folder: Path
+    result: dict[str, Any]
+    timing: Sequence[dict[str, Any]] = ()
+    timing_error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was trained and scored."""
+        return bool(self.result["status"] == OK)
+
+    def scores(self) -> pd.DataFrame:
+        """Columns of `SCORE_COLUMNS`, one row per image and metric; empty where not ok."""
+        return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
+
+    def learning(self) -> pd.DataFrame:
+        """The learning curve: model, seed, share, seconds, steps, images, flops, metric, value.
+
+        `share` is of the budget, in (0, 1]; `value` the mean over the fixed subset of test
+        images. Empty where not ok.
+        """
+        return self._labelled(LEARNING) if self.ok else pd.DataFrame()
+
+    def losses(self) -> pd.DataFrame:
+        """The loss along the way: model, seed, seconds, steps, images, flops, loss."""
+        return self._labelled(CURVE) if self.ok else pd.DataFrame()
+
+    def predictions(self) -> ImageSet | None:
+        """What it painted of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
+        return read_pictures(self.folder / PREDICTIONS) if self.ok else None
+
+    def log(self) -> str:
+        """What its process printed, tracebacks included; empty where there is no log."""
+        try:
+            return (self.folder / LOG).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _labelled(self, file: str) -> pd.DataFrame:
+        frame = pd.read_csv(self.folder / file)
+        frame.insert(0, "model", self.label)
+        frame.insert(1, "seed", self.repetition)
+        return frame
+
+
+@dataclass(frozen=True)
+class External:
+    """Pictures that another program coloured, scored with the run's metrics.
+
+    Attributes:
+        name: its row.
+        folder: `RUN/external/NAME`, with `scores.csv` and `predictions.npz` in a cell's form.
+        facts: its `external.json`: where the pictures came from, metric versions, counts.
+    """
+
+    name: str
+    folder: Path
+    facts: dict[str, Any]
+
+    def scores(self) -> pd.DataFrame:
+        """Columns of `SCORE_COLUMNS`, the seed always 0."""
+        frame = pd.read_csv(self.folder / SCORES)
+        frame.insert(0, "model", self.name)
+        frame.insert(1, "seed", 0)
+        return frame
+
+    def predictions(self) -> ImageSet | None:
+        """The pictures of those images that the run's cells keep, too; None where none."""
+        return read_pictures(self.folder / PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read.
+
+    Attributes:
+        folder: where it is.
+        manifest: `run.json`: `format`, `command` (list of words), `started`, `finished`
+            (ISO times, or null), `title`, `notes`, `protocol` (the protocol in force, as
+            `Protocol.to_dict` gives it), `departures` (texts), `floors` (labels), `metrics`
+            (name to version), `data` (`dataset`, and of each split its count and manifest
+            hash), `directions` (metric name to higher, lower or match), `store`, `cells`.
+        cells: in the order of the request, repetitions of a model together.
+        externals: rows of `zoo score --add-to`.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    cells: Sequence[Cell]
+    externals: Sequence[External] = field(default=())
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows of its table, in the order of the request, external ones last."""
+        rows = [cell.label for cell in self.cells] + [e.name for e in self.externals]
+        return list(dict.fromkeys(rows))
+
+    @property
+    def protocol_id(self) -> str:
+        """`NAME@VERSION` of the protocol."""
+        protocol = self.manifest["protocol"]
+        return f"{protocol['name']}@{protocol['version']}"
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of all finished cells and external rows, in long form."""
+        return _stack([*(c.scores() for c in self.cells), *(e.scores() for e in self.externals)])
+
+    @cached_property
+    def references(self) -> pd.DataFrame:
+        """Scores of the ceilings, in long form; empty where they were not computed."""
+        file = self.folder / REFERENCES
+        return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=SCORE_COLUMNS)
+
+    @cached_property
+    def learning(self) -> pd.DataFrame:
+        """The learning curves of all finished cells."""
+        return _stack([cell.learning() for cell in self.cells])
+
+    @cached_property
+    def truth(self) -> ImageSet | None:
+        """The truth of the kept pictures; None where the run kept none."""
+        return read_pictures(self.folder / TRUTH)
+
+
+def open_run(folder: Path) -> Run:
+    """Reads a run's folder.
+
+    Raises:
+        InputError: there is no run in it, or one that this version cannot read.
+    """
+    file = folder / RUN
+    if not file.is_file():
+        raise InputError(f"{folder} is not the folder of a run: it holds no {RUN}")
+    manifest = read_json(file)
+    if manifest is None or manifest.get("format") != FORMAT:
+        raise InputError(f"{file} cannot be read by this version of the zoo; run the bench again")
+    store = (folder / manifest["store"]).resolve()
+    cells = [_cell(entry, store, folder) for entry in manifest["cells"]]
+    externals = [
+        External(facts["name"], path.parent, facts)
+        for path in sorted((folder / EXTERNAL).glob("*/external.json"))
+        if (facts := read_json(path)) is not None
+    ]
+    return Run(folder, manifest, cells, externals)
+
+
+def write_pictures(path: Path, pictures: ImageSet) -> None:
+    """Writes images with their ids, atomically; `read_pictures` reads them."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, images=pictures.images, ids=np.array(pictures.ids, dtype=str))
+
+
+def read_pictures(path: Path) -> ImageSet | None:
+    """What `write_pictures` wrote; None where there is no such file."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        return ImageSet(stored["images"], [str(i) for i in stored["ids"]])
+
+
+def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
+    folder, result = _find(entry["key"], store, run)
+    timing = _find(entry["timing"], store, run)[1] if entry.get("timing") else {}
+    return Cell(
+        entry["label"],
+        entry["model"],
+        entry["repetition"],
+        entry["key"],
+        folder,
+        result,
+        timing.get("throughput", ()),
+        timing["error"] if timing.get("status") == FAILED else "",
+    )
+
+
+def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
+    """A cell's folder and result: the finished one, else that of the last attempt."""
+    for folder in (store / key, run / ATTEMPTS / key):
+        result = read_json(folder / RESULT)
+        if result is not None:
+            return folder, result
+    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
+
+
+def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    if not filled:
+        return pd.DataFrame(columns=SCORE_COLUMNS)
+    return pd.concat(filled, ignore_index=True)

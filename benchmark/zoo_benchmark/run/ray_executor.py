@@ -1,0 +1,193 @@
+"""Runs tasks on a Ray cluster (extra `ray`).
+
+Ray places, retries and moves; nothing of that is done here. A task travels as JSON with the
+files it needs, and its folder comes back whole, so that nodes share no disk. They need the
+same zoo, the same plugins and the same images: each trial checks the images' manifest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from zoo._version import __version__
+from zoo.device import resolve_device
+from zoo.errors import DeviceError, InputError
+from zoo_benchmark.run.executor import Result, Task, local_hardware
+from zoo_benchmark.run.runner import ProgressState, run_trial
+from zoo_benchmark.run.starter import Starter
+from zoo_benchmark.run.trial_spec import FAILED, Spec, TimingSpec, TrialSpec
+
+RETRIES = 3
+"""How often a cell is placed again when its node or worker died."""
+
+Files = dict[str, bytes]
+
+
+class RayExecutor:
+    """A Ray cluster.
+
+    Args:
+        address: of the cluster, as `ray.init` takes it; empty for the one that `RAY_ADDRESS`
+            names, one that runs on this machine, or else a new one.
+        device: `auto`, `cpu` or `cuda`; cells ask for a GPU where it says so, or where `auto`
+            finds GPUs in the cluster.
+        jobs: cells side by side on the smallest node; each asks for its share of the CPUs.
+
+    Raises:
+        InputError: Ray is not installed, or there is no cluster at the address.
+        DeviceError: the cluster does not have the device.
+    """
+
+    def __init__(self, address: str, device: str, jobs: int) -> None:
+        try:
+            ray: Any = importlib.import_module("ray")
+        except ImportError as error:
+            raise InputError(
+                "--executor ray needs Ray; type pip install 'colorizer-zoo[ray]'"
+            ) from error
+        self._ray = ray
+        if not ray.is_initialized():
+            try:
+                ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+            # A cluster that wants a token refuses with an error of Ray's own.
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise InputError(
+                    f"no Ray cluster at {address or 'this machine'}: {_first_line(error)}"
+                ) from error
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes]
+        self._ids = [node["NodeID"] for node, count in zip(nodes, cpus, strict=True) if count]
+        gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes)
+        if device.startswith("cuda") and not gpus:
+            raise DeviceError("the Ray cluster has no GPU; type --device auto or --device cpu")
+        self._node_cpus = min(count for count in cpus if count)
+        self._device = device
+        self._gpus = 1 if gpus and device != "cpu" else 0
+        self._cpus = max(1, self._node_cpus // jobs)
+
+    def hardware(self) -> tuple[list[str], list[str]]:
+        """The different kinds of hardware that cells are trained on, and are timed on."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        probe = self._ray.remote(_describe)
+        device = "cuda" if self._gpus else "cpu"
+        found = self._ray.get(
+            [
+                probe.options(
+                    num_cpus=self._cpus,
+                    num_gpus=self._gpus,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                ).remote(device, (self._cpus, self._node_cpus))
+                for node in self._ids
+            ]
+        )
+        if other := {version for version, _, _ in found if version != __version__}:
+            raise InputError(
+                f"nodes of the Ray cluster have colorizer-zoo {', '.join(sorted(other))}, this "
+                f"machine {__version__}; install the same everywhere"
+            )
+        return sorted({names[1] for names in found}), sorted({names[2] for names in found})
+
+    def prepare(self) -> None:
+        """See `Executor.prepare`; the cluster is there already."""
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        timeout: float,
+        on_progress: Callable[[Task, ProgressState], None],
+        *,
+        alone: bool = False,
+    ) -> Iterator[tuple[Task, Result]]:
+        """See `Executor.run`; `alone` places one task at a time, on a node of its own."""
+        cpus = self._node_cpus if alone else self._cpus
+        remote = self._ray.remote(_run_remotely).options(
+            num_cpus=cpus, num_gpus=self._gpus, max_retries=RETRIES, retry_exceptions=False
+        )
+        waiting = list(tasks)
+        placed: dict[Any, Task] = {}
+        try:
+            while waiting or placed:
+                while waiting and not (alone and placed):
+                    task = waiting.pop(0)
+                    spec = _for_nodes(task.spec, self._device)
+                    placed[remote.remote(*spec, timeout, cpus)] = task
+                    on_progress(task, {"stage": "on the cluster", "share": 0.0})
+                done, _ = self._ray.wait(list(placed), num_returns=1)
+                for reference in done:
+                    task = placed.pop(reference)
+                    yield task, self._collect(reference, task)
+        finally:
+            for reference in placed:
+                self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """See `Executor.close`; the connection ends with this process."""
+
+    def _collect(self, reference: Any, task: Task) -> Result:
+        """Writes what came back into the task's folder."""
+        try:
+            text, files = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            reason = f"the cluster lost it {RETRIES + 1} times: {_first_line(error)}"
+            return {"spec": asdict(task.spec), "status": FAILED, "error": reason}
+        for name, content in files.items():
+            file = task.folder / name
+            if not file.resolve().is_relative_to(task.folder.resolve()):
+                raise InputError(f"a node sent a file outside of its folder: {name!r}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        result: Result = json.loads(text)
+        return result
+
+
+def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
+    """A spec as JSON, its kind, and the files that its paths name."""
+    files: Files = {}
+    if isinstance(spec, TimingSpec):
+        files["weights"] = Path(spec.weights).read_bytes()
+    elif spec.lpips_weights:
+        files["lpips_weights"] = Path(spec.lpips_weights).read_bytes()
+    return json.dumps(asdict(replace(spec, device=device))), type(spec).__name__, files
+
+
+def _run_remotely(
+    text: str, kind: str, files: Files, timeout: float, threads: int
+) -> tuple[str, Files]:
+    """On a node: runs the task in a folder that goes away; gives back its result and files."""
+    kinds: dict[str, type[Spec]] = {"TrialSpec": TrialSpec, "TimingSpec": TimingSpec}
+    with tempfile.TemporaryDirectory(prefix="zoo-cell-") as name:
+        folder = Path(name)
+        paths = {}
+        for field, content in files.items():
+            path = folder / f"{field}.safetensors"
+            path.write_bytes(content)
+            paths[field] = str(path)
+        spec = kinds[kind](**{**json.loads(text), **paths})
+        out = folder / "cell"
+        with Starter({"OMP_NUM_THREADS": str(threads)}) as starter:
+            result = run_trial(spec, out, timeout, starter=starter)
+        made = {
+            str(file.relative_to(out)): file.read_bytes()
+            for file in out.rglob("*")
+            if file.is_file()
+        }
+    return json.dumps(result), made
+
+
+def _describe(device: str, threads: tuple[int, int]) -> tuple[str, str, str]:
+    """On a node: the zoo's version, and the hardware of a training and of a timing."""
+    found = resolve_device(device)
+    training, timing = (local_hardware(found, count) for count in threads)
+    return __version__, training, timing
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

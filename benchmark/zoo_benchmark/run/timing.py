@@ -1,0 +1,64 @@
+"""The timing of a finished cell in its own process: `python -m zoo_benchmark.run.timing SPEC OUT`.
+
+Apart from the trial, so that a cell trained elsewhere, or beside others, is timed on this
+machine and with nothing else of the comparison running.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import zoo
+from zoo import registry
+from zoo.device import resolve_device
+from zoo.images.open import to_grey
+from zoo_benchmark.run import child, throughput
+from zoo_benchmark.run.control import measure_control
+from zoo_benchmark.run.environment import describe_environment, hardware
+from zoo_benchmark.run.trial_spec import TimingSpec
+
+_IMAGES = 32
+
+
+def time_prediction(
+    spec: TimingSpec, out: Path, result: dict[str, Any], progress: child.Progress
+) -> None:
+    """Times `predict` on the spec's device and, beside a GPU, on the CPU.
+
+    Fills in `throughput`: a row per device with its `hardware` and the speed of the control
+    task on it.
+    """
+    progress.stage("loading")
+    device = resolve_device(spec.device)
+    test = registry.open_dataset(spec.dataset).load("test", spec.size)
+    greys = np.stack([to_grey(Image.fromarray(image)) for image in test.images[:_IMAGES]])
+    result["environment"] = describe_environment(device)
+    rows = []
+    progress.stage("timing")
+    for name in dict.fromkeys((str(device), "cpu")):
+        colorizer = zoo.load(spec.model, spec.weights, device=name, precision=spec.precision)
+        control = measure_control(colorizer.device)
+        rows.append(
+            {
+                **asdict(throughput.measure(colorizer, greys)),
+                "precision": colorizer.precision,
+                "hardware": hardware(colorizer.device),
+                "control": control,
+            }
+        )
+    result["throughput"] = rows
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a spec file, as `child.main` does."""
+    return child.main(TimingSpec, time_prediction, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""One trial in its own process: `python -m zoo_benchmark.run.trial SPEC OUT [--lifeline]`.
+
+What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
+(the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from zoo import registry
+from zoo.colorizer import Colorizer
+from zoo.data.dataset import Dataset, ImageSet, Split
+from zoo.errors import DataError
+from zoo.files import atomic_path
+from zoo.metric import Metric, MetricContext
+from zoo.training.feed import Feed
+from zoo_benchmark.results.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
+from zoo_benchmark.results.run_folder import write_pictures
+from zoo_benchmark.run import child, scoring
+from zoo_benchmark.run.control import measure_control
+from zoo_benchmark.run.environment import describe_environment
+from zoo_benchmark.run.memory import PeakMemory
+from zoo_benchmark.run.trial_spec import (
+    CURVE,
+    LEARNING,
+    PREDICTIONS,
+    SCORES,
+    SHOWCASE,
+    WEIGHTS,
+    TrialSpec,
+)
+
+KEPT_IMAGES = 192
+"""How many predictions are kept, for the report's browser: the same images for every model."""
+
+
+def train_and_score(
+    spec: TrialSpec, out: Path, result: dict[str, Any], progress: child.Progress
+) -> None:
+    """Trains and scores one model; the files go to `out`, the facts to `result`.
+
+    Raises:
+        ZooError: whatever a user can have caused; anything else a plugin may have.
+    """
+    progress.stage("loading")
+    cls = registry.colorizer_class(spec.model)
+    colorizer = cls(
+        cls.preset(spec.preset),
+        device=spec.device,
+        precision=spec.precision,
+        **spec.changes,
+    )
+    result["options"] = dataclasses.asdict(colorizer.options)
+    result["environment"] = describe_environment(colorizer.device)
+    progress.stage("timing")
+    result["control"] = measure_control(colorizer.device)
+    progress.stage("loading")
+    dataset = registry.open_dataset(spec.dataset)
+    train, test = (_load(dataset, split, spec) for split in ("train", "test"))
+    metrics = _open_metrics(spec, colorizer, test, result)
+
+    progress.stage("training")
+    memory = PeakMemory(colorizer.device)
+    curve = LearningCurve(colorizer, metrics, spread(test, CURVE_IMAGES), _pause(colorizer, memory))
+    memory.resume()
+    colorizer.fit(
+        train,
+        budget=spec.budget,
+        seed=spec.model_seed,
+        data_seed=spec.data_seed,
+        size=spec.size,
+        find_learning_rate=spec.learning_rate == "find",
+        on_step=_both(progress.step, curve.step),
+    )
+    result["peak_memory_mb"] = memory.pause()
+    _record_training(colorizer, out, result)
+    colorizer.save(out / WEIGHTS)
+
+    progress.stage("scoring")
+    assert colorizer.record is not None
+    scores, broken = scoring.score(colorizer, test, metrics)
+    result["metrics"] = {m.info.name: m.info.version for m in metrics if m.info.name not in broken}
+    result["metrics_broken"] = broken
+    with atomic_path(out / SCORES) as partial:
+        scores.to_csv(partial, index=False)
+    curve.finish(colorizer.record.cost)
+    curve.write(out / LEARNING)
+    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
+    _paint_showcase(colorizer, dataset, spec, out)
+
+
+def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
+    """The images of a split, which must be those that the comparison was planned with."""
+    images = dataset.open(split, spec.size)
+    wanted = spec.manifests.get(split)
+    if wanted and (found := images.manifest_hash()) != wanted:
+        raise DataError(
+            f"the {split} images of {spec.dataset} have changed since the start of this run: "
+            f"manifest {found[:12]}…, expected {wanted[:12]}…; start it again"
+        )
+    return images
+
+
+def _open_metrics(
+    spec: TrialSpec, colorizer: Colorizer, test: ImageSet, result: dict[str, Any]
+) -> list[Metric]:
+    context = MetricContext(
+        device=colorizer.device,
+        truth=test.images,
+        lpips_weights=Path(spec.lpips_weights) if spec.lpips_weights else None,
+    )
+    # Where a search for the backbone was in vain, its reason is told, and not looked for again.
+    known = {} if spec.lpips_weights or not spec.lpips_status else {"lpips": spec.lpips_status}
+    wanted = [name for name in spec.metrics if name not in known]
+    metrics, unavailable = scoring.open_metrics(wanted, context, spec.size)
+    unavailable |= {name: why for name, why in known.items() if name in spec.metrics}
+    result["metrics_unavailable"] = unavailable
+    return metrics
+
+
+def _pause(colorizer: Colorizer, memory: PeakMemory) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def pause() -> Iterator[None]:
+        memory.pause()
+        with colorizer.evaluating():
+            yield
+        memory.resume()
+
+    return pause
+
+
+def _both(*callbacks: Callable[[Feed], None]) -> Callable[[Feed], None]:
+    def call(feed: Feed) -> None:
+        for callback in callbacks:
+            callback(feed)
+
+    return call
+
+
+def _record_training(colorizer: Colorizer, out: Path, result: dict[str, Any]) -> None:
+    record = colorizer.record
+    assert record is not None
+    result["training"] = dataclasses.asdict(record)
+    write_losses(out / CURVE, result["training"].pop("curve"))
+    result["params"] = colorizer.parameter_count
+    cost = record.cost
+    result["train_images_per_s"] = cost.images / cost.seconds if cost.images else None
+
+
+def _keep_predictions(colorizer: Colorizer, test: ImageSet, out: Path) -> None:
+    painted = scoring.paint_images(colorizer, test.images)
+    write_pictures(out / PREDICTIONS, ImageSet(painted, test.ids))
+
+
+def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out: Path) -> None:
+    pictures = dataset.showcase(spec.showcase, spec.size)
+    for index, image in enumerate(scoring.paint_images(colorizer, pictures.images)):
+        with atomic_path(out / SHOWCASE / f"{index:02d}.png") as partial:
+            Image.fromarray(image).save(partial)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a spec file, as `child.main` does."""
+    return child.main(TrialSpec, train_and_score, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""The JSON that describes one trial, and the names of the files in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from zoo.files import write_text
+
+# In a cell's folder: what the parent writes, and what the trial does.
+SPEC, LOG = "spec.json", "log.txt"
+RESULT, SCORES, CURVE, LEARNING = "result.json", "scores.csv", "curve.csv", "learning.csv"
+WEIGHTS, SHOWCASE, PREDICTIONS = "weights.safetensors", "showcase", "predictions.npz"
+PROGRESS = "progress.json"
+# In a run's folder.
+RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
+WEIGHTS_FOLDER = "weights"
+REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
+# How a cell stands.
+OK, FAILED, NOT_RUN = "ok", "failed", "not run"
+
+_LONGEST_SLUG = 100
+
+
+def slug(label: str) -> str:
+    """A file name that stays inside its folder, different for different labels."""
+    safe = re.sub(r"[^A-Za-z0-9=,._-]", lambda m: f"%{ord(m[0]):x}", label)
+    if len(safe) <= _LONGEST_SLUG:
+        return safe
+    return f"{safe[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One cell of a comparison: a model with options, on a dataset, under a budget, once.
+
+    Attributes:
+        model: the colorizer's name.
+        label: the row it belongs to.
+        preset: the options it starts from.
+        changes: options changed, as text.
+        dataset: as `--dataset` takes it.
+        size: side in pixels.
+        manifests: `ImageSet.manifest_hash` of each split; other images are refused.
+        budget: as `--budget` takes it.
+        learning_rate: `options`, or `find` to search for one inside the budget.
+        repetition: 0, 1, …
+        data_seed: of images' order, crops and flips.
+        model_seed: of weights and whatever the method draws.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: `auto`, `fp32` or `bf16`.
+        metrics: names of the metrics to score.
+        lpips_weights: file with AlexNet's features, or None where none could be had.
+        lpips_status: why there is none.
+        showcase: how many pictures to colour for the grid.
+    """
+
+    model: str
+    label: str
+    preset: Literal["paper", "small"]
+    dataset: str
+    size: int
+    budget: str
+    repetition: int
+    data_seed: int
+    model_seed: int
+    manifests: dict[str, str] = field(default_factory=dict)
+    learning_rate: Literal["options", "find"] = "options"
+    changes: dict[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    precision: str = "auto"
+    metrics: list[str] = field(default_factory=list)
+    lpips_weights: str | None = None
+    lpips_status: str = ""
+    showcase: int = 8
+
+    module: ClassVar[str] = "zoo_benchmark.run.trial"
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, atomically."""
+        _write(self, path)
+
+    @classmethod
+    def read(cls, path: Path) -> TrialSpec:
+        """Reads what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class TimingSpec:
+    """The timing of one finished cell: how fast its model predicts on this hardware.
+
+    Attributes:
+        model: the colorizer's name.
+        label: the row it belongs to.
+        repetition: 0, 1, …
+        weights: the cell's weights.
+        dataset: where the grey test images come from.
+        size: their side in pixels.
+        device: `auto`, `cpu`, `cuda` or `mps`; beside a GPU the CPU is timed, too.
+        precision: `auto`, `fp32` or `bf16`.
+    """
+
+    model: str
+    label: str
+    repetition: int
+    weights: str
+    dataset: str
+    size: int
+    device: str = "auto"
+    precision: str = "auto"
+
+    module: ClassVar[str] = "zoo_benchmark.run.timing"
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, atomically."""
+        _write(self, path)
+
+    @classmethod
+    def read(cls, path: Path) -> TimingSpec:
+        """Reads what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+Spec = TrialSpec | TimingSpec
+
+
+def _write(spec: Spec, path: Path) -> None:
+    write_text(path, json.dumps(dataclasses.asdict(spec), indent=1))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None where there is none, or not a whole one."""
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return loaded

@@ -1,0 +1,116 @@
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import color, data
+
+from zoo.errors import InputError, WeightsError
+from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.metrics.lpips_alexnet import LPIPSAlexNet
+
+SHARED = Path(__file__).parents[3].parent / "shared" / "weights" / "alexnet_features.safetensors"
+WEIGHTS = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
+NOTHING = np.zeros((0, 64, 64, 3), np.uint8)
+
+needs_weights = pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="AlexNet's weights are not here: set ZOO_LPIPS_WEIGHTS"
+)
+
+
+@pytest.fixture(scope="module")
+def lpips() -> LPIPSAlexNet:
+    return LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, WEIGHTS))
+
+
+def pictures(*images: np.ndarray) -> Pictures:
+    return Pictures.from_array(np.stack(images))
+
+
+def astronaut_and_its_grey() -> tuple[np.ndarray, np.ndarray]:
+    photo = data.astronaut()
+    grey = (color.rgb2gray(photo) * 255).round().astype(np.uint8)
+    return photo, np.repeat(grey[..., None], 3, axis=-1)
+
+
+def chelsea_and_noise() -> tuple[np.ndarray, np.ndarray]:
+    photo = data.chelsea()
+    noise = np.random.default_rng(0).normal(0, 20, photo.shape)
+    return photo, (photo + noise).round().clip(0, 255).astype(np.uint8)
+
+
+def test_without_weights_it_says_what_to_do():
+    with pytest.raises(WeightsError, match=r"download https://.*pass --lpips-weights FILE"):
+        LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, None))
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("images", "official"),
+    [(astronaut_and_its_grey, 0.18475), (chelsea_and_noise, 0.61099)],
+    ids=["astronaut", "chelsea"],
+)
+def test_gives_the_official_values(lpips, images, official):
+    truth, other = images()
+    assert lpips(pictures(other), pictures(truth)).item() == pytest.approx(official, abs=1e-4)
+
+
+@needs_weights
+def test_identical_pictures_are_at_distance_zero(lpips):
+    photo = pictures(data.astronaut()[:64, :64], data.astronaut()[200:264, 200:264])
+    assert lpips(photo, photo).tolist() == [0, 0]
+
+
+@needs_weights
+def test_chunks_do_not_show(lpips, monkeypatch):
+    photo = data.coffee()
+    tiles = [photo[y : y + 48, 100:148] for y in range(0, 250, 50)]
+    whole = lpips(pictures(*tiles), pictures(*tiles[::-1]))
+    monkeypatch.setattr("zoo_benchmark.metrics.lpips_alexnet._PIXELS_AT_A_TIME", 2 * 48 * 48)
+    assert lpips(pictures(*tiles), pictures(*tiles[::-1])).tolist() == pytest.approx(
+        whole.tolist(), abs=1e-6
+    )
+
+
+@needs_weights
+def test_31_pixels_are_enough_and_30_are_not(lpips):
+    photo = data.coffee()[100:131, 100:131]
+    assert lpips(pictures(photo), pictures(255 - photo)).isfinite().all()
+    with pytest.raises(InputError, match="at least 31 pixels"):
+        lpips(pictures(photo[:30]), pictures(photo[:30]))
+
+
+@needs_weights
+def test_building_it_warns_of_nothing_and_draws_no_random_numbers():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric = LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, WEIGHTS))
+    assert torch.equal(torch.rand(3), expected)
+    photo = pictures(data.coffee()[:40, :40])
+    assert not metric(photo, photo).requires_grad
+
+
+@needs_weights
+@pytest.mark.parametrize("switch", ["older", "newer"])
+def test_the_callers_choice_of_tf32_survives(lpips, switch):
+    cudnn = torch.backends.cudnn
+    if switch == "newer" and not hasattr(cudnn, "conv"):
+        pytest.skip("this torch has one switch only")
+    holder, name, value = (
+        (cudnn.conv, "fp32_precision", "tf32")
+        if switch == "newer"
+        else (cudnn, "allow_tf32", False)
+    )
+    before = getattr(holder, name)
+    photo = pictures(data.coffee()[:40, :40])
+    try:
+        setattr(holder, name, value)
+        lpips(photo, photo)
+        assert getattr(holder, name) == value
+    finally:
+        setattr(holder, name, before)

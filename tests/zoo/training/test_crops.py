@@ -1,0 +1,52 @@
+"""Crops out of the training images: the same from the host and from the device's memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.training import crops
+from zoo.training.budget import Budget
+from zoo.training.crops import CropStream, ImageStore
+from zoo.training.feed import Feed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def rows(tiles):
+    drawn = CropStream(len(tiles), slack=40, seed=5).take(0, 50)
+    assert set(drawn[:, 3]) == {0, 1}
+    return drawn
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_crop_is_what_its_row_says(tiles, rows, resident, monkeypatch):
+    monkeypatch.setattr(crops, "_stay_on", lambda device, size: resident)
+    taken = ImageStore(tiles, CPU).crop(rows, 24)
+    assert (taken.shape, taken.dtype) == ((50, 3, 24, 24), torch.uint8)
+    for crop, (image, y, x, flip) in zip(taken, rows, strict=True):
+        expected = tiles[image, y : y + 24, x : x + 24]
+        if flip:
+            expected = np.fliplr(expected)
+        assert np.array_equal(crop.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("resident", [False, True])
+def test_nothing_but_the_last_step_is_waited_for(tiles, resident, monkeypatch):
+    """On a GPU, that is: the queue never runs dry while the next batch is prepared."""
+    monkeypatch.setattr(crops, "_stay_on", lambda device, size: resident)
+    device = torch.device("cuda")
+    feed = Feed(tiles, Budget.parse("5steps"), batch_size=8, size=32, device=device)
+    # A first step counts operations, and starts what a device starts once.
+    loop = iter(feed)
+    L, ab = next(loop)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for L, ab in loop:
+            feed.log((L.mean() - ab.mean()).square())
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    feed.close()
+    assert feed.cost.steps == 5

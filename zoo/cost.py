@@ -1,0 +1,22 @@
+"""What a training costs, in each of the four units that a budget can be given in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["seconds", "steps", "images", "flops"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training has cost so far, in all four currencies.
+
+    `flops` is `torch.utils.flop_counter`'s count of one eager step (forward and backward;
+    a multiply and an add are two) times the number of steps.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    images: int = 0
+    flops: float = 0.0

@@ -1,0 +1,150 @@
+"""What a dataset plugin implements: `Dataset.load` gives an `ImageSet` of square tiles.
+
+A dataset is an entry point in the group `zoo.datasets`. Its name may carry an argument
+after a colon (`folder:PATH`); the part behind the colon is handed to the constructor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from zoo.arrays import UInt8Array
+from zoo.errors import DataError
+
+Split = Literal["train", "test"]
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)`; total is 0 where it is not known."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `zoo datasets` shows of a dataset."""
+
+    name: str
+    title: str
+    license: str
+    source: str
+    native_size: int = 64
+    """The side in pixels used where the user gives no `--size`."""
+    download: str = ""
+    """How much is downloaded at first use, for a person to read; empty for nothing."""
+    argument: str = ""
+    """What goes behind the colon of the name, such as `PATH`; empty for nothing."""
+    crop: str = ""
+    """How a photograph becomes a square, such as `centre square`; protocols fix it."""
+    resize: str = ""
+    """The kernel that resizes it, or `none`; protocols fix it."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Square colour images of one size, in memory or memory-mapped.
+
+    Attributes:
+        images: N×S×S×3 uint8, sRGB.
+        ids: N names, unique within the set and stable between runs and machines.
+        skipped: (name, reason) of every file that could not be read.
+        grey: ids of images left out because their truth is already grey.
+        source: the dataset's name; empty for images that were given as such.
+        license: the dataset's; empty where it is not known.
+    """
+
+    images: UInt8Array
+    ids: Sequence[str]
+    skipped: Sequence[tuple[str, str]] = field(default=())
+    grey: Sequence[str] = field(default=())
+    source: str = ""
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
+            raise DataError(
+                f"an image set holds N×S×S×3 uint8, not {self.images.shape} {self.images.dtype}"
+            )
+        if len(self.ids) != len(self.images):
+            raise DataError(f"{len(self.images)} images but {len(self.ids)} ids")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """The side of the images in pixels."""
+        return int(self.images.shape[1])
+
+    def left_out(self) -> list[str]:
+        """What of the source is not in the set, a line each, for people to read."""
+        notes = []
+        if self.skipped:
+            name, reason = self.skipped[0]
+            notes.append(
+                f"{len(self.skipped)} unreadable files were skipped, such as {name} ({reason})."
+            )
+        if self.grey:
+            notes.append(f"{len(self.grey)} already grey images were left out.")
+        return notes
+
+    def manifest_hash(self) -> str:
+        """SHA-256 over ids and pixels: equal hashes mean the same images in the same order."""
+        return self._manifest
+
+    @cached_property
+    def _manifest(self) -> str:
+        digest = hashlib.sha256(repr((self.images.shape, list(self.ids))).encode())
+        for start in range(0, len(self.images), 1024):
+            digest.update(np.ascontiguousarray(self.images[start : start + 1024]).data)
+        return digest.hexdigest()
+
+
+class Dataset(ABC):
+    """A source of colour images with a fixed train/test split.
+
+    Subclasses set `info` and implement `load`. Anything that can be wrong (a missing
+    folder, a failed checksum, no network) raises `zoo.errors.DataError` from there.
+    """
+
+    info: ClassVar[DatasetInfo]
+
+    def __init__(self, argument: str = "") -> None:
+        if argument and not self.info.argument:
+            raise DataError(
+                f"dataset {self.info.name!r} takes no argument, got {argument!r}; "
+                f"type --dataset {self.info.name}"
+            )
+        if self.info.argument and not argument:
+            raise DataError(
+                f"dataset {self.info.name!r} needs an argument; "
+                f"type --dataset {self.info.name}:{self.info.argument}"
+            )
+        self.argument = argument
+
+    @abstractmethod
+    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """The images of one split as tiles of `size`×`size`.
+
+        Training tiles may be up to an eighth larger than `size`, to leave room for random
+        crops; test tiles are exactly `size`. In the test split, images whose truth is
+        already grey are left out and named in `ImageSet.grey`.
+
+        Raises:
+            DataError: the data is missing, empty or corrupt.
+        """
+
+    def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """What `load` gives, under the dataset's name and license; raises like `load`."""
+        images = self.load(split, size, progress)
+        return replace(images, source=self.info.name, license=self.info.license)
+
+    def showcase(self, count: int, size: int) -> ImageSet:
+        """Test images for the picture grid; by default spread evenly over the test split."""
+        test = self.load("test", size)
+        chosen = np.unique(np.linspace(0, len(test) - 1, min(count, len(test))).round().astype(int))
+        return ImageSet(np.asarray(test.images[chosen]), [test.ids[i] for i in chosen])

@@ -1,0 +1,117 @@
+"""The machine's side of computing: device, precision, random state, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+
+from zoo.errors import DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `mps` (or an indexed `cuda:1`) to a device that is there.
+
+    Raises:
+        DeviceError: the machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"unknown device {name!r}; type auto, cpu, cuda or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = name.partition(":")[2] or "0"
+        if not index.isdigit() or int(index) >= count:
+            raise DeviceError(
+                f"device {name!r} is not there ({count} CUDA devices found); "
+                "type --device auto or --device cpu"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there; type --device auto or --device cpu")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto`, `fp32` or `bf16` to the precision networks run in: `fp32` or `bf16`.
+
+    `auto` takes bf16 where the hardware multiplies it natively (CUDA from Ampere on; CPUs
+    with AVX512-BF16 or AMX). Parameters, losses and colour conversions stay float32.
+
+    Raises:
+        DeviceError: a name that is none of the three.
+    """
+    if name not in ("auto", "fp32", "bf16"):
+        raise DeviceError(f"unknown precision {name!r}; type auto, fp32 or bf16")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "cpu":
+        native = any(
+            getattr(torch.cpu, check, bool)()
+            for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+        return "bf16" if native else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Runs convolutions and matrix products in `precision`; everything else as it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def casting_once(device: torch.device) -> AbstractContextManager[None]:
+    """A block whose passes share one bf16 copy of each weight; the weights stay as they are.
+
+    Casting all of them takes as long as a small image. Outside, every pass casts anew.
+    """
+    # Autocast forgets its copies at the end of its outermost block, even of one that is off.
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """A block with a random state of its own, started from `seed`; the caller's comes back."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The random state that a method on `device` draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Goes on drawing where `random_state` was taken; on another kind of device, from its own."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until everything queued on the device is done; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True for what PyTorch and Python raise where memory runs out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator and CUDA's libraries have no class of their own.
+    text = str(error).lower()
+    told = ("not enough memory", "can't allocate memory", "out of memory", "_alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in text for words in told)

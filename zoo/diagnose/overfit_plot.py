@@ -1,0 +1,88 @@
+"""What came of fitting one image, as a picture: a row for each initialization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from zoo.arrays import UInt8Array
+from zoo.diagnose.bleeding import REACH, EdgeError, edge_band, error_map
+from zoo.diagnose.overfit import Overfit, grey_error, truth_ab
+from zoo.files import atomic_path
+from zoo.images.open import to_grey
+
+ERROR_SCALE = 60.0
+"""The ab distance that the error map shows in its brightest colour."""
+
+_INK, _OUTLINE = "#3f4650", "#7fe3f0"
+_LIGHTNESS = "lightness, all that a model sees"
+_HEADINGS = ("input", "prediction", "truth", "ab error")
+
+
+def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: str) -> None:
+    """Writes input, prediction, truth and error map of each fit as PNG, atomically.
+
+    Args:
+        path: of the PNG.
+        tile: S×S×3 uint8: the truth.
+        fits: what came of it, at least one.
+        title: says which model and image.
+    """
+    truth = truth_ab(tile)
+    band = edge_band(truth)
+    grey = to_grey(Image.fromarray(tile))
+    without = f"without any colour the mean ab error is {grey_error(tile).whole:.1f}"
+    figure = Figure(
+        figsize=(13.4, 1.1 + 3.2 * len(fits)), dpi=110, layout="constrained", facecolor="white"
+    )
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13, color=_INK)
+    rows = figure.subplots(len(fits), len(_HEADINGS), squeeze=False)
+    shown: Any = None
+    for axes, fit in zip(rows, fits, strict=True):
+        axes[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
+        axes[1].imshow(fit.rgb)
+        axes[2].imshow(tile)
+        shown = axes[3].imshow(error_map(fit.ab, truth), cmap="inferno", vmin=0, vmax=ERROR_SCALE)
+        if band.any():
+            axes[3].contour(band, levels=[0.5], colors=_OUTLINE, linewidths=0.8)
+        axes[0].set_ylabel(fit.initialization or "fit", fontsize=12, color=_INK)
+        captions = (_LIGHTNESS, _training(fit), without, _error(fit.error))
+        for each, caption in zip(axes, captions, strict=True):
+            _strip(each)
+            each.set_xlabel(caption, fontsize=9, color=_INK)
+    for each, heading in zip(rows[0], _HEADINGS, strict=True):
+        each.set_title(heading, fontsize=11, color=_INK)
+    bar = figure.colorbar(shown, ax=rows[:, 3], shrink=0.9, pad=0.02, extend="max")
+    bar.set_label("distance in the ab plane (CIE Lab units)", color=_INK)
+    outline = f"; outlined: the band of ±{REACH:g} px along object edges" if band.any() else ""
+    figure.supxlabel(f"{len(tile)}×{len(tile)} px{outline}", fontsize=9, color=_INK)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png")
+
+
+def _training(fit: Overfit) -> str:
+    if fit.losses is None:
+        return "no training: the method takes no steps"
+    return f"loss {fit.losses[0]:.3g} → {fit.losses[1]:.3g} in {fit.steps:,} steps"
+
+
+def _error(error: EdgeError) -> str:
+    if error.edges is None:
+        return f"mean {error.whole:.1f}; no object edges"
+    beside = "" if error.elsewhere is None else f", elsewhere {error.elsewhere:.1f}"
+    ratio = "" if error.ratio is None else f" (×{error.ratio:.2f})"
+    return f"mean {error.whole:.1f}: at edges {error.edges:.1f}{beside}{ratio}"
+
+
+def _strip(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

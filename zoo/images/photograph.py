@@ -1,0 +1,259 @@
+"""A photograph from its file, with all that has to be in the file that is made of it.
+
+`read_photograph` gives the lightness as an upright plane of sRGB grey, 8 or 16 bits deep, and
+beside it alpha, metadata and format. Colour becomes grey in strips, so that a scan of
+50 megapixels needs no second picture of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin
+
+from zoo.errors import InputError
+from zoo.images.icc import grey_of_luminance, grey_table, rgb_curves
+from zoo.images.metadata import Metadata, read_exif, read_metadata
+from zoo.images.open import floats_top, open_image, to_grey, to_rgb
+from zoo.images.png import read_png
+from zoo.images.tiff import GreyAlphaTiff, read_deep_tiff
+
+__all__ = ["STRIP_PIXELS", "Photograph", "read_photograph"]
+
+Plane = npt.NDArray[Any]
+"""H×W, uint8 or uint16."""
+
+STRIP_PIXELS = 1 << 20
+"""Pixels that are converted at once; a strip has whole rows."""
+
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _EXTRA = 258, 262, 338
+_WHITE_IS_ZERO, _IS_RGB = 0, 2
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image, decoded and upright.
+
+    Attributes:
+        grey: H×W sRGB grey that has the photograph's lightness. uint8 where the file holds
+            8-bit grey; otherwise uint16, so that no lightness of a colour is rounded.
+        bits: 8 or 16 per channel in the file.
+        alpha: H×W, uint8 or uint16 as `bits` says; None where the file has none.
+        metadata: what the file says of the photograph.
+        has_profile: an ICC profile was embedded.
+        format: Pillow's name of the file's format.
+        notes: what the owner should know, such as pages that are left out.
+    """
+
+    grey: Plane
+    bits: int
+    alpha: Plane | None
+    metadata: Metadata = field(default_factory=Metadata)
+    has_profile: bool = False
+    format: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.grey.shape[0], self.grey.shape[1]
+
+    def grey_8(self) -> npt.NDArray[np.uint8]:
+        """The lightness plane in 8 bits: what networks are shown."""
+        return _to_8_bits(self.grey)
+
+
+def read_photograph(path: Path | str) -> Photograph:
+    """Reads 1-bit, grey, palette, RGB or CMYK, with alpha or without, in 8 or 16 bits.
+
+    EXIF orientation and ICC profile are applied, those of grey images too. 16-bit colour with
+    a profile of tables keeps 8 bits of lightness; all else keeps what the file has.
+
+    Raises:
+        InputError: one line, `PATH: reason`, as `zoo.images.open.read_image`.
+    """
+    with open_image(path) as image:
+        deep = _is_deep(image)  # asked first: reading EXIF may decode the file
+        metadata, orientation, left_out = read_metadata(image, path)
+        profile = bytes(image.info.get("icc_profile") or b"")
+        notes = (*_notes(image), *left_out)
+        if deep:
+            grey, alpha = _from_samples(_decode_deep(image, path), profile)
+            bits = 16
+        else:
+            image.load()
+            orientation = read_exif(image)[1]  # TIFF is turned by now
+            alpha = _alpha(image)
+            grey = _grey(image, profile, path)
+            bits = 16 if image.mode.startswith(("I", "F")) else 8
+            if alpha is not None and bits == 16:
+                alpha = alpha.astype(np.uint16) * 257
+        return Photograph(
+            grey=_upright(grey, orientation),
+            bits=bits,
+            alpha=None if alpha is None else _upright(alpha, orientation),
+            metadata=metadata,
+            has_profile=bool(profile),
+            format=image.format or "",
+            notes=notes,
+        )
+
+
+def _notes(image: Image.Image) -> Iterator[str]:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        yield f"the first of its {frames} images is taken"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and 0 in image.tag_v2.get(_EXTRA, ()):
+        yield "its extra channel, not declared as alpha, is left out"
+
+
+# ---- pixels -----------------------------------------------------------------------------
+
+
+def _grey(image: Image.Image, profile: bytes, path: Path | str) -> Plane:
+    if image.mode.startswith("I"):
+        return _apply_profile(_sixteen_bits(image, path), profile)
+    if image.mode == "F":
+        values = np.asarray(image)
+        try:
+            scale = 65535 / floats_top(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return _apply_profile((values * np.float64(scale)).round().astype(np.uint16), profile)
+    if image.mode in ("1", "L", "LA", "La"):
+        return _apply_profile(to_grey(image), profile)
+    grey = np.empty((image.height, image.width), np.uint16)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        grey[top : top + rows] = _grey_of_rgb(to_rgb(strip).astype(np.float32) / 255)
+    return grey
+
+
+def _sixteen_bits(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]:
+    stored = np.asarray(image)
+    low, high = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
+    if low < 0 or high > 65535:
+        raise InputError(
+            f"{path}: a 32-bit image with values from {low} to {high}: "
+            "save it with 8 or 16 bits a channel"
+        )
+    values = stored.astype(np.uint16)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow gives both as they are stored.
+        depth = int(image.tag_v2.get(_TIFF_BITS, (16,))[0])
+        if depth == 12:
+            values = (values.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+        if image.tag_v2.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            np.subtract(65535, values, out=values)
+    return values
+
+
+def _alpha(image: Image.Image) -> Plane | None:
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
+        return np.array(image.getchannel(image.getbands()[-1]))
+    if "transparency" in image.info:
+        return np.array(image.convert("RGBA").getchannel("A"))
+    return None
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """True for 16-bit files that Pillow would cut down to 8 bits."""
+    if image.format == "PNG":
+        # Its 16-bit grey is good, unless one of the values stands for transparent.
+        tiles: Any = getattr(image, "tile", ())
+        deep = bool(tiles) and str(tiles[0].args).endswith(";16B")
+        return deep and (image.mode != "I;16" or "transparency" in image.info)
+    if isinstance(image, GreyAlphaTiff):
+        return True
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_TIFF_BITS, (1,))
+        return len(bits) >= 3 and bits[0] == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _IS_RGB
+    return False
+
+
+def _decode_deep(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]:
+    """H×W×samples: grey, grey and alpha, RGB, or RGBA."""
+    if image.format == "PNG":
+        import imagecodecs
+
+        pixels = np.asarray(imagecodecs.png_decode(read_png(path)))
+        pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        key = image.info.get("transparency")
+        if key is not None and pixels.shape[2] in (1, 3):
+            opaque = (pixels != np.asarray(key, np.uint16)).any(axis=2, keepdims=True)
+            pixels = np.concatenate((pixels, opaque * np.uint16(65535)), axis=2)
+    else:
+        pixels = read_deep_tiff(path)
+    # Pillow may tell the size of a TIFF as it will be once it is upright.
+    if pixels.dtype != np.uint16 or {*pixels.shape[:2]} != {*image.size}:
+        raise InputError(f"{path}: its 16-bit pixels cannot be read")
+    return pixels
+
+
+def _from_samples(pixels: npt.NDArray[np.uint16], profile: bytes) -> tuple[Plane, Plane | None]:
+    samples = pixels.shape[2]
+    alpha = np.ascontiguousarray(pixels[:, :, -1]) if samples in (2, 4) else None
+    if samples < 3:
+        return _apply_profile(np.ascontiguousarray(pixels[:, :, 0]), profile), alpha
+    curves = rgb_curves(profile) if profile else None
+    grey = np.empty(pixels.shape[:2], np.uint16)
+    rows = max(1, STRIP_PIXELS // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        strip = pixels[top : top + rows, :, :3]
+        if curves is not None:
+            luminance = sum(
+                share * curve(strip[:, :, c] / 65535) for c, (curve, share) in enumerate(curves)
+            )
+            grey[top : top + rows] = (grey_of_luminance(np.asarray(luminance)) * 65535).round()
+        elif profile:
+            image = Image.fromarray(_to_8_bits(strip))
+            image.info["icc_profile"] = profile
+            grey[top : top + rows] = _grey_of_rgb(to_rgb(image).astype(np.float32) / 255)
+        else:
+            grey[top : top + rows] = _grey_of_rgb(strip.astype(np.float32) / 65535)
+    return grey, alpha
+
+
+def _grey_of_rgb(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    import torch
+
+    from zoo.color.lab import L_to_grey, rgb_to_lab
+
+    L, _ = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
+    grey: npt.NDArray[np.uint16] = (
+        (L_to_grey(L.clamp(0, 100)) * 65535).round()[0, 0].numpy().astype(np.uint16)
+    )
+    return grey
+
+
+def _apply_profile(grey: Plane, profile: bytes) -> Plane:
+    table = grey_table(profile, 256 if grey.dtype == np.uint8 else 65536) if profile else None
+    return grey if table is None else table[grey]
+
+
+def _to_8_bits(values: Plane) -> npt.NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    result = np.empty(values.shape, np.uint8)
+    rows = max(1, STRIP_PIXELS // values.shape[1])
+    for top in range(0, len(values), rows):
+        strip = values[top : top + rows].astype(np.uint32)
+        result[top : top + rows] = (strip + 128) // 257
+    return result
+
+
+def _upright(plane: Plane, orientation: int) -> Plane:
+    """Applies an EXIF orientation (CIPA DC-008, tag 0x0112) to the pixels."""
+    if orientation >= 5:
+        plane = plane.T
+    if orientation in (3, 4, 7, 8):
+        plane = plane[::-1]
+    if orientation in (2, 3, 6, 7):
+        plane = plane[:, ::-1]
+    return np.ascontiguousarray(plane)

@@ -1,0 +1,268 @@
+"""Colouring files: what is to be made of which, and the settings; `zoo.pipeline.run` does it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import InputError, OptionError, OutputError
+from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
+from zoo.images.write import FORMATS, Format, find_format
+
+if TYPE_CHECKING:
+    from zoo.weights.record import TrainingRecord
+
+SMALLEST_WORKING_SIZE = 64
+"""Where memory is short, the working size is halved down to this, not below."""
+
+MOST_SATURATION = 3.0
+
+
+DEFAULT_WORKING_SIZE = 256
+"""Of weights that do not say at which size they were trained."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to read and the file to write."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How photographs are coloured.
+
+    Attributes:
+        working_size: the short side in pixels that the network sees; never enlarged to it. None
+            for the size that the weights were trained at, see `suited_working_size`.
+        saturation: what the predicted ab is multiplied by; above 0, at most 3.
+        compare: write grey and colour side by side.
+        overwrite: replace outputs that exist.
+        batch_size: photographs per pass of the network; None: the fastest number, by measurement.
+        workers: threads that read, and as many that write; None for one per processor core,
+            at most four.
+    """
+
+    working_size: int | None = None
+    saturation: float = 1.0
+    compare: bool = False
+    overwrite: bool = False
+    batch_size: int | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.working_size is not None and not 8 <= self.working_size <= 4096:
+            raise OptionError(
+                f"the working size must lie in 8 … 4096 px, got {self.working_size}; try 256"
+            )
+        if not 0 < self.saturation <= MOST_SATURATION:
+            raise OptionError(
+                f"saturation must be above 0 and at most {MOST_SATURATION:g}, got "
+                f"{self.saturation:g}; 1 leaves the colours as predicted"
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise OptionError(f"the batch size must be at least 1, got {self.batch_size}")
+        if self.workers is not None and not 1 <= self.workers <= 64:
+            raise OptionError(f"workers must lie in 1 … 64, got {self.workers}")
+
+
+def suited_working_size(record: TrainingRecord | None) -> int:
+    """The short side in pixels at which a network sees things as large as it learnt them.
+
+    Twice that size already gives patches of colour where it knew whole objects. From 64 px on:
+    below, the chroma of a photograph is too coarse.
+    """
+    size = DEFAULT_WORKING_SIZE if record is None else record.size
+    return max(SMALLEST_WORKING_SIZE, size)
+
+
+def plan(
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    suffix: str | None = None,
+    overwrite: bool = False,
+) -> list[Job]:
+    """What is made of `inputs`, checked before any work is done.
+
+    Args:
+        inputs: files, folders (with all below them), and patterns such as `scans/**/*.tif`.
+        out: a folder, in which the trees of the given folders are repeated; or, for one input
+            file, the file to write, known by its suffix.
+        suffix: the format to write, such as `png`; by default each file's own.
+        overwrite: outputs may exist.
+
+    Raises:
+        InputError: nothing to do, an input that is not there, two inputs for one output, an
+            output that is an input, or that exists.
+        OptionError: a format that is not written.
+    """
+    chosen = _chosen_format(suffix)
+    found = _collect(inputs, Path(out))
+    if not found:
+        raise InputError(
+            f"there are no images in {', '.join(map(str, inputs))}; "
+            f"read are {' '.join(sorted({*IMAGE_SUFFIXES, *HEIC_SUFFIXES}))}"
+        )
+    file = _single_file(inputs, out, chosen)
+    if file is not None:
+        jobs = [Job(found[0][0], file)]
+    else:
+        jobs = []
+        for source, relative in found:
+            target = Path(out) / relative
+            if chosen is not None and target.suffix.lower() not in chosen.suffixes:
+                target = target.with_suffix(f".{(suffix or '').lower().removeprefix('.')}")
+            jobs.append(Job(source, target))
+    _check_targets(jobs, overwrite)
+    return jobs
+
+
+def _chosen_format(suffix: str | None) -> Format | None:
+    if suffix is None:
+        return None
+    form = find_format(suffix)
+    if form is None:
+        raise OptionError(f"the format {suffix!r} is not written; {_written()}")
+    return form
+
+
+def _written() -> str:
+    return "written are " + ", ".join(s[1:] for form in FORMATS.values() for s in form.suffixes)
+
+
+def _collect(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, Path]]:
+    """Every input file once, with its place below the output folder."""
+    suffixes = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
+    found: dict[str, tuple[Path, Path]] = {}
+    results = os.path.realpath(out)
+
+    def add(path: Path, relative: Path) -> None:
+        found.setdefault(os.path.abspath(path), (path, relative))  # noqa: PTH100 (keeps links)
+
+    def add_folder(folder: Path) -> None:
+        # Earlier results in a folder below are not photographs to colour.
+        inside = results.startswith(os.path.realpath(folder) + os.sep)
+        for path in find_images(folder, suffixes):
+            if not (inside and os.path.realpath(path).startswith(results + os.sep)):
+                add(path, path.relative_to(folder))
+
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            add_folder(path)
+        elif path.exists() or not glob.has_magic(str(given)):
+            if not path.exists():
+                raise InputError(f"{given}: there is no such file or folder")
+            add(path, Path(path.name))
+        else:
+            for match in sorted(glob.glob(str(given), recursive=True)):  # noqa: PTH207
+                matched = Path(match)
+                if matched.is_file() and matched.name.lower().endswith(suffixes):
+                    add(matched, Path(matched.name))
+    return list(found.values())
+
+
+def _single_file(
+    inputs: Sequence[str | Path], out: str | Path, chosen: Format | None
+) -> Path | None:
+    """The output file where `out` names one; None where it is a folder."""
+    path = Path(out)
+    lone = len(inputs) == 1 and Path(inputs[0]).is_file()
+    if path.is_dir() or str(out).endswith(os.sep):
+        return None
+    if not lone:
+        if path.exists():
+            raise InputError(f"{out} is a file; several photographs need a folder: type another -o")
+        return None
+    if not path.suffix and not path.exists():
+        return None
+    form = find_format(path.suffix) if path.suffix else None
+    if form is None:
+        raise OptionError(
+            f"{out}: this format is not written; {_written()}. For a folder type -o {out}{os.sep}"
+        )
+    if chosen is not None and form is not chosen:
+        raise OptionError(f"--format {chosen.suffixes[0][1:]} and -o {out} do not agree")
+    return path
+
+
+def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
+    makers: dict[tuple[str, str], Path] = {}
+    folders: dict[Path, str] = {}
+    for job in jobs:
+        # By way of links two folders may be one.
+        if job.target.parent not in folders:
+            folders[job.target.parent] = os.path.realpath(job.target.parent)
+        place = (folders[job.target.parent], job.target.name)
+        other = makers.setdefault(place, job.source)
+        if other is not job.source:
+            raise InputError(
+                f"{other} and {job.source} would both become {job.target}; give the folder "
+                "above them instead of files, which keeps its tree, or colour them one after "
+                "the other into two folders"
+            )
+    existing = check_inputs_are_safe(jobs)
+    for target in existing:
+        if target.is_dir():
+            raise InputError(f"{target} is a folder, where a file would be written")
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise InputError(
+            f"{existing[0]}{more} exist{'' if more else 's'} already; "
+            "type --overwrite, or another -o"
+        )
+
+
+def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
+    """The targets that exist; none of them is an input, by whatever name.
+
+    Raises:
+        InputError: one of them is.
+    """
+    existing = [job.target for job in jobs if job.target.exists()]
+    if not existing:
+        return []
+    sources = {_identity(job.source): job.source for job in jobs if job.source.exists()}
+    for target in existing:
+        source = sources.get(_identity(target))
+        if source is not None:
+            raise InputError(
+                f"{target} is the input {source} itself, which is never overwritten; "
+                "type another -o"
+            )
+    return existing
+
+
+def check_folders_are_writable(targets: Iterable[Path]) -> None:
+    """Tries to write where the folders of these files are, or will be.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    places = set()
+    for folder in {target.parent for target in targets}:
+        place = folder
+        while not os.path.lexists(place):
+            place = place.parent
+        places.add(place)
+    for place in sorted(places):
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"nothing can be written to {place}: {error.strerror}; type another -o"
+            ) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

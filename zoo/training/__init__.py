@@ -1,0 +1,6 @@
+"""Training within a budget.
+
+`budget` reads budgets, `feed` yields batches until one is spent, `loop` is the shared training
+loop, `rate_search` finds a learning rate, `prior` counts colours, `checkpoint` keeps a training
+that is under way, and `record` says how one went.
+"""

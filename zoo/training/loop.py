@@ -1,0 +1,181 @@
+"""The training loop shared by plugins, and its parts for those that write their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.device import autocast
+from zoo.training.feed import Feed
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the shared loop trains; a plugin's `Options` derive from it to change a default.
+
+    Attributes:
+        learning_rate: AdamW's step size at its highest.
+        batch_size: images per step.
+        weight_decay: AdamW's decoupled weight decay.
+        warm_up: share of the budget over which the learning rate rises linearly.
+        decay: share of the budget, at its end, over which it falls linearly to zero.
+        clip: largest norm of the gradient.
+        averaging: decay per step of the exponential moving average of the weights that training
+            ends with, such as 0.999; 0 ends with the last step's weights.
+    """
+
+    learning_rate: float = 5e-4
+    batch_size: int = 32
+    weight_decay: float = 1e-4
+    warm_up: float = 0.03
+    decay: float = 0.5
+    clip: float = 1.0
+    averaging: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip", "averaging"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not (0 <= self.warm_up <= 1 and 0 <= self.decay <= 1):
+            raise ValueError(
+                f"warm_up and decay are shares of the budget in [0, 1], "
+                f"got {self.warm_up} and {self.decay}"
+            )
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging must lie in [0, 1), got {self.averaging}")
+
+
+def schedule(progress: float, options: TrainingOptions) -> float:
+    """The learning rate's factor at `progress`: linear warm-up, plateau, linear decay to 0."""
+    rise = (progress + 1e-3) / options.warm_up if options.warm_up else 1.0
+    fall = (1 - progress) / options.decay if options.decay else 1.0
+    return max(0.0, min(1.0, rise, fall))
+
+
+class Optimizer:
+    """AdamW with the shared schedule, gradient clipping and the feed's NaN detection."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        feed: Feed,
+        options: TrainingOptions,
+        *,
+        learning_rate: float | None = None,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ) -> None:
+        self._parameters = [p for p in parameters if p.requires_grad]
+        self._feed, self._options = feed, options
+        self._learning_rate = feed.scaled_rate(
+            options.learning_rate if learning_rate is None else learning_rate
+        )
+        # Norms, biases and other vectors are not decayed, as is usual.
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self._parameters if p.ndim > 1]},
+            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self._learning_rate,
+            betas=betas,
+            weight_decay=options.weight_decay,
+            fused=feed.device.type in ("cpu", "cuda"),
+        )
+        feed.keep(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """AdamW's state: moments and step counts."""
+        return self._adamw.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the state of an optimizer of the same parameters."""
+        self._adamw.load_state_dict(state)
+        # The fused kernels take moments for laid out like their parameters, unchecked.
+        for parameter, values in self._adamw.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
+
+    def step(self, loss: Tensor) -> None:
+        """One update of the parameters against the gradient of `loss`."""
+        self._adamw.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, self._options.clip)
+        progress = self._feed.progress
+        swept = self._feed.rate_factor
+        factor = swept(progress) if swept else schedule(progress, self._options)
+        for group in self._adamw.param_groups:
+            group["lr"] = self._learning_rate * factor
+        self._adamw.step()
+
+
+class WeightAverage:
+    """The exponential moving average of a network's weights and buffers over its steps.
+
+    At first it forgets faster, so that a short training does not end with its fresh weights.
+    """
+
+    def __init__(self, net: nn.Module, decay: float, feed: Feed) -> None:
+        self._decay = decay
+        self._steps = 0
+        self._weights = [t for t in net.state_dict().values() if t.is_floating_point()]
+        self._averages = [t.clone() for t in self._weights]
+        feed.keep(self)
+
+    def update(self) -> None:
+        """Takes in the weights after a step."""
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+
+    def apply(self) -> None:
+        """Puts the average into the network."""
+        torch._foreach_copy_(self._weights, self._averages)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages, in the order of the network's state dict, and how many steps they hold."""
+        return {"averages": self._averages, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave of a network of the same shapes."""
+        for mine, theirs in zip(self._averages, state["averages"], strict=True):
+            mine.copy_(theirs)
+        self._steps = state["steps"]
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    feed: Feed,
+    options: TrainingOptions,
+    precision: str,
+) -> None:
+    """Minimises `loss(L, ab)` over `net`'s parameters until the feed's budget is spent.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite.
+    """
+    optimizer = Optimizer(net.parameters(), feed, options)
+    average = WeightAverage(net, options.averaging, feed) if options.averaging else None
+    for L, ab in feed:
+        with autocast(feed.device, precision):
+            value = loss(L, ab)
+        optimizer.step(value)
+        if average is not None:
+            average.update()
+        feed.log(value)
+    if average is not None:
+        average.apply()

@@ -1,0 +1,353 @@
+"""Weights on disk: safetensors, with all that is needed to rebuild and to trust the model.
+
+One file format. Its metadata names model, options, the units of input and output, how it was
+trained and on which images, license, source, and the zoo's version; reading checks all of it.
+Files of other programs are read where the plugin knows their format
+(`Colorizer.convert_state_dict`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from zoo._version import __version__
+from zoo.color.lab import PLANES
+from zoo.errors import WeightsError
+from zoo.files import atomic_path
+from zoo.weights.download import download_bar, file_sha256
+from zoo.weights.published import fetch, find_published, published
+from zoo.weights.record import TrainingRecord, read_record
+
+if TYPE_CHECKING:
+    from zoo.colorizer import Colorizer, Info
+
+FORMAT = 2
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+"""Of PyTorch's own files, which are read with `weights_only=True`."""
+
+UNKNOWN_LICENSE = "unknown"
+_KEY = "colorizer-zoo"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose weights they are.
+
+    Attributes:
+        license: as an SPDX identifier, or `unknown`.
+        source: where they were published; empty for weights of one's own.
+        trained_on: the images, in words.
+    """
+
+    license: str
+    source: str = ""
+    trained_on: str = ""
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """A file of weights whose metadata have been checked; `tensors` reads the rest.
+
+    Attributes:
+        path: the file.
+        options: of the colorizer, as JSON has them.
+        record: how it was trained; None where that is not known.
+        origin: whose weights they are.
+        zoo_version: that wrote the file; empty for a file of another program.
+    """
+
+    path: Path
+    options: dict[str, Any]
+    record: TrainingRecord | None
+    origin: Origin
+    zoo_version: str = ""
+    _read: Mapping[str, Tensor] | None = field(default=None, repr=False)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The tensors by name, on the CPU.
+
+        Raises:
+            WeightsError: the file is not readable any more.
+        """
+        return self._read if self._read is not None else _read_safetensors(self.path)
+
+    @property
+    def label(self) -> str:
+        """The file's name and SHA-256: what a record of fine-tuning names."""
+        return f"{self.path.name} (SHA-256 {file_sha256(self.path)})"
+
+    def differing(self, options: Mapping[str, object]) -> str:
+        """What the stored values of those of `options` are that differ; empty where none does."""
+        trained = ", ".join(
+            f"{name}={self.options[name]!r}"
+            for name, value in options.items()
+            if name in self.options and self.options[name] != value
+        )
+        return f"; the weights were trained with {trained}" if trained else ""
+
+    def load_into(self, net: nn.Module, options: Any) -> None:
+        """Copies the tensors into a network that was built from `options`.
+
+        Raises:
+            WeightsError: they do not fit; options that differ are named.
+        """
+        try:
+            load_state(net, self.tensors(), self.path)
+        except WeightsError as error:
+            told = self.differing(dataclasses.asdict(options))
+            raise WeightsError(f"{error}{told}") from error
+
+
+def save_weights(
+    path: Path,
+    net: nn.Module,
+    *,
+    info: Info,
+    options: object,
+    record: TrainingRecord | None,
+    origin: Origin,
+) -> None:
+    """Writes the state of `net` and what belongs to it to a safetensors file, atomically.
+
+    Raises:
+        WeightsError: the name does not end in `.safetensors`.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"weights are written as safetensors; type {path.name}.safetensors")
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, t in net.state_dict().items()
+    }
+    training = dataclasses.asdict(record) if record else None
+    if training is not None:
+        training.pop("curve")
+    metadata = {
+        "format": FORMAT,
+        "model": info.name,
+        "options": dataclasses.asdict(options),  # type: ignore[call-overload]
+        "preprocessing": _preprocessing(info),
+        "training": training,
+        **dataclasses.asdict(origin),
+        "zoo_version": __version__,
+    }
+    with atomic_path(path) as partial:
+        safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
+
+
+def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
+    """Opens a file for a colorizer and checks what it says of itself.
+
+    A file of another program whose SHA-256 is that of published weights gets their license and
+    source.
+
+    Args:
+        path: safetensors written by `Colorizer.save`, or a file of another program in a format
+            that `cls.convert_state_dict` knows: safetensors, or a PyTorch checkpoint of tensors
+            alone.
+        cls: the colorizer.
+
+    Raises:
+        WeightsError: no such file, unreadable, damaged, or for something else; the message
+            says what was expected.
+    """
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return _converted(path, cls, _read_checkpoint(path))
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    if _KEY not in header:
+        return _converted(path, cls, _read_safetensors(path))
+    try:
+        metadata = json.loads(header[_KEY])
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
+    return _checked(path, cls, _respelled(metadata))
+
+
+def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
+    """Weights by the path of their file, or by the name that they were published under.
+
+    Published ones are fetched at first use.
+
+    Raises:
+        UnknownNameError: neither a file nor a published name.
+        WeightsError: as `open_weights`, or the file could not be fetched.
+    """
+    path, name = Path(weights).expanduser(), str(weights)
+    # As `zoo weights` shows it, too.
+    name = name.removeprefix(f"{cls.info.name}:")
+    known = {each.name for each in published(cls.info.name)}
+    if path.is_file() or (name not in known and (path.suffix or len(path.parts) > 1)):
+        return open_weights(path, cls)
+    chosen = find_published(cls.info.name, name)
+    with download_bar() as progress:
+        fetched = fetch(chosen, progress=progress)
+    return open_weights(fetched, cls)
+
+
+def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies `tensors` into `net`.
+
+    Raises:
+        WeightsError: names, shapes or types differ, or there is NaN or infinity among them; the
+            first differences are named.
+    """
+    expected = {name: tuple(t.shape) for name, t in net.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    differing = [
+        f"{n} is {found[n]}, not {expected[n]}"
+        for n in expected
+        if n in found and found[n] != expected[n]
+    ]
+    for name, own in net.state_dict().items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            continue
+        if tensor.dtype != own.dtype:
+            differing.append(f"{name} is {tensor.dtype}, not {own.dtype}")
+        elif not torch.isfinite(tensor).all():
+            differing.append(f"{name} holds NaN or infinity")
+    problems = (
+        [f"{n} is missing" for n in missing] + [f"{n} is not of this model" for n in extra]
+    ) + differing
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise WeightsError(f"{path} does not fit the model: {'; '.join(problems[:3])}{more}")
+    net.load_state_dict(dict(tensors))
+
+
+def _respelled(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with the keys of today; version 0.1 wrote `licence` for `license`."""
+    found = {key.replace("licence", "license"): value for key, value in metadata.items()}
+    if isinstance(training := found.get("training"), dict):
+        found["training"] = {
+            key.replace("licence", "license"): value for key, value in training.items()
+        }
+    return found
+
+
+def _preprocessing(info: Info) -> dict[str, str]:
+    """The units of what the network takes and gives."""
+    return {"input": PLANES["L"], "output": PLANES[info.output]}
+
+
+def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> StoredWeights:
+    """The metadata of a file that the zoo wrote, every part of it checked."""
+    name, version = cls.info.name, str(metadata.get("zoo_version", "?"))
+    by = f"it was written by colorizer-zoo {version}, this is {__version__}"
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has weights format {metadata.get('format')}, this zoo reads {FORMAT}; {by}"
+        )
+    model = metadata.get("model")
+    if model != name:
+        raise WeightsError(
+            f"{path} holds weights of {model!r}, not of {name!r}; "
+            f"type zoo.load({model!r}, weights=…)"
+        )
+    stored = metadata.get("preprocessing")
+    for plane, expected in _preprocessing(cls.info).items():
+        found = stored.get(plane) if isinstance(stored, dict) else None
+        if found != expected:
+            raise WeightsError(
+                f"{path} was trained with another {plane}: {found!r}, where {name} has "
+                f"{expected!r}; its colours would be wrong. {by[0].upper()}{by[1:]}"
+            )
+    options = metadata.get("options")
+    if not isinstance(options, dict):
+        raise WeightsError(f"{path} is damaged: its options are {options!r}")
+    unknown = sorted(options.keys() - {f.name for f in dataclasses.fields(cls.Options)})
+    if unknown:
+        raise WeightsError(
+            f"{path} was trained with options that {name} does not have: "
+            f"{', '.join(f'{o}={options[o]!r}' for o in unknown)}; {by}"
+        )
+    training = metadata.get("training")
+    record = read_record(training)
+    if training is not None and record is None:
+        raise WeightsError(f"{path}: its training record cannot be read; {by}")
+    if record is not None and not _SHA256.fullmatch(record.manifest):
+        raise WeightsError(
+            f"{path} is damaged: its dataset manifest is {record.manifest!r}, not a SHA-256"
+        )
+    if not metadata.get("license"):
+        raise WeightsError(f"{path} names no license; {by}")
+    words = {key: metadata.get(key) for key in ("license", "source", "trained_on", "zoo_version")}
+    for key, value in words.items():
+        if not isinstance(value, str):
+            raise WeightsError(f"{path} is damaged: its {key} is {value!r}, and no text")
+    origin = Origin(*(str(words[key]) for key in ("license", "source", "trained_on")))
+    return StoredWeights(path, options, record, origin, version)
+
+
+def _converted(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) -> StoredWeights:
+    """A file of another program in the zoo's own terms."""
+    try:
+        options, adopted = cls.convert_state_dict(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path} was not written by the zoo: {error}") from error
+    return StoredWeights(path, dict(options), None, _published_origin(path, cls), "", adopted)
+
+
+def _published_origin(path: Path, cls: type[Colorizer]) -> Origin:
+    """Of the published weights that a file is a copy of; unknown where it is of none."""
+    known = published(cls.info.name)
+    digest = file_sha256(path) if known else ""
+    for weights in known:
+        if digest.startswith(weights.pin):
+            return Origin(weights.license, weights.source, weights.trained_on)
+    return Origin(UNKNOWN_LICENSE)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise WeightsError(f"there are no weights at {path}; check the path")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict that `torch.save` wrote; pickled code is never run."""
+    if not path.is_file():
+        raise WeightsError(f"there are no weights at {path}; check the path")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # Whatever the many readers behind torch.load raise, it means the same to the user.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
+    if isinstance(state, dict) and {"identity", "feed", "net"} <= state.keys():
+        raise WeightsError(
+            f"{path} is an unfinished training, not weights: go on with it by zoo fit … --resume"
+        )
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError(
+            f"{path} holds more than a state dict of tensors, or none; save that alone: "
+            "torch.save(net.state_dict(), FILE)"
+        )
+    return {str(name): tensor for name, tensor in state.items()}

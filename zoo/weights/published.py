@@ -1,0 +1,329 @@
+"""Published weights: which there are, how to get them, and whether a file is still the one.
+
+They are kept in `weights/MODEL/NAME/` of the zoo's cache folder, with a record beside them of
+the whole SHA-256, of where they came from, and of size and time, which later uses compare.
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from zoo.errors import DownloadError, UnknownNameError, WeightsError
+from zoo.files import cache_folder, write_text
+from zoo.weights.download import (
+    OFFLINE_VARIABLE,
+    bytes_kept,
+    copy_verified,
+    download,
+    file_sha256,
+    is_offline,
+    wrong_hash,
+)
+from zoo.weights.manifest import BrokenEntry, PublishedWeights, read_manifests
+
+if TYPE_CHECKING:
+    from zoo.data.dataset import Progress
+
+__all__ = [
+    "BrokenEntry",
+    "PublishedWeights",
+    "broken",
+    "cached_file",
+    "fetch",
+    "find_by_label",
+    "find_published",
+    "published",
+    "status",
+    "verify",
+    "weights_folder",
+]
+
+MIRROR_VARIABLE = "ZOO_WEIGHTS_MIRROR"
+"""The environment variable that names a mirror, as `--mirror` does."""
+
+FETCHED = "fetched"
+PREFIX_PINNED = "fetched, prefix-pinned"
+NOT_FETCHED = "not fetched"
+UNVERIFIED = "fetched, to be verified"
+DAMAGED = "damaged"
+
+_HINT = "Type zoo weights list."
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is remembered of a file in the cache.
+
+    Attributes:
+        sha256: of the whole file.
+        pinned: `sha256` or `prefix`: what the file was compared with when it came.
+        url: where it came from.
+        size: in bytes.
+        mtime_ns: its time of modification.
+        fetched: when, in UTC.
+        damaged: whether a verification has failed since.
+    """
+
+    sha256: str
+    pinned: str
+    url: str
+    size: int
+    mtime_ns: int
+    fetched: str
+    damaged: bool = False
+
+
+def published(model: str | None = None) -> list[PublishedWeights]:
+    """All published weights, or those of a model, by model and name; imports no plugin."""
+    return [weights for weights in read_manifests()[0] if model in (None, weights.model)]
+
+
+def broken() -> list[BrokenEntry]:
+    """What is published and cannot be used, with the reasons."""
+    return read_manifests()[1]
+
+
+def find_published(model: str, name: str) -> PublishedWeights:
+    """The weights of that name for a model.
+
+    Raises:
+        UnknownNameError: there are none; near names are offered.
+        WeightsError: they are there, but their entry is broken.
+    """
+    found, faulty = read_manifests()
+    of_model = {weights.name: weights for weights in found if weights.model == model}
+    if name in of_model:
+        return of_model[name]
+    for entry in faulty:
+        if (entry.model, entry.name) == (model, name):
+            raise WeightsError(f"the weights {model}:{name} are broken: {entry.reason}")
+    raise UnknownNameError(f"published weights of {model}", name, of_model, _HINT)
+
+
+def find_by_label(text: str) -> PublishedWeights:
+    """The weights of a `NAME`, if one model has them, or of `MODEL:NAME`.
+
+    Raises:
+        UnknownNameError: there are none; near names are offered.
+        WeightsError: several models have weights of that name, or their entry is broken.
+    """
+    model, colon, name = text.rpartition(":")
+    if colon:
+        return find_published(model, name)
+    found, faulty = read_manifests()
+    matching = [weights for weights in found if weights.name == name]
+    if len(matching) > 1:
+        choices = " or ".join(weights.label for weights in matching)
+        raise WeightsError(f"several models have weights called {name!r}: type {choices}")
+    if matching:
+        return matching[0]
+    for entry in faulty:
+        if entry.name == name:
+            raise WeightsError(f"the weights {name} are broken: {entry.reason}")
+    raise UnknownNameError("published weights", name, {w.name for w in found}, _HINT)
+
+
+def weights_folder() -> Path:
+    """Where fetched weights are kept."""
+    return cache_folder() / "weights"
+
+
+def cached_file(weights: PublishedWeights) -> Path | None:
+    """The fetched file, if its size and time are as they were when it was verified."""
+    return _path(weights) if status(weights) in (FETCHED, PREFIX_PINNED) else None
+
+
+def status(weights: PublishedWeights) -> str:
+    """What is in the cache, by a look at size and time: one of the words of this module."""
+    path, record = _path(weights), _read_record(weights)
+    if not path.is_file():
+        return NOT_FETCHED
+    if record is None:
+        return UNVERIFIED
+    if not record.sha256.startswith(weights.pin):
+        return NOT_FETCHED  # what is there was published under this name before
+    size, mtime_ns = _size_and_time(path)
+    if record.damaged or size != record.size:
+        return DAMAGED
+    if mtime_ns != record.mtime_ns:
+        return UNVERIFIED
+    return FETCHED if weights.sha256 else PREFIX_PINNED
+
+
+def fetch(
+    weights: PublishedWeights,
+    *,
+    offline: bool | None = None,
+    mirror: str | None = None,
+    source: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The file in the cache, downloaded if it is not there or damaged.
+
+    A file that was pinned by a prefix is compared with the whole hash that was recorded when
+    it first came.
+
+    Args:
+        weights: as `published` gives them.
+        offline: whether to download nothing; None asks `ZOO_OFFLINE`.
+        mirror: a base URL, to which the file's name is appended, tried before the published
+            ones; None asks `ZOO_WEIGHTS_MIRROR`.
+        source: a file on disk to take instead.
+        progress: told of the download.
+
+    Raises:
+        WeightsError: it could not be had, or is not the published one; says what to do.
+    """
+    path = _path(weights)
+    expected = _expected_hash(weights)
+    if source is not None:
+        source = Path(source).expanduser()
+        obtained = copy_verified(source, path, sha256=expected)
+        _write_record(weights, obtained.sha256, str(source.resolve()))
+        return path
+    if cached_file(weights) is not None:
+        return path
+    if path.is_file() and (digest := file_sha256(path)).startswith(expected):
+        _remember(weights, digest)
+        return path
+    if is_offline() if offline is None else offline:
+        raise WeightsError(
+            f"{weights.label} is not fetched, and --offline or {OFFLINE_VARIABLE} forbids to "
+            f"download it; {_elsewhere(weights)}"
+        )
+    try:
+        obtained = download(
+            _urls(weights, mirror),
+            path,
+            sha256=expected,
+            size=weights.size,
+            what=weights.label,
+            progress=progress,
+        )
+    except DownloadError as error:
+        kept = bytes_kept(path)
+        again = f"{kept:,} bytes are kept, the same command goes on from there; " if kept else ""
+        raise WeightsError(f"{error}: {again}{_elsewhere(weights)}") from error
+    _write_record(weights, obtained.sha256, obtained.url or weights.url)
+    return path
+
+
+def verify(weights: PublishedWeights) -> Path:
+    """The file in the cache, all of it read and compared with its hash.
+
+    Raises:
+        WeightsError: it is not fetched, or damaged, which is remembered; says what to do.
+    """
+    path = _path(weights)
+    if not path.is_file():
+        raise WeightsError(
+            f"{weights.label} is not fetched; type zoo weights fetch {weights.label}"
+        )
+    digest, expected = file_sha256(path), _expected_hash(weights)
+    if digest.startswith(expected):
+        _remember(weights, digest)
+        return path
+    record = _read_record(weights)
+    if record is not None:
+        with contextlib.suppress(OSError):  # in a cache of others the message must do
+            _save(weights, replace(record, damaged=True))
+    raise WeightsError(
+        f"{weights.label} is damaged: {wrong_hash(path, digest, expected)}; "
+        f"type zoo weights fetch {weights.label}"
+    )
+
+
+def _urls(weights: PublishedWeights, mirror: str | None) -> list[str]:
+    base = mirror or os.environ.get(MIRROR_VARIABLE)
+    if not base:
+        return [weights.url, *weights.mirrors]
+    if not base.startswith(("http://", "https://")):
+        raise WeightsError(
+            f"a mirror is a base URL such as https://example.org/weights, not {base!r}; "
+            "for a file on disk type --from FILE"
+        )
+    name = PurePosixPath(urlsplit(weights.url).path).name
+    return [f"{base.rstrip('/')}/{name}", weights.url, *weights.mirrors]
+
+
+def _elsewhere(weights: PublishedWeights) -> str:
+    record = _read_record(weights)
+    known = _expected_hash(weights)
+    digits = f"SHA-256 {known}" if len(known) == 64 else f"SHA-256 {known}…"
+    advice = (
+        f"get {weights.url} ({digits}) elsewhere and type "
+        f"zoo weights fetch {weights.label} --from FILE"
+    )
+    if weights.sha256_prefix and record is not None and known == record.sha256:
+        advice += (
+            f"; the hash was recorded on {record.fetched[:10]}: "
+            f"to take another file of prefix {weights.pin}, delete {_path(weights).parent}"
+        )
+    return advice
+
+
+def _path(weights: PublishedWeights) -> Path:
+    return weights_folder() / weights.model / weights.name / weights.file_name
+
+
+def _expected_hash(weights: PublishedWeights) -> str:
+    """The whole hash where one is known or recorded, else the prefix."""
+    record = _read_record(weights)
+    recorded = record is not None and record.sha256.startswith(weights.pin)
+    return record.sha256 if record is not None and recorded else weights.pin
+
+
+def _record_path(weights: PublishedWeights) -> Path:
+    return _path(weights).with_name(f"{weights.file_name}.json")
+
+
+def _read_record(weights: PublishedWeights) -> _Record | None:
+    try:
+        record = _Record(**json.loads(_record_path(weights).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # not there or damaged: the file counts as not verified yet
+    return record if re.fullmatch(r"[0-9a-f]{64}", str(record.sha256)) else None
+
+
+def _remember(weights: PublishedWeights, digest: str) -> None:
+    """Brings the record of a verified file up to date, where it is not."""
+    if cached_file(weights) is not None:
+        return
+    record = _read_record(weights)
+    with contextlib.suppress(OSError):  # in a cache of others it is verified at each use
+        if record is None or record.sha256 != digest:
+            _write_record(weights, digest, weights.url)
+        else:
+            size, mtime_ns = _size_and_time(_path(weights))
+            _save(weights, replace(record, size=size, mtime_ns=mtime_ns, damaged=False))
+
+
+def _write_record(weights: PublishedWeights, digest: str, url: str) -> None:
+    size, mtime_ns = _size_and_time(_path(weights))
+    record = _Record(
+        sha256=digest,
+        pinned="sha256" if weights.sha256 else "prefix",
+        url=url,
+        size=size,
+        mtime_ns=mtime_ns,
+        fetched=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    _save(weights, record)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _save(weights: PublishedWeights, record: _Record) -> None:
+    write_text(_record_path(weights), json.dumps(asdict(record), indent=1))
