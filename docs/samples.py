@@ -16,7 +16,7 @@ import zoo
 from zoo.data.dataset import ImageSet
 from zoo.images.open import square_tile, to_grey
 from zoo_benchmark.report.samples import Column, write_samples
-from zoo_benchmark.run.trial_spec import WEIGHTS, cell_folder
+from zoo_benchmark.run.trial_spec import WEIGHTS_FOLDER, slug
 from zoo_datasets.photos import Photos
 
 SIDE = 160
@@ -32,7 +32,7 @@ def main(run: Path, out: Path) -> None:
     columns = []
     for row in board[board["model"] != "grey"].itertuples():
         model = str(row.model)
-        weights = cell_folder(run, model, repetition=0) / WEIGHTS
+        weights = run / WEIGHTS_FOLDER / f"{slug(model)}.safetensors"
         colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
         painted = [Image.fromarray(colour) for colour in colorizer.predict(greys)]
         columns.append(Column(model, f"LPIPS {row.lpips:.3f}", painted))
