@@ -401,8 +401,12 @@ class Colorizer(ABC):
         """Like `predict_ab`, to N×3×H×W sRGB in [0, 1]: chroma merged with L, or as painted."""
         return self._colour(check_L(L)).to(L.device)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """Writes the weights with model, options and training record as safetensors.
+
+        Args:
+            path: the file, `.safetensors`.
+            half: kernels and matrices in half precision, for half the size.
 
         Raises:
             NotFittedError: there is nothing to save yet.
@@ -415,6 +419,7 @@ class Colorizer(ABC):
             options=self.options,
             record=self.record,
             origin=self.origin or Origin(self.info.license),
+            half=half,
         )
 
     def restore(self, stored: StoredWeights) -> Self:

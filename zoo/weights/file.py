@@ -39,6 +39,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 UNKNOWN_LICENSE = "unknown"
 _KEY = "colorizer-zoo"
+_LARGEST_HALF = torch.finfo(torch.float16).max
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -119,8 +120,19 @@ def save_weights(
     options: object,
     record: TrainingRecord | None,
     origin: Origin,
+    half: bool = False,
 ) -> None:
     """Writes the state of `net` and what belongs to it to a safetensors file, atomically.
+
+    Args:
+        path: the file.
+        net: the network.
+        info: of its colorizer.
+        options: that it was built from.
+        record: how it was trained, where that is known.
+        origin: terms and source.
+        half: matrices and kernels in half precision, for half the size. Vectors and buffers
+            stay as they are: a running variance may be too large for it.
 
     Raises:
         WeightsError: the name does not end in `.safetensors`.
@@ -132,6 +144,10 @@ def save_weights(
         name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, t in net.state_dict().items()
     }
+    if half:
+        for name, parameter in net.named_parameters():
+            if parameter.ndim > 1 and parameter.abs().max() < _LARGEST_HALF:
+                tensors[name] = tensors[name].half()
     training = dataclasses.asdict(record) if record else None
     if training is not None:
         training.pop("curve")
@@ -219,7 +235,8 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         tensor = tensors.get(name)
         if tensor is None:
             continue
-        if tensor.dtype != own.dtype:
+        in_half = (tensor.dtype, own.dtype) == (torch.float16, torch.float32)
+        if tensor.dtype != own.dtype and not in_half:
             differing.append(f"{name} is {tensor.dtype}, not {own.dtype}")
         elif not torch.isfinite(tensor).all():
             differing.append(f"{name} holds NaN or infinity")
