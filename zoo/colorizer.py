@@ -98,6 +98,18 @@ class Colorizer(ABC):
 
     # ---- what a plugin implements ------------------------------------------------------
 
+    # Properties, since they may depend on options; where not, a plugin writes `multiple = 8`.
+
+    @property
+    def multiple(self) -> int:
+        """Sides must be multiples of this; other input is padded and cropped back."""
+        return 1
+
+    @property
+    def minimum_size(self) -> int:
+        """The smallest side in pixels that the network takes; smaller input is padded."""
+        return self.multiple
+
     @abstractmethod
     def build(self) -> nn.Module:
         """A new network with fresh weights, from `self.options`; on the CPU, float32."""
@@ -106,8 +118,9 @@ class Colorizer(ABC):
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L to N×2×H×W ab (or N×3×H×W RGB in [0, 1] where `info.output` is `rgb`).
 
-        Called with sides that suit `info`, in eval mode unless `loss` calls it. Differentiable
-        where the method is: no `no_grad` inside, gradient mode is the caller's business.
+        Called with sides that suit `multiple` and `minimum_size`, in eval mode unless `loss`
+        calls it. Differentiable where the method is: no `no_grad` inside, gradient mode is the
+        caller's business.
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
@@ -210,7 +223,7 @@ class Colorizer(ABC):
             WeightsError: `initial` or the checkpoint does not fit.
         """
         budget = Budget.parse(budget)
-        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
+        given = containers.training_set(data, size, self.multiple, self.minimum_size)
         start = None if initial is None else find_weights(initial, type(self))
         identity = training_identity(
             self.info,
@@ -287,7 +300,7 @@ class Colorizer(ABC):
         method's own. The colorizer is not fitted afterwards.
         """
         budget = Budget.parse(budget)
-        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
+        given = containers.training_set(data, size, self.multiple, self.minimum_size)
         with own_random_state(self.device, seed), torch.enable_grad():
             net = self.build()
             if initial is not None:
@@ -485,8 +498,8 @@ class Colorizer(ABC):
 
     def padded_side(self, side: int) -> int:
         """The side in pixels that the network sees where the image has `side`."""
-        wanted = max(side, self.info.minimum_size)
-        return -(-wanted // self.info.multiple) * self.info.multiple
+        wanted = max(side, self.minimum_size)
+        return -(-wanted // self.multiple) * self.multiple
 
     def _check_fitted(self) -> None:
         if not self._fitted:

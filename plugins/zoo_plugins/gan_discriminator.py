@@ -11,7 +11,6 @@ batch statistics and so lets an image's colours depend on its batch mates.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,14 +139,16 @@ class GANDiscriminator(Colorizer):
             device=str(self.device),
             precision=self.precision,
         )
-        # What the generator's network needs, and some patches for the discriminator to judge.
-        self.info = dataclasses.replace(  # type: ignore[misc]
-            type(self).info,
-            minimum_size=max(
-                self.generator.info.minimum_size, 4 * 2**self.options.discriminator_layers
-            ),
-            multiple=self.generator.info.multiple,
-        )
+
+    @property
+    def multiple(self) -> int:
+        """The generator's."""
+        return self.generator.multiple
+
+    @property
+    def minimum_size(self) -> int:
+        """What the generator needs, and some patches for the discriminator to judge."""
+        return max(self.generator.minimum_size, 4 * 2**self.options.discriminator_layers)
 
     def build(self) -> nn.Module:
         """The generator's network and the discriminator."""

@@ -92,9 +92,8 @@ class ResidualEncoderVGG16(Colorizer):
             "UV is bounded by a scaled tanh instead of a sigmoid",
             "AdamW with warm-up and decay",
         ),
-        minimum_size=8,
-        multiple=8,
     )
+    multiple = 8
     Options = ResidualEncoderOptions
 
     def build(self) -> nn.Module:

@@ -11,7 +11,6 @@ rebalancing can be had in parts. docs/unet_timm.md tells how the defaults were f
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -212,8 +211,6 @@ class UNetTimm(Colorizer):
             "without a file, the prior is that of up to 4,096 training images",
             "AdamW with warm-up and decay",
         ),
-        minimum_size=32,
-        multiple=32,
     )
     Options = UNetOptions
 
@@ -223,10 +220,11 @@ class UNetTimm(Colorizer):
         backbone_in_use(self.options, self._pyramid)
         if self.options.backbone_weights == "imagenet":
             check_imagenet(self.options.backbone, "backbone_weights")
-        multiple = self.options.deepest_stride // self.options.enlargement
-        self.info = dataclasses.replace(  # type: ignore[misc]
-            type(self).info, minimum_size=multiple, multiple=multiple
-        )
+
+    @property
+    def multiple(self) -> int:
+        """The deepest stride, in pixels of the image."""
+        return self.options.deepest_stride // self.options.enlargement
 
     def build(self) -> nn.Module:
         """Backbone, expanding path and head with fresh weights, and the encoding's table."""

@@ -80,7 +80,7 @@ def _fit(request: Request, files: Files) -> int:
         raise OptionError(f"--lr is options or find, got {request.learning_rate!r}")
     wanted = metric_names(request.metrics)
     colorizer = _open_colorizer(request)
-    check_size(request.size, colorizer.info.multiple, colorizer.info.minimum_size)
+    check_size(request.size, colorizer.multiple, colorizer.minimum_size)
     _check_files(files, request)
     console = make_console(stderr=True)
     view = _View(console, request)

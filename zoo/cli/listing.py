@@ -66,12 +66,14 @@ def show_info(name: str, *, as_json: bool) -> None:
         cls = registry.colorizer_class(name)
     options = describe_options(cls.Options)
     small = cls.preset("small")
+    colorizer = cls(device="cpu")  # sides may depend on options; no network is built
+    sides = {name: getattr(colorizer, name) for name in ("minimum_size", "multiple")}
     if as_json:
         described = [
             {"name": o, "type": kind, "paper": default, "small": getattr(small, o)}
             for o, kind, default in options
         ]
-        info = {**dataclasses.asdict(cls.info), "options": described}
+        info = {**dataclasses.asdict(cls.info), **sides, "options": described}
         typer.echo(json.dumps(info, indent=1))
         return
     console = make_console()
@@ -80,7 +82,7 @@ def show_info(name: str, *, as_json: bool) -> None:
         ("paper", cls.info.paper),
         ("license", cls.info.license),
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
-        ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
+        ("sides", f"at least {sides['minimum_size']} px, padded to {sides['multiple']}s"),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
         *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
     ]

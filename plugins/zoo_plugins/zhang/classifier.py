@@ -109,9 +109,8 @@ class ZhangClassifier(Colorizer):
         paper=_PAPER,
         license="Apache-2.0",
         differs=_DIFFERS,
-        minimum_size=INPUT_MULTIPLE,
-        multiple=INPUT_MULTIPLE,
     )
+    multiple = INPUT_MULTIPLE
     Options = ZhangOptions
 
     def build(self) -> nn.Module:
@@ -163,8 +162,6 @@ class ZhangRebalanced(ZhangClassifier):
         paper=_PAPER,
         license="Apache-2.0",
         differs=(*_DIFFERS, "without a file, the prior is that of up to 4,096 training images"),
-        minimum_size=INPUT_MULTIPLE,
-        multiple=INPUT_MULTIPLE,
     )
     Options = ZhangRebalancedOptions
 
