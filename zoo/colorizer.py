@@ -71,6 +71,8 @@ class Colorizer(ABC):
 
     info: ClassVar[Info]
     Options: ClassVar[type] = NoOptions
+    # A plugin with options says `options: ItsOptions`, so that type checkers know their fields.
+    options: Any
 
     def __init__(
         self,
