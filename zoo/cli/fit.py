@@ -178,20 +178,17 @@ def _open_colorizer(request: Request) -> Colorizer:
 
 def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[str, object]:
     """What a checkpoint is compared with before the images are read."""
-    from zoo.training.checkpoint import training_identity
+    from zoo.training.session import training_identity
     from zoo.weights.file import find_weights
 
     initial = request.initial
     return training_identity(
-        colorizer.info,
-        colorizer.options,
+        colorizer,
         budget,
         seed=request.seed,
         data_seed=None,
         find_learning_rate=request.learning_rate == "find",
         initial=None if initial is None else find_weights(initial, type(colorizer)),
-        device=colorizer.device,
-        precision=colorizer.precision,
     )
 
 
