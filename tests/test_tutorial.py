@@ -111,10 +111,10 @@ def test_what_is_wrong_with_the_list_is_said(imported, tmp_path):
     listed, album = tmp_path / "holiday" / "test.txt", album_class(str(tmp_path / "holiday"))
     listed.write_text("")
     with pytest.raises(DataError, match=r"no images for the test split; change .*test\.txt"):
-        album.load("test", 48)
+        album.open("test", 48)
     listed.write_text("nope.png\n")
     with pytest.raises(DataError, match=r"names 'nope\.png', which is no image below"):
-        album.load("train", 48)
+        album.open("train", 48)
     listed.unlink()
     with pytest.raises(DataError, match=r"test\.txt is missing"):
-        album.load("train", 48)
+        album.open("train", 48)

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from zoo.arrays import UInt8Array
 from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.data import containers
-from zoo.data.containers import TrainingSet
 from zoo.data.dataset import Dataset, ImageSet
 from zoo.device import (
     autocast,
@@ -31,19 +30,17 @@ from zoo.device import (
     own_random_state,
     resolve_device,
     resolve_precision,
-    set_random_state,
 )
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
 from zoo.info import INTERFACE, Info, Preset
 from zoo.options import NoOptions, replace_options
 from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
 from zoo.training.budget import Budget
-from zoo.training.checkpoint import Checkpoint, training_identity
+from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
 from zoo.training.loop import TrainingOptions, train
-from zoo.training.rate_search import search_in_budget
-from zoo.training.record import record_training
-from zoo.weights.file import Origin, StoredWeights, find_weights, load_state, save_weights
+from zoo.training.session import Session
+from zoo.weights.file import Origin, StoredWeights, save_weights
 from zoo.weights.record import TrainingRecord
 
 __all__ = ["INTERFACE", "Colorizer", "Info", "TrainingOptions", "TrainingRecord"]
@@ -71,6 +68,8 @@ class Colorizer(ABC):
 
     info: ClassVar[Info]
     Options: ClassVar[type] = NoOptions
+    # A plugin with options says `options: ItsOptions`, so that type checkers know their fields.
+    options: Any
 
     def __init__(
         self,
@@ -98,6 +97,18 @@ class Colorizer(ABC):
 
     # ---- what a plugin implements ------------------------------------------------------
 
+    # Properties, since they may depend on options; where not, a plugin writes `multiple = 8`.
+
+    @property
+    def multiple(self) -> int:
+        """Sides must be multiples of this; other input is padded and cropped back."""
+        return 1
+
+    @property
+    def minimum_size(self) -> int:
+        """The smallest side in pixels that the network takes; smaller input is padded."""
+        return self.multiple
+
     @abstractmethod
     def build(self) -> nn.Module:
         """A new network with fresh weights, from `self.options`; on the CPU, float32."""
@@ -106,8 +117,9 @@ class Colorizer(ABC):
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L to N×2×H×W ab (or N×3×H×W RGB in [0, 1] where `info.output` is `rgb`).
 
-        Called with sides that suit `info`, in eval mode unless `loss` calls it. Differentiable
-        where the method is: no `no_grad` inside, gradient mode is the caller's business.
+        Called with sides that suit `multiple` and `minimum_size`, in eval mode unless `loss`
+        calls it. Differentiable where the method is: no `no_grad` inside, gradient mode is the
+        caller's business.
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
@@ -209,107 +221,43 @@ class Colorizer(ABC):
             TrainingError: the loss became NaN.
             WeightsError: `initial` or the checkpoint does not fit.
         """
-        budget = Budget.parse(budget)
-        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
-        start = None if initial is None else find_weights(initial, type(self))
-        identity = training_identity(
-            self.info,
-            self.options,
+        session = Session(
+            self,
+            data,
             budget,
             seed=seed,
             data_seed=data_seed,
+            size=size,
             find_learning_rate=find_learning_rate,
-            initial=start,
-            device=self.device,
-            precision=self.precision,
+            initial=initial,
+            checkpoint=checkpoint,
+            on_step=on_step,
         )
-        identity |= {
-            "the size of the crops": given.size,
-            "the manifest of the training images": given.images.manifest_hash(),
-        }
-        saved = checkpoint.resume(identity) if checkpoint is not None else None
-        search_steps = 0
-
-        def after_step(feed: Feed) -> None:
-            if on_step is not None:
-                on_step(feed)
-            if checkpoint is not None:
-                checkpoint.step(identity, self.net, feed, search_steps)
-
-        session = self.training_session(
-            given, budget, seed=seed, data_seed=data_seed, initial=start, on_step=after_step
-        )
-        with session as feed:
-            if saved is not None and checkpoint is not None:
-                search_steps = saved["search_steps"]
-                load_state(self.net, saved["net"], checkpoint.path)
-                feed.restore(saved["feed"])
-                set_random_state(saved["random"], self.device)
-            elif find_learning_rate:
-                search_steps = search_in_budget(self, feed)
-            self.train(feed)
-            feed.close()
-            if checkpoint is not None and feed.can_be_kept:
-                # Until the weights are saved, this is all there is of a finished training.
-                checkpoint.write(identity, self.net, feed, search_steps)
+        with self._training(session) as feed:
+            session.run(feed)
         self.net.eval()
         self._fitted = True
-        self.origin = start.origin if start is not None else Origin(self.info.license)
-        self.record = record_training(
-            feed,
-            given.images,
-            seed=seed,
-            precision=self.precision,
-            search_steps=search_steps,
-            initial=start.label if start is not None else "",
-        )
+        self.origin, self.record = session.origin, session.record(feed)
         return self
 
     @contextmanager
     def training_session(
         self,
-        data: TrainingSet
-        | UInt8Array
-        | Sequence[npt.NDArray[Any] | Image.Image]
-        | ImageSet
-        | Dataset,
+        data: UInt8Array | Sequence[npt.NDArray[Any] | Image.Image] | ImageSet | Dataset,
         budget: str | Budget,
         *,
         seed: int = 0,
-        data_seed: int | None = None,
         size: int | None = None,
-        initial: StoredWeights | None = None,
         on_step: Callable[[Feed], None] | None = None,
     ) -> Iterator[Feed]:
-        """A fresh network in train mode and the feed of its budget: what `fit` trains in.
+        """A fresh network in train mode and the feed of its budget, for a loop of one's own.
 
         Arguments and errors are those of `fit`. Inside the block the random state is the
         method's own. The colorizer is not fitted afterwards.
         """
-        budget = Budget.parse(budget)
-        given = containers.training_set(data, size, self.info.multiple, self.info.minimum_size)
-        with own_random_state(self.device, seed), torch.enable_grad():
-            net = self.build()
-            if initial is not None:
-                initial.load_into(net, self.options)
-            self._fitted, self.record, self.origin = False, None, None
-            self.net = self._place(net)
-            self.net.train()
-            self._feed = feed = Feed(
-                given.images.images,
-                budget,
-                batch_size=self.training_options.batch_size,
-                size=given.size,
-                device=self.device,
-                seed=seed if data_seed is None else data_seed,
-                on_step=on_step,
-            )
-            try:
-                self.prepare(feed)
-                yield feed
-            finally:
-                feed.abandon()
-                self._feed = None
+        session = Session(self, data, budget, seed=seed, size=size, on_step=on_step)
+        with self._training(session) as feed:
+            yield feed
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -451,6 +399,22 @@ class Colorizer(ABC):
 
     # ---- common work -------------------------------------------------------------------
 
+    @contextmanager
+    def _training(self, session: Session) -> Iterator[Feed]:
+        with own_random_state(self.device, session.seed), torch.enable_grad():
+            net = self.build()
+            if session.initial is not None:
+                session.initial.load_into(net, self.options)
+            self._fitted, self.record, self.origin = False, None, None
+            self.net = self._place(net).train()
+            self._feed = feed = session.new_feed()
+            try:
+                self.prepare(feed)
+                yield feed
+            finally:
+                feed.abandon()
+                self._feed = None
+
     def _place(self, net: nn.Module) -> nn.Module:
         self._fastest.clear()
         # Channels-last is what tensor cores and oneDNN's bf16 kernels work in.
@@ -490,8 +454,8 @@ class Colorizer(ABC):
 
     def padded_side(self, side: int) -> int:
         """The side in pixels that the network sees where the image has `side`."""
-        wanted = max(side, self.info.minimum_size)
-        return -(-wanted // self.info.multiple) * self.info.multiple
+        wanted = max(side, self.minimum_size)
+        return -(-wanted // self.multiple) * self.multiple
 
     def _check_fitted(self) -> None:
         if not self._fitted:

@@ -22,8 +22,6 @@ class Info:
         paper: the publication, or `none`.
         license: of the code, as an SPDX identifier.
         differs: departures from the paper, one sentence each.
-        minimum_size: the smallest side in pixels the network takes; smaller input is padded.
-        multiple: sides must be multiples of this; other input is padded and cropped back.
         output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
@@ -36,8 +34,6 @@ class Info:
     paper: str
     license: str
     differs: tuple[str, ...] = ()
-    minimum_size: int = 1
-    multiple: int = 1
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False

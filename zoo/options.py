@@ -1,18 +1,132 @@
-"""Options of plugins: frozen dataclasses, read from keywords or from text, typos refused."""
+"""Options of plugins: frozen dataclasses, read from keywords or from text, typos refused.
+
+A field says its meaning and its range once, and everyone reads them there:
+
+    @dataclass(frozen=True)
+    class WideOptions(TrainingOptions):
+        width: float = option(1.0, "factor on every channel count", above=0, most=8)
+
+A field without `option` takes any value of its type. A subclass that changes a default writes
+`width: float = 0.5`; meaning and range stay.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from zoo.errors import OptionError, UnknownNameError
 
+_T = TypeVar("_T")
+_DECLARATION = "zoo.option"
+
 
 @dataclasses.dataclass(frozen=True)
-class NoOptions:
+class Declaration:
+    """What a field says of itself.
+
+    Attributes:
+        meaning: a phrase, with the unit or the equation.
+        above: the value is larger than this.
+        least: the value is this or larger.
+        below: the value is smaller than this.
+        most: the value is this or smaller.
+        whole: the value is a whole number.
+    """
+
+    meaning: str
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    whole: bool = False
+
+    @property
+    def range(self) -> str:
+        """The values it may have, such as `(0, 8]`, `1 … 313` or `at least 1`; empty for any."""
+        low = self.above if self.least is None else self.least
+        high = self.below if self.most is None else self.most
+        if low is not None and high is not None:
+            left, right = "(" if self.least is None else "[", ")" if self.most is None else "]"
+            whole = self.whole and (left, right) == ("[", "]")
+            return f"{low:g} … {high:g}" if whole else f"{left}{low:g}, {high:g}{right}"
+        if low is not None and self.least is None:
+            return "positive" if low == 0 else f"above {low:g}"
+        if low is not None:
+            return f"at least {low:g}"
+        if high is not None:
+            return f"below {high:g}" if self.most is None else f"at most {high:g}"
+        return ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises `ValueError` where the field of this name must not have this value."""
+        if value is None:
+            return
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}")
+        if (
+            (self.above is not None and not value > self.above)
+            or (self.least is not None and not value >= self.least)
+            or (self.below is not None and not value < self.below)
+            or (self.most is not None and not value <= self.most)
+        ):
+            lie = "be" if self.range[0].isalpha() else "lie in"
+            raise ValueError(f"{name} must {lie} {self.range}, got {value}")
+
+
+def option(
+    default: _T,
+    meaning: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> _T:
+    """The default of a field of `Options`, with its meaning and the finite values it may have.
+
+    Args:
+        default: where nothing else is said.
+        meaning: what `zoo info` shows: a phrase, with the unit or the equation.
+        above: the value must be larger than this.
+        least: the value must be this or larger.
+        below: the value must be smaller than this.
+        most: the value must be this or smaller.
+    """
+    declaration = Declaration(meaning, above, least, below, most, type(default) is int)
+    return dataclasses.field(default=default, metadata={_DECLARATION: declaration})
+
+
+def declaration_of(options_class: type, name: str) -> Declaration | None:
+    """What a field says of itself, there or in a base class; None where it is silent."""
+    for cls in options_class.__mro__:
+        field = getattr(cls, "__dataclass_fields__", {}).get(name)
+        if field is not None and _DECLARATION in field.metadata:
+            declaration: Declaration = field.metadata[_DECLARATION]
+            return declaration
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What options derive from: ranges are checked whenever some are made."""
+
+    def __post_init__(self) -> None:
+        for name in option_names(type(self)):
+            if declaration := declaration_of(type(self), name):
+                declaration.check(name, getattr(self, name))
+        self.check()
+
+    def check(self) -> None:
+        """Raises `ValueError` where values do not go together; by default all do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions(Options):
     """The options of a plugin that has none."""
 
 
@@ -65,14 +179,26 @@ def option_names(options_class: type) -> list[str]:
     return [f.name for f in dataclasses.fields(options_class) if f.init]
 
 
-def describe_options(options_class: type) -> list[tuple[str, str, object]]:
-    """(name, type, default) of every option, in the order of definition."""
+class Description(NamedTuple):
+    """An option for people; texts are empty where nothing was said."""
+
+    name: str
+    type: str
+    default: object
+    range: str
+    meaning: str
+
+
+def describe_options(options_class: type) -> list[Description]:
+    """Every option, in the order of definition."""
     hints = typing.get_type_hints(options_class)
     defaults = options_class()
-    return [
-        (name, _type_name(hints[name]), getattr(defaults, name))
-        for name in option_names(options_class)
-    ]
+    described = []
+    for name in option_names(options_class):
+        said = declaration_of(options_class, name) or Declaration(meaning="")
+        kind, default = _type_name(hints[name]), getattr(defaults, name)
+        described.append(Description(name, kind, default, said.range, said.meaning))
+    return described
 
 
 def _type_name(kind: Any) -> str:

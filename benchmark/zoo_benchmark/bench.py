@@ -263,7 +263,7 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
     with progress_bars(console) as bars:
         for split in wanted:
             task = bars.add_task(f"{protocol.dataset} {split}", total=None, state="")
-            images = dataset.load(split, protocol.size, bar_callback(bars, task))
+            images = dataset.open(split, protocol.size, bar_callback(bars, task))
             bars.update(task, total=1, completed=1, state=f"{len(images)} images")
             splits[split], manifests[split] = images, images.manifest_hash()
             notes += [f"{split}: {note}" for note in images.left_out()]

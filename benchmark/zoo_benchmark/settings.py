@@ -196,10 +196,10 @@ def check_models(
                 f"{twin!r} and {request.label!r} are the same row; name it once or change an option"
             )
         # A size that nobody asked for stops the one model that it does not suit.
-        if settings.size is not None and protocol.size % colorizer.info.multiple:
+        if settings.size is not None and protocol.size % colorizer.multiple:
             raise OptionError(
                 f"--size {protocol.size} does not suit {request.label}: "
-                f"its sides must be multiples of {colorizer.info.multiple}"
+                f"its sides must be multiples of {colorizer.multiple}"
             )
         checked.append(CheckedModel(request, cls.info.floor, colorizer))
     known = {name for each in requests for name in (each.name, each.label)}

@@ -66,7 +66,7 @@ class Folder(Dataset):
             _require_readable(files)
         self._contents: list[FileFacts] | None = None
 
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+    def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """Tiles of one split; ids are the paths relative to the folder.
 
         Every tile is the centre square of its image, reduced. Test tiles have `size`; training
@@ -143,6 +143,7 @@ def tiles_of_files(
         [names[position] for position in tiles.kept],
         skipped=[(names[position], reason) for position, reason in tiles.skipped],
         grey=[names[position] for position in tiles.grey],
+        grey_left_out=True,
     )
 
 
@@ -160,7 +161,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _require_readable(files: Sequence[Path]) -> None:
-    """One header that can be read is enough; anything else is left to `load`."""
+    """One header that can be read is enough; anything else is left to `open`."""
     first = None
     for file in files:
         try:

@@ -20,7 +20,7 @@ import numpy as np
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.errors import DataError, InputError
-from zoo.images.open import is_grey, read_image
+from zoo.images.open import read_image
 
 _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
@@ -108,11 +108,10 @@ class Photos(Dataset):
         entries = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
         return tuple(Photo(**{k: _frozen(v) for k, v in e.items()}) for e in entries["photos"])
 
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+    def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """The rectangles of one split cut into `size`×`size` tiles, without overlap.
 
         Ids are `NAME/rROWcCOLUMN`, counted in tiles of `size` over the whole photograph.
-        Grey tiles are left out of both splits: they have nothing to teach.
         """
         rectangles = [photo.train if split == "train" else photo.test for photo in self.manifest]
         largest = min(min(width, height) for _, _, width, height in rectangles)
@@ -131,13 +130,7 @@ class Photos(Dataset):
                 for x in range(x0, x0 + width - size + 1, size):
                     tiles.append(rgb[y : y + size, x : x + size])
                     ids.append(f"{photo.name}/r{y // size}c{x // size}")
-        images = np.stack(tiles)
-        grey = is_grey(images)
-        return ImageSet(
-            images[~grey],
-            [name for name, flag in zip(ids, grey, strict=True) if not flag],
-            grey=[name for name, flag in zip(ids, grey, strict=True) if flag],
-        )
+        return ImageSet(np.stack(tiles), ids)
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """A square of 128 px from each photograph's test rectangle, whatever `size`.

@@ -1,6 +1,6 @@
 """The datasets that torchvision knows how to download, check and read.
 
-torchvision itself is imported by `load` only: listing the datasets imports none of it.
+torchvision itself is imported by `open` only: listing the datasets imports none of it.
 """
 
 from __future__ import annotations
@@ -53,10 +53,6 @@ class TorchvisionSet(Dataset):
     def _archives(self, split: Split) -> list[str]:
         """The addresses that torchvision downloads for this split."""
 
-    @abstractmethod
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
-        """The official split; training tiles may be an eighth larger than `size`."""
-
     def _get(self, split: Split, progress: Progress | None) -> Any:
         """The dataset object of torchvision, downloaded if it is not there yet.
 
@@ -83,7 +79,7 @@ class TorchvisionSet(Dataset):
 class _ArraySet(TorchvisionSet):
     """Datasets that torchvision holds in memory as one array."""
 
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+    def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """The official split at exactly `size`, resized where that is not the native size."""
 
         def tiles() -> Iterator[UInt8Array]:
@@ -100,6 +96,7 @@ class _ArraySet(TorchvisionSet):
             found.images,
             [f"{split}/{position:05d}" for position in found.kept],
             grey=[f"{split}/{position:05d}" for position in found.grey],
+            grey_left_out=True,
         )
 
     @abstractmethod
@@ -185,7 +182,7 @@ class STL10(_ArraySet):
 class _FileSet(TorchvisionSet):
     """Datasets that torchvision unpacks into image files."""
 
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+    def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """Centre squares of the split's files, reduced; ids are paths below the download."""
         if size < 1:
             raise DataError(f"dataset {self.info.name!r} has no tiles of {size} px")

@@ -16,30 +16,19 @@ from torch import Tensor, nn
 
 from zoo.color.lab import L_to_grey, lab_to_rgb
 from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.options import option
 
 SIDE = 32
 
 
 @dataclass(frozen=True)
 class FCOptions(TrainingOptions):
-    """Options of the fully connected generator.
+    """Options of the fully connected generator."""
 
-    Attributes:
-        hidden: units of each hidden layer.
-        layers: hidden layers.
-    """
-
-    hidden: int = 2048
-    layers: int = 2
+    hidden: int = option(2048, "units of each hidden layer", least=1)
+    layers: int = option(2, "hidden layers", least=0)
     batch_size: int = 128
     learning_rate: float = 3e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hidden < 1:
-            raise ValueError(f"hidden must be at least 1, got {self.hidden}")
-        if self.layers < 0:
-            raise ValueError(f"layers must not be negative, got {self.layers}")
 
     @classmethod
     def small(cls) -> FCOptions:
@@ -75,6 +64,7 @@ class FCGenerator(Colorizer):
         output="rgb",
     )
     Options = FCOptions
+    options: FCOptions
 
     def build(self) -> nn.Module:
         """Three (small: two) linear layers."""

@@ -11,8 +11,6 @@ batch statistics and so lets an image's colours depend on its batch mates.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.device import autocast
 from zoo.errors import OptionError, TrainingError
+from zoo.options import option
 from zoo.registry import colorizer_class
 from zoo.training.feed import Feed
 from zoo.training.loop import Optimizer
@@ -35,42 +34,20 @@ _BETAS = (0.5, 0.999)
 
 @dataclass(frozen=True)
 class GANOptions(TrainingOptions):
-    """Options of the adversarial extension; `learning_rate` is the generator's.
+    """Options of the adversarial extension; `learning_rate` is the generator's."""
 
-    Attributes:
-        generator: name of the wrapped chroma plugin.
-        generator_preset: which of its presets.
-        adversarial_weight: factor on the adversarial term beside the generator's own loss.
-        discriminator_learning_rate: the discriminator's step size.
-        discriminator_width: channels after the discriminator's first layer.
-        discriminator_layers: its strided layers; 3 judge patches of 70 px, 2 of 34 px.
-    """
-
-    generator: str = "zhang_classifier"
-    generator_preset: Literal["paper", "small"] = "paper"
-    adversarial_weight: float = 0.1
-    discriminator_learning_rate: float = 2e-4
-    discriminator_width: int = 64
-    discriminator_layers: int = 3
+    generator: str = option("zhang_classifier", "name of the wrapped chroma plugin")
+    generator_preset: Literal["paper", "small"] = option("paper", "which of its presets")
+    adversarial_weight: float = option(
+        0.1, "factor on the adversarial term beside the generator's own loss", least=0
+    )
+    discriminator_learning_rate: float = option(2e-4, "the discriminator's step size", above=0)
+    discriminator_width: int = option(64, "channels after the discriminator's first layer", least=1)
+    discriminator_layers: int = option(
+        3, "its strided layers; 3 judge patches of 70 px, 2 of 34 px", least=1
+    )
     batch_size: int = 128
     learning_rate: float = 5e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.adversarial_weight < math.inf:
-            raise ValueError(
-                f"adversarial_weight must be finite and not negative, got {self.adversarial_weight}"
-            )
-        if not 0 < self.discriminator_learning_rate < math.inf:
-            raise ValueError(
-                "discriminator_learning_rate must be positive, "
-                f"got {self.discriminator_learning_rate}"
-            )
-        if self.discriminator_width < 1 or self.discriminator_layers < 1:
-            raise ValueError(
-                "discriminator_width and discriminator_layers must be at least 1, "
-                f"got {self.discriminator_width} and {self.discriminator_layers}"
-            )
 
     @classmethod
     def small(cls) -> GANOptions:
@@ -125,6 +102,7 @@ class GANDiscriminator(Colorizer):
         ),
     )
     Options = GANOptions
+    options: GANOptions
 
     def __init__(self, options: Any = None, **keywords: Any) -> None:
         super().__init__(options, **keywords)
@@ -140,14 +118,16 @@ class GANDiscriminator(Colorizer):
             device=str(self.device),
             precision=self.precision,
         )
-        # What the generator's network needs, and some patches for the discriminator to judge.
-        self.info = dataclasses.replace(  # type: ignore[misc]
-            type(self).info,
-            minimum_size=max(
-                self.generator.info.minimum_size, 4 * 2**self.options.discriminator_layers
-            ),
-            multiple=self.generator.info.multiple,
-        )
+
+    @property
+    def multiple(self) -> int:
+        """The generator's."""
+        return self.generator.multiple
+
+    @property
+    def minimum_size(self) -> int:
+        """What the generator needs, and some patches for the discriminator to judge."""
+        return max(self.generator.minimum_size, 4 << self.options.discriminator_layers)
 
     def build(self) -> nn.Module:
         """The generator's network and the discriminator."""

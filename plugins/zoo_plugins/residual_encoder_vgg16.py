@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from zoo.color.lab import U_MAX, V_MAX, L_to_grey, lab_to_rgb, rgb_to_yuv, uv_to_ab
 from zoo.colorizer import Colorizer, Info, TrainingOptions
+from zoo.options import option
 from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import Backbone, scale_grey
 
@@ -27,16 +28,16 @@ _BLURS = (3, 5)
 
 @dataclass(frozen=True)
 class ResidualEncoderOptions(TrainingOptions):
-    """Options of the residual encoder.
+    """Options of the residual encoder."""
 
-    Attributes:
-        trunk: timm's name of the trunk; one whose first four stages have strides 1, 2, 4, 8.
-        trunk_weights: `none` trains the trunk from scratch like every other model;
-            `imagenet` downloads timm's ImageNet weights (the paper's setting).
-    """
-
-    trunk: Literal["vgg16", "vgg11", "vgg16_bn", "vgg11_bn"] = "vgg16"
-    trunk_weights: Literal["none", "imagenet"] = "none"
+    trunk: Literal["vgg16", "vgg11", "vgg16_bn", "vgg11_bn"] = option(
+        "vgg16", "timm's name of the trunk; one whose first four stages have strides 1, 2, 4, 8"
+    )
+    trunk_weights: Literal["none", "imagenet"] = option(
+        "none",
+        "`none` trains the trunk from scratch like every other model; `imagenet` downloads timm's "
+        "ImageNet weights (the paper's setting)",
+    )
     batch_size: int = 32
     learning_rate: float = 3e-4
 
@@ -92,10 +93,10 @@ class ResidualEncoderVGG16(Colorizer):
             "UV is bounded by a scaled tanh instead of a sigmoid",
             "AdamW with warm-up and decay",
         ),
-        minimum_size=8,
-        multiple=8,
     )
+    multiple = 8
     Options = ResidualEncoderOptions
+    options: ResidualEncoderOptions
 
     def build(self) -> nn.Module:
         """The trunk from timm and the joining layers, all with fresh weights."""

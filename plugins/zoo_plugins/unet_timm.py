@@ -11,7 +11,6 @@ rebalancing can be had in parts. docs/unet_timm.md tells how the defaults were f
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,16 +21,11 @@ from torch import Tensor, nn
 
 from zoo.color.bins import BIN_COUNT
 from zoo.color.lab import L_to_grey
-from zoo.color.prior import class_weights_for
-from zoo.color.soft_encoding import (
-    SoftEncoding,
-    annealed_mean,
-    decoding_flaw,
-    encoding_flaw,
-    soft_cross_entropy,
-)
+from zoo.color.prior import RebalancingOptions, class_weights_for
+from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.errors import OptionError
+from zoo.options import option
 from zoo.training.feed import Feed
 from zoo_plugins.timm_backbone import (
     Backbone,
@@ -47,56 +41,47 @@ _WIDEST = 4  # times the width of the finest level
 
 
 @dataclass(frozen=True)
-class UNetOptions(TrainingOptions):
-    """Options of the U-Net.
+class UNetOptions(RebalancingOptions, TrainingOptions):
+    """Options of the U-Net; those of the bins do nothing where the head is `regression`."""
 
-    Attributes:
-        backbone: timm's name of the contracting path; any that offers `features_only` in
-            strides that double.
-        backbone_weights: `none` trains it from scratch like every other model; `imagenet`
-            takes weights trained on ImageNet: of `tf_efficientnet_lite0` from the package of the
-            extra `imagenet`, of all others timm's, which are downloaded.
-        enlargement: how many times wider and higher the image is made, bilinearly, before the
-            backbone sees it: backbones of 224 px look too coarsely at images of 64.
-        deepest_stride: of the backbone's stages in use, in pixels of what it sees; deeper ones
-            are not built.
-        decoder_width: channels of the finest level; each coarser one has twice as many, up to
-            four times.
-        head: `bins` classifies over the 313 ab bins, `regression` predicts ab by smooth L1.
-        head_stride: pixels of the image per pixel of the head, which is enlarged bilinearly.
-        rebalancing: λ of Zhang's eq. 4 (bins): the share of the uniform distribution in the
-            prior, in (0, 1]; 1 is plain cross-entropy, and less is more daring.
-        prior: file written by `zoo prior` (bins); empty: the training set's own. Only training
-            reads it.
-        temperature: T of the annealed mean (bins); 0 is the mode, 1 the mean.
-        neighbours: bins with weight in a soft target (bins).
-        sigma: standard deviation of the soft encoding's Gaussian (bins), in units of ab.
-    """
-
-    backbone: str = "resnet34"
-    backbone_weights: Literal["none", "imagenet"] = "none"
-    enlargement: Literal[1, 2, 4] = 1
-    deepest_stride: int = 32
-    decoder_width: int = 64
-    head: Literal["bins", "regression"] = "bins"
-    head_stride: Literal[1, 2, 4] = 2
+    backbone: str = option(
+        "resnet34",
+        "timm's name of the contracting path; any that offers `features_only` in strides that "
+        "double",
+    )
+    backbone_weights: Literal["none", "imagenet"] = option(
+        "none",
+        "`none` trains it from scratch like every other model; `imagenet` takes weights trained on "
+        "ImageNet: of `tf_efficientnet_lite0` from the package of the extra `imagenet`, of all "
+        "others timm's, which are downloaded",
+    )
+    enlargement: Literal[1, 2, 4] = option(
+        1,
+        "how many times wider and higher the image is made, bilinearly, before the backbone sees "
+        "it: backbones of 224 px look too coarsely at images of 64",
+    )
+    deepest_stride: int = option(
+        32,
+        "of the backbone's stages in use, in pixels of what it sees; deeper ones are not built",
+        least=1,
+    )
+    decoder_width: int = option(
+        64,
+        "channels of the finest level; each coarser one has twice as many, up to four times",
+        least=1,
+    )
+    head: Literal["bins", "regression"] = option(
+        "bins", "`bins` classifies over the 313 ab bins, `regression` predicts ab by smooth L1"
+    )
+    head_stride: Literal[1, 2, 4] = option(
+        2, "pixels of the image per pixel of the head, which is enlarged bilinearly"
+    )
     rebalancing: float = 0.75
-    prior: str = ""
-    temperature: float = 0.38
-    neighbours: int = 5
-    sigma: float = 5.0
     batch_size: int = 64
     learning_rate: float = 1e-3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        flaw = decoding_flaw(self.temperature) or encoding_flaw(self.neighbours, self.sigma)
-        if flaw:
-            raise ValueError(flaw)
-        if self.decoder_width < 1:
-            raise ValueError(f"decoder_width must be at least 1, got {self.decoder_width}")
-        if not 0 < self.rebalancing <= 1:
-            raise ValueError(f"rebalancing must lie in (0, 1], got {self.rebalancing}")
+    def check(self) -> None:
+        """A prior is of use where colours are weighted."""
         if self.prior and not self.rebalances:
             raise ValueError(
                 f"the prior {self.prior} would not be read: set head=bins and a rebalancing below 1"
@@ -212,10 +197,9 @@ class UNetTimm(Colorizer):
             "without a file, the prior is that of up to 4,096 training images",
             "AdamW with warm-up and decay",
         ),
-        minimum_size=32,
-        multiple=32,
     )
     Options = UNetOptions
+    options: UNetOptions
 
     def __init__(self, options: Any = None, **keywords: Any) -> None:
         super().__init__(options, **keywords)
@@ -223,10 +207,11 @@ class UNetTimm(Colorizer):
         backbone_in_use(self.options, self._pyramid)
         if self.options.backbone_weights == "imagenet":
             check_imagenet(self.options.backbone, "backbone_weights")
-        multiple = self.options.deepest_stride // self.options.enlargement
-        self.info = dataclasses.replace(  # type: ignore[misc]
-            type(self).info, minimum_size=multiple, multiple=multiple
-        )
+
+    @property
+    def multiple(self) -> int:
+        """The deepest stride, in pixels of the image."""
+        return self.options.deepest_stride // self.options.enlargement
 
     def build(self) -> nn.Module:
         """Backbone, expanding path and head with fresh weights, and the encoding's table."""

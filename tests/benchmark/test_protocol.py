@@ -77,7 +77,7 @@ def test_quick_describes_the_embedded_photographs() -> None:
     dataset = registry.open_dataset("photos")
     check_preparation(quick, dataset)
     for split in ("train", "test"):
-        assert dataset.load(split, 64).manifest_hash() == quick.manifests[split]
+        assert dataset.open(split, 64).manifest_hash() == quick.manifests[split]
 
 
 def test_quick_steps_is_quick_with_steps() -> None:

@@ -133,7 +133,7 @@ def test_info(zoo: Zoo, name: str) -> None:
     assert described["name"] == name
     for option in described["options"]:
         assert option["name"] in answer.stdout
-        assert option.keys() == {"name", "type", "paper", "small"}
+        assert option.keys() == {"name", "type", "paper", "small", "range", "meaning"}
 
 
 def test_output_survives_an_old_encoding(zoo_process: Zoo) -> None:

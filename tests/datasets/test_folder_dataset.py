@@ -34,7 +34,7 @@ def grey(path):
 
 def both(folder, size=64):
     dataset = Folder(str(folder))
-    return dataset.load("train", size), dataset.load("test", size)
+    return dataset.open("train", size), dataset.open("test", size)
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -177,9 +177,9 @@ def test_all_grey_or_too_few_images(tmp_path):
     grey(tmp_path / "grey/b.png")
     for split in ("train", "test"):
         with pytest.raises(DataError, match="no colour images"):
-            Folder(str(tmp_path / "grey")).load(split, 64)
+            Folder(str(tmp_path / "grey")).open(split, 64)
     with pytest.raises(DataError, match="needs at least two images in colour"):
-        Folder(str(crops(tmp_path / "one", 1))).load("train", 64)
+        Folder(str(crops(tmp_path / "one", 1))).open("train", 64)
 
 
 def test_the_argument_is_required():
@@ -220,6 +220,6 @@ def grey_floor(images):
 def test_counts_of_research_data(tmp_path, archive, prefix, size, kept, left_out, floor):
     root = extract(archive, prefix, tmp_path).parent
     crops(root / "train", 1)
-    images = Folder(str(root)).load("test", size)
+    images = Folder(str(root)).open("test", size)
     assert (len(images), len(images.grey), images.size) == (kept, left_out, size)
     assert grey_floor(images) == pytest.approx(floor, abs=0.01)

@@ -61,7 +61,7 @@ def test_rectangles_lie_inside_and_32_px_apart(photos):
 
 @pytest.mark.parametrize(("split", "tiles"), [("train", 274), ("test", 86)])
 def test_tiles_are_pixels_of_the_originals(photos, originals, split, tiles):
-    images = photos.load(split, 64)
+    images = photos.open(split, 64)
     assert len(images) + len(images.grey) == tiles
     assert len(set(images.ids) | set(images.grey)) == tiles
     for tile, name in zip(images.images, images.ids, strict=True):
@@ -71,17 +71,17 @@ def test_tiles_are_pixels_of_the_originals(photos, originals, split, tiles):
 
 
 def test_all_test_tiles_are_in_colour(photos):
-    assert photos.load("test", 64).grey == []
-    assert photos.load("train", 64).grey == ["china/r1c9"]
+    assert photos.open("test", 64).grey == []
+    assert photos.open("train", 64).grey == ["china/r1c9"]
 
 
 def test_equal_between_runs(photos):
-    assert photos.load("test", 64).manifest_hash() == Photos().load("test", 64).manifest_hash()
+    assert photos.open("test", 64).manifest_hash() == Photos().open("test", 64).manifest_hash()
 
 
 @pytest.mark.parametrize("size", [32, 48, 96, 128])
 def test_other_sizes(photos, size):
-    images = photos.load("test", size)
+    images = photos.open("test", size)
     expected = sum((128 // size) * (photo.test[3] // size) for photo in photos.manifest)
     assert images.size == size
     assert len(images) + len(images.grey) == expected
@@ -91,9 +91,9 @@ def test_other_sizes(photos, size):
 @pytest.mark.parametrize(("split", "size", "largest"), [("test", 129, 128), ("train", 400, 256)])
 def test_too_large_sizes_name_the_largest(photos, split, size, largest):
     with pytest.raises(DataError, match=f"largest possible size is {largest} px"):
-        photos.load(split, size)
+        photos.open(split, size)
     with pytest.raises(DataError):
-        photos.load(split, 0)
+        photos.open(split, 0)
 
 
 def test_showcase_is_one_square_of_each_test_rectangle(photos, originals):

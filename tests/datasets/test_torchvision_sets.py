@@ -62,7 +62,7 @@ def md5(data):
 def test_without_a_network_the_way_out_is_one_quick_line(dataset, tmp_path):
     started = time.monotonic()
     with pytest.raises(DataError) as caught:
-        dataset().load("test", 32)
+        dataset().open("test", 32)
     message = str(caught.value)
     assert time.monotonic() - started < 5
     assert "\n" not in message and NOWHERE in message
@@ -102,27 +102,27 @@ def cifar(dataset, loader, pictures, monkeypatch):
 )
 def test_cifar(dataset, loader, train, pictures, monkeypatch, capsys):
     small = cifar(dataset, loader, pictures, monkeypatch)
-    images = dataset().load("train", 32)
+    images = dataset().open("train", 32)
     assert (len(images), images.size, list(images.grey)) == (train - 1, 32, ["train/00001"])
     np.testing.assert_array_equal(images.images[1], small[2])
     assert list(images.ids[:2]) == ["train/00000", "train/00002"]
-    assert len(dataset().load("test", 32)) == 3
-    assert dataset().load("test", 48).images.shape == (3, 48, 48, 3)
+    assert len(dataset().open("test", 32)) == 3
+    assert dataset().open("test", 48).images.shape == (3, 48, 48, 3)
     assert capsys.readouterr().out == ""
 
 
 def test_cached_tiles_need_no_archive(pictures, monkeypatch):
     cifar(CIFAR10, datasets.CIFAR10, pictures, monkeypatch)
-    before = CIFAR10().load("test", 32).manifest_hash()
+    before = CIFAR10().open("test", 32).manifest_hash()
     monkeypatch.setattr(CIFAR10, "_open", None)
-    assert CIFAR10().load("test", 32).manifest_hash() == before
+    assert CIFAR10().open("test", 32).manifest_hash() == before
 
 
 def test_a_damaged_archive_is_named(pictures, monkeypatch):
     cifar(CIFAR10, datasets.CIFAR10, pictures, monkeypatch)
     (CIFAR10().root / "cifar-10-python.tar.gz").write_bytes(b"half")
     with pytest.raises(DataError, match="is there, but incomplete or not the original"):
-        CIFAR10().load("test", 32)
+        CIFAR10().open("test", 32)
 
 
 def test_stl10(pictures, monkeypatch):
@@ -139,8 +139,8 @@ def test_stl10(pictures, monkeypatch):
     inside = {f"stl10_binary/{name}": data for name, data in contents.items()}
     monkeypatch.setattr(loader, "tgz_md5", write_archive(STL10().root / loader.filename, inside))
     for split in ("train", "test"):
-        np.testing.assert_array_equal(STL10().load(split, 96).images, planes[split])
-    assert STL10().load("test", 64).size == 64
+        np.testing.assert_array_equal(STL10().open(split, 96).images, planes[split])
+    assert STL10().open("test", 64).size == 64
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def imagenette(pictures, monkeypatch):
 
 
 def test_imagenette(imagenette):
-    train, test = Imagenette().load("train", 64), Imagenette().load("test", 64)
+    train, test = Imagenette().open("train", 64), Imagenette().open("test", 64)
     assert (len(train), train.size, len(test), test.size) == (5, 72, 2, 64)
     assert test.ids[0] == "imagenette2-320/val/n01440764/0.JPEG"
 
@@ -166,7 +166,7 @@ def test_an_interrupted_unpacking_is_done_again(imagenette, monkeypatch):
     kept.mkdir()
     half.mkdir(parents=True)
     (root / ".unfinished.json").write_text(json.dumps(["by-hand"]))
-    assert len(Imagenette().load("test", 64)) == 2
+    assert len(Imagenette().open("test", 64)) == 2
     assert kept.exists() and not (root / ".unfinished.json").exists()
 
     def interrupted(self, split, *, download):
@@ -175,7 +175,7 @@ def test_an_interrupted_unpacking_is_done_again(imagenette, monkeypatch):
 
     monkeypatch.setattr(Imagenette, "_open", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Imagenette().load("test", 64)
+        Imagenette().open("test", 64)
     assert kept.exists() and half.exists() and not (root / "half").exists()
 
 
@@ -185,10 +185,10 @@ def test_sun397(pictures, monkeypatch):
         inside[f"SUN397/a/abbey/sun_{i:03d}.jpg"] = jpeg(picture)
     checksum = write_archive(SUN397().root / "SUN397.tar.gz", inside)
     monkeypatch.setattr(datasets.SUN397, "_DATASET_MD5", checksum)
-    train, test = SUN397().load("train", 64), SUN397().load("test", 64)
+    train, test = SUN397().open("train", 64), SUN397().open("test", 64)
     assert len(train) + len(test) == 40 and 1 <= len(test) <= 10
     assert not set(train.ids) & set(test.ids)
-    assert list(SUN397().load("test", 64).ids) == list(test.ids)
+    assert list(SUN397().open("test", 64).ids) == list(test.ids)
 
 
 def test_places365(pictures, monkeypatch):
@@ -216,8 +216,8 @@ def test_places365(pictures, monkeypatch):
         monkeypatch.setitem(loader._IMAGES_META, (split, True), (images, checksums[images]))
     name = "filelist_places365-standard.tar"
     monkeypatch.setitem(loader._DEVKIT_META, "standard", (name, checksums[name]))
-    assert list(Places365().load("test", 64).ids) == ["val_256/val_1.jpg"]
-    assert list(Places365().load("train", 64).ids) == [
+    assert list(Places365().open("test", 64).ids) == ["val_256/val_1.jpg"]
+    assert list(Places365().open("train", 64).ids) == [
         "data_256_standard/a/abbey/1.jpg",
         "data_256_standard/a/abbey/2.jpg",
     ]
@@ -226,4 +226,4 @@ def test_places365(pictures, monkeypatch):
 @pytest.mark.parametrize("dataset", SETS, ids=lambda d: d.info.name)
 def test_sizes_below_one_are_refused(dataset):
     with pytest.raises(DataError, match="0 px"):
-        dataset().load("test", 0)
+        dataset().open("test", 0)

@@ -47,7 +47,7 @@ def test_an_unknown_generator_is_refused_with_a_suggestion():
 def test_any_chroma_plugin_with_a_loss_can_generate_and_both_nets_learn(name, tiles):
     colorizer = gan(name)
     assert colorizer.generator.info.name == name
-    assert colorizer.info.multiple == colorizer.generator.info.multiple
+    assert colorizer.multiple == colorizer.generator.multiple
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # as `fit` does
         before = {n: p.detach().clone() for n, p in colorizer.build().named_parameters()}

@@ -125,7 +125,7 @@ def test_any_pyramid_gives_logits_at_the_heads_stride(backbone, deepest_stride, 
     if deepest_stride == 2 * head_stride == 8 and backbone == "convnext_atto":
         pytest.skip("nothing lies between")
     colorizer = built(backbone=backbone, deepest_stride=deepest_stride, head_stride=head_stride)
-    assert colorizer.info.multiple == colorizer.info.minimum_size == deepest_stride
+    assert colorizer.multiple == colorizer.minimum_size == deepest_stride
     # Sides that are odd multiples of the deepest stride, and differ.
     height, width = 3 * deepest_stride, 5 * deepest_stride
     for name, p in colorizer.net.named_parameters():
@@ -153,7 +153,7 @@ def test_the_network_sees_the_grey_of_that_lightness_scaled_as_for_imagenet(tile
 @pytest.mark.parametrize("times", [2, 4])
 def test_an_enlarged_image_is_what_the_backbone_sees(tiles, times):
     colorizer = built(enlargement=times)
-    assert colorizer.info.multiple == colorizer.info.minimum_size == 16 // times
+    assert colorizer.multiple == colorizer.minimum_size == 16 // times
     seen = []
     colorizer.net.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     L, _ = lab_of(tiles[:1])
@@ -292,7 +292,7 @@ def test_weights_come_back_with_the_options_that_they_need(tiles, tmp_path):
     trained.save(path)
     again = zoo.load(NAME, weights=path, device="cpu", precision="fp32")
     assert again.options == trained.options
-    assert again.info.multiple == 8
+    assert again.multiple == 8
     assert np.array_equal(again.predict(tiles[0, ..., 0]), trained.predict(tiles[0, ..., 0]))
     # How a prediction is decoded is no part of the weights.
     mean = zoo.load(NAME, weights=path, device="cpu", precision="fp32", temperature=1)

@@ -18,12 +18,12 @@ STEPS, IMAGES, SIDE = 40, 16, 64
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_trained_network_in_bf16_paints_the_same(name, new, tmp_path):
     photos = registry.open_dataset("photos")
-    trained = new(name).fit(photos.load("train", SIDE), budget=f"{STEPS}steps", size=SIDE)
+    trained = new(name).fit(photos.open("train", SIDE), budget=f"{STEPS}steps", size=SIDE)
     trained.save(tmp_path / "weights.safetensors")
     coarse = zoo.load(
         name, weights=tmp_path / "weights.safetensors", device="cpu", precision="bf16"
     )
-    images = photos.load("test", SIDE).images[:IMAGES]
+    images = photos.open("test", SIDE).images[:IMAGES]
     truth = torch.from_numpy(images).movedim(-1, 1).float() / 255
     L, _ = rgb_to_lab(truth)
     difference = (trained.predict_ab(L) - coarse.predict_ab(L)).abs().mean()

@@ -144,7 +144,7 @@ def test_few_pictures_of_different_sizes_are_enough(name, new):
     assert colorizer.is_fitted
     assert colorizer.record.images_available == 3
     assert colorizer.record.size <= 33
-    assert colorizer.record.size % colorizer.info.multiple == 0
+    assert colorizer.record.size % colorizer.multiple == 0
     assert all(np.array_equal(np.array(i), b) for i, b in zip(images, before, strict=True))
 
 
@@ -191,8 +191,8 @@ def test_a_wrong_crop_or_budget_is_refused(name, tiles, new):
     colorizer = new(name)
     with pytest.raises(InputError, match="0 px"):
         colorizer.fit(tiles, budget="1steps", size=0)
-    if colorizer.info.multiple > 1:
-        with pytest.raises(InputError, match=f"a multiple of {colorizer.info.multiple}"):
+    if colorizer.multiple > 1:
+        with pytest.raises(InputError, match=f"a multiple of {colorizer.multiple}"):
             colorizer.fit(tiles, budget="1steps", size=SIZE + 1)
     with pytest.raises(BudgetError):
         colorizer.fit(tiles, budget="soon")

@@ -35,7 +35,9 @@ class ProbeOptions(TrainingOptions):
 class Probe(Colorizer):
     """Needs sides of 16, 20, 24, …; predicts (L, scale); loss and output can be spoilt."""
 
-    info = Info("probe", "Probe", "none", "MIT", minimum_size=16, multiple=4)
+    info = Info("probe", "Probe", "none", "MIT")
+    multiple = 4
+    minimum_size = 16
     Options = ProbeOptions
 
     def build(self):

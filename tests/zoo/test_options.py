@@ -6,7 +6,15 @@ import pytest
 
 import zoo
 from zoo.errors import OptionError, UnknownNameError
-from zoo.options import NoOptions, describe_options, option_names, read_settings, replace_options
+from zoo.options import (
+    NoOptions,
+    describe_options,
+    option,
+    option_names,
+    read_settings,
+    replace_options,
+)
+from zoo.options import Options as Base
 from zoo.registry import colorizer_class
 
 
@@ -115,9 +123,9 @@ def test_a_field_of_an_unsupported_type_says_what_is_supported():
 
 def test_descriptions_are_in_the_order_of_definition():
     described = describe_options(Options)
-    assert [name for name, _, _ in described] == [f.name for f in dataclasses.fields(Options)]
-    assert described[0] == ("width", "float", 1.0)
-    assert described[4] == ("trunk", "Literal['vgg16', 'vgg11']", "vgg16")
+    assert [row.name for row in described] == [f.name for f in dataclasses.fields(Options)]
+    assert described[0][:3] == ("width", "float", 1.0)
+    assert described[4][:3] == ("trunk", "Literal['vgg16', 'vgg11']", "vgg16")
 
 
 @pytest.mark.parametrize("name", zoo.list_colorizers())
@@ -167,3 +175,75 @@ def test_settings_are_read_as_text_and_once_each():
 def test_names_are_in_the_order_of_definition():
     assert option_names(Options)[:3] == ["width", "layers", "bleed"]
     assert option_names(NoOptions) == []
+
+
+@dataclass(frozen=True)
+class Ranged(Base):
+    width: float = option(1.0, "factor on every channel count", above=0, most=8)
+    layers: int = option(3, "hidden layers", least=1, most=9)
+    margin: float = option(2.0, "in pixels", above=1)
+    share: float = option(0.5, "of the budget", least=0, below=1)
+    cold: float = option(-1.0, "in degrees", below=0)
+    few: int | None = option(None, "of many", most=3)
+    free: float = 1.0
+
+    def check(self):
+        if self.layers > 5 and self.width > 4:
+            raise ValueError(f"{self.layers} layers of width {self.width:g} are too much")
+
+
+@dataclass(frozen=True)
+class Narrow(Ranged):
+    width: float = 0.5
+
+
+@pytest.mark.parametrize("kind", [Ranged, Narrow])
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused", "words"),
+    [
+        ("width", [1e-9, 8], [0, -1, 8.001, "inf", "nan"], "(0, 8]"),
+        ("layers", [1, 9], [0, 10], "1 … 9"),
+        ("margin", [1.001], [1, "inf", "nan"], "above 1"),
+        ("share", [0, 0.999], [-0.001, 1, "nan"], "[0, 1)"),
+        ("cold", [-0.001], [0, "nan", "-inf"], "below 0"),
+        ("few", [3, None], [4], "at most 3"),
+        ("free", [-1, "inf"], [], ""),
+    ],
+)
+def test_a_field_says_its_range_once_and_subclasses_keep_it(kind, name, allowed, refused, words):
+    [row] = [row for row in describe_options(kind) if row.name == name]
+    assert row.range == words
+    for value in allowed:
+        replace_options(kind(), {name: value}, "model")
+    for value in refused:
+        with pytest.raises(OptionError, match=f"model: {name} must .*, got ") as caught:
+            replace_options(kind(), {name: value}, "model")
+        assert words in str(caught.value) or "must be finite" in str(caught.value)
+
+
+def test_ranges_hold_for_options_made_by_hand():
+    with pytest.raises(ValueError, match=r"^width must lie in \(0, 8\], got 9$"):
+        Narrow(width=9)
+    assert Narrow().width == 0.5
+
+
+def test_options_that_do_not_go_together_are_refused():
+    with pytest.raises(OptionError, match="model: 6 layers of width 5 are too much"):
+        replace_options(Narrow(), {"width": 5, "layers": 6}, "model")
+
+
+def test_meanings_are_those_of_the_field():
+    assert describe_options(Narrow)[0] == (
+        "width",
+        "float",
+        0.5,
+        "(0, 8]",
+        "factor on every channel count",
+    )
+    assert describe_options(Options)[0][3:] == ("", "")
+
+
+@pytest.mark.parametrize("name", zoo.list_colorizers())
+def test_every_option_of_a_built_in_colorizer_has_a_meaning(name):
+    for row in describe_options(colorizer_class(name).Options):
+        assert row.meaning, row

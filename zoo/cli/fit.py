@@ -80,7 +80,7 @@ def _fit(request: Request, files: Files) -> int:
         raise OptionError(f"--lr is options or find, got {request.learning_rate!r}")
     wanted = metric_names(request.metrics)
     colorizer = _open_colorizer(request)
-    check_size(request.size, colorizer.info.multiple, colorizer.info.minimum_size)
+    check_size(request.size, colorizer.multiple, colorizer.minimum_size)
     _check_files(files, request)
     console = make_console(stderr=True)
     view = _View(console, request)
@@ -178,20 +178,17 @@ def _open_colorizer(request: Request) -> Colorizer:
 
 def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[str, object]:
     """What a checkpoint is compared with before the images are read."""
-    from zoo.training.checkpoint import training_identity
+    from zoo.training.session import training_identity
     from zoo.weights.file import find_weights
 
     initial = request.initial
     return training_identity(
-        colorizer.info,
-        colorizer.options,
+        colorizer,
         budget,
         seed=request.seed,
         data_seed=None,
         find_learning_rate=request.learning_rate == "find",
         initial=None if initial is None else find_weights(initial, type(colorizer)),
-        device=colorizer.device,
-        precision=colorizer.precision,
     )
 
 

@@ -66,12 +66,15 @@ def show_info(name: str, *, as_json: bool) -> None:
         cls = registry.colorizer_class(name)
     options = describe_options(cls.Options)
     small = cls.preset("small")
+    colorizer = cls(device="cpu")  # sides may depend on options; no network is built
+    sides = {name: getattr(colorizer, name) for name in ("minimum_size", "multiple")}
     if as_json:
-        described = [
-            {"name": o, "type": kind, "paper": default, "small": getattr(small, o)}
-            for o, kind, default in options
-        ]
-        info = {**dataclasses.asdict(cls.info), "options": described}
+        described = []
+        for option in options:
+            fields = option._asdict()
+            fields |= {"paper": fields.pop("default"), "small": getattr(small, option.name)}
+            described.append(fields)
+        info = {**dataclasses.asdict(cls.info), **sides, "options": described}
         typer.echo(json.dumps(info, indent=1))
         return
     console = make_console()
@@ -80,7 +83,7 @@ def show_info(name: str, *, as_json: bool) -> None:
         ("paper", cls.info.paper),
         ("license", cls.info.license),
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
-        ("sides", f"at least {cls.info.minimum_size} px, padded to {cls.info.multiple}s"),
+        ("sides", f"at least {sides['minimum_size']} px, padded to {sides['multiple']}s"),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
         *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
     ]
@@ -88,28 +91,12 @@ def show_info(name: str, *, as_json: bool) -> None:
         console.print(f"  {label:<8} {text}", markup=False, highlight=False)
     if options:
         table = Table(show_edge=False, pad_edge=False)
-        for heading in ("option", "type", "paper", "small", "meaning"):
+        for heading in ("option", "type", "range", "paper", "small", "meaning"):
             table.add_column(heading, overflow="fold")
-        meanings = _meanings(cls.Options)
-        for option, kind, default in options:
-            small_value = str(getattr(small, option))
-            table.add_row(option, escape(kind), str(default), small_value, meanings.get(option, ""))
+        for name, kind, default, values, meaning in options:
+            texts = (kind, values, str(default), str(getattr(small, name)), meaning)
+            table.add_row(name, *map(escape, texts))
         console.print(table)
-
-
-def _meanings(options_class: type) -> dict[str, str]:
-    """Field descriptions out of the Attributes sections of the class and its bases."""
-    found: dict[str, str] = {}
-    for cls in reversed(options_class.__mro__):
-        name = ""
-        for line in (cls.__doc__ or "").partition("Attributes:")[2].splitlines():
-            head, colon, text = line.strip().partition(":")
-            if colon and head.isidentifier():
-                name = head
-                found[name] = text.strip()
-            elif name and line.strip():
-                found[name] += f" {line.strip()}"
-    return found
 
 
 def _check(listed: list[Plugin], names: list[str]) -> list[Plugin]:

@@ -50,7 +50,7 @@ def prior_command(request: Request) -> None:
         def on_load(what: str, done: int, total: int) -> None:
             bars.update(loading, description=what, completed=done, total=total or None)
 
-        images = dataset.load("train", size, on_load)
+        images = dataset.open("train", size, on_load)
         bars.remove_task(loading)
         counting = bars.add_task("counting colours", total=len(images))
         prior = prior_of_images(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.color.bins import BIN_COUNT, bin_centres
-from zoo.color.soft_encoding import SoftEncoding, SoftTarget, encoding_flaw
+from zoo.color.soft_encoding import BinOptions, SoftEncoding, SoftTarget
 from zoo.errors import InputError
 from zoo.files import atomic_path
+from zoo.options import option
 
 if TYPE_CHECKING:
     from zoo.training.feed import Feed
@@ -33,6 +35,23 @@ REBALANCING = 0.5
 
 _COLUMNS = ["bin", "a", "b", "probability"]
 _TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class RebalancingOptions(BinOptions):
+    """Options of a plugin that classifies over the bins and weighs colours by their rarity."""
+
+    rebalancing: float = option(
+        REBALANCING,
+        "λ of Zhang's eq. 4: the share of the uniform distribution in the prior; 1 is plain "
+        "cross-entropy, and less is more daring",
+        above=0,
+        most=1,
+    )
+    prior: str = option(
+        "",
+        "file written by `zoo prior`; empty: the training set's own. Only training reads it",
+    )
 
 
 def smoothed_prior(targets: Iterable[SoftTarget]) -> Tensor:
@@ -71,8 +90,10 @@ def check_counting(size: int, neighbours: int, sigma: float) -> None:
             f"ab is averaged over {STRIDE}×{STRIDE} pixels, and {size} px are no multiple of "
             f"{STRIDE}; type --size {max(STRIDE, size // STRIDE * STRIDE)}"
         )
-    if flaw := encoding_flaw(neighbours, sigma):
-        raise InputError(flaw)
+    try:
+        BinOptions(neighbours=neighbours, sigma=sigma)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def class_weights(prior: Tensor, rebalancing: float) -> Tensor:

@@ -6,7 +6,6 @@ held as (index, weight) pairs: the 313-channel target is never built.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from zoo.color.bins import BIN_COUNT, bin_centres
 from zoo.color.lab import AB_RANGE
+from zoo.options import Options, option
 
 _CELLS = int(AB_RANGE[1] - AB_RANGE[0])
 
@@ -38,18 +38,22 @@ class SoftTarget:
     weight: Tensor
 
 
-def encoding_flaw(neighbours: int, sigma: float) -> str:
-    """What keeps a soft encoding of these numbers from being; empty where nothing does."""
-    if not 1 <= neighbours <= BIN_COUNT:
-        return f"neighbours must lie in 1 … {BIN_COUNT}, got {neighbours}"
-    if not 0 < sigma < math.inf:
-        return f"sigma must be positive and finite, got {sigma}"
-    return ""
+@dataclass(frozen=True)
+class BinOptions(Options):
+    """Options of a plugin that classifies over the bins."""
 
-
-def decoding_flaw(temperature: float) -> str:
-    """What keeps an annealed mean of this temperature from being; empty where nothing does."""
-    return "" if 0 <= temperature <= 1 else f"temperature must lie in [0, 1], got {temperature}"
+    temperature: float = option(
+        0.38, "T of the annealed mean, eq. 5; 0 is the mode, 1 the mean", least=0, most=1
+    )
+    neighbours: int = option(
+        5,
+        "bins with weight in a soft target (5; the released Caffe layer has 10)",
+        least=1,
+        most=BIN_COUNT,
+    )
+    sigma: float = option(
+        5.0, "standard deviation of the soft encoding's Gaussian, in units of ab", above=0
+    )
 
 
 @lru_cache(maxsize=4)

@@ -35,7 +35,7 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
     """The training set, square, and the side of the crops taken from it.
 
     Args:
-        data: as `Colorizer.fit` takes it; a training set comes back as it is.
+        data: as `Colorizer.fit` takes it.
         size: the wanted crop; where None the images' short side, at most 256, rounded down
             to `multiple`.
         multiple: what the network wants sides to be a multiple of.
@@ -44,8 +44,6 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
     Raises:
         InputError: no images, a wrong dtype or shape, or a size that the network cannot take.
     """
-    if isinstance(data, TrainingSet):
-        return data
     smallest = check_size(size, multiple, minimum)
     if isinstance(data, Dataset):
         data = data.open("train", size or data.info.native_size)

@@ -1,4 +1,4 @@
-"""What a dataset plugin implements: `Dataset.load` gives an `ImageSet` of square tiles.
+"""Sources of images: a plugin writes `Dataset._load`, and everyone else calls `Dataset.open`.
 
 A dataset is an entry point in the group `zoo.datasets`. Its name may carry an argument
 after a colon (`folder:PATH`); the part behind the colon is handed to the constructor.
@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from zoo.arrays import UInt8Array
 from zoo.errors import DataError
+from zoo.images.open import is_grey
 
 Split = Literal["train", "test"]
 
@@ -53,6 +55,7 @@ class ImageSet:
         ids: N names, unique within the set and stable between runs and machines.
         skipped: (name, reason) of every file that could not be read.
         grey: ids of images left out because their truth is already grey.
+        grey_left_out: whether grey images have been looked for, as the cache of tiles does.
         source: the dataset's name; empty for images that were given as such.
         license: the dataset's; empty where it is not known.
     """
@@ -61,6 +64,7 @@ class ImageSet:
     ids: Sequence[str]
     skipped: Sequence[tuple[str, str]] = field(default=())
     grey: Sequence[str] = field(default=())
+    grey_left_out: bool = False
     source: str = ""
     license: str = ""
 
@@ -79,6 +83,19 @@ class ImageSet:
     def size(self) -> int:
         """The side of the images in pixels."""
         return int(self.images.shape[1])
+
+    def without_grey(self) -> ImageSet:
+        """The same less the images that are grey already, which are named in `grey`."""
+        if self.grey_left_out:
+            return self
+        flags = is_grey(self.images)
+        return replace(
+            self,
+            images=self.images[~flags] if flags.any() else self.images,
+            ids=list(compress(self.ids, ~flags)),
+            grey=[*self.grey, *compress(self.ids, flags)],
+            grey_left_out=True,
+        )
 
     def left_out(self) -> list[str]:
         """What of the source is not in the set, a line each, for people to read."""
@@ -107,7 +124,7 @@ class ImageSet:
 class Dataset(ABC):
     """A source of colour images with a fixed train/test split.
 
-    Subclasses set `info` and implement `load`. Anything that can be wrong (a missing
+    Subclasses set `info` and implement `_load`. Anything that can be wrong (a missing
     folder, a failed checksum, no network) raises `zoo.errors.DataError` from there.
     """
 
@@ -127,24 +144,25 @@ class Dataset(ABC):
         self.argument = argument
 
     @abstractmethod
-    def load(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
-        """The images of one split as tiles of `size`×`size`.
+    def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
+        """What a plugin writes: tiles of one split, always the same ones in the same order.
 
         Training tiles may be up to an eighth larger than `size`, to leave room for random
-        crops; test tiles are exactly `size`. In the test split, images whose truth is
-        already grey are left out and named in `ImageSet.grey`.
+        crops; test tiles are exactly `size`. What is grey already need not be left out, and
+        source and license need not be filled in. Where it takes long, `progress` is told.
+        """
+
+    def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
+        """The images of one split as tiles of `size`×`size`, less those that are grey already.
 
         Raises:
             DataError: the data is missing, empty or corrupt.
         """
-
-    def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
-        """What `load` gives, under the dataset's name and license; raises like `load`."""
-        images = self.load(split, size, progress)
+        images = self._load(split, size, progress).without_grey()
         return replace(images, source=self.info.name, license=self.info.license)
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """Test images for the picture grid; by default spread evenly over the test split."""
-        test = self.load("test", size)
+        test = self.open("test", size)
         chosen = np.unique(np.linspace(0, len(test) - 1, min(count, len(test))).round().astype(int))
         return ImageSet(np.asarray(test.images[chosen]), [test.ids[i] for i in chosen])

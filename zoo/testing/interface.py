@@ -20,7 +20,7 @@ from zoo.testing.subject import Subject
 
 @check("info")
 def info(subject: Subject) -> None:
-    """The info is complete: texts, sizes and declared failures are what they should be."""
+    """The info is complete: texts and declared failures are what they should be, sides too."""
     info = getattr(subject.cls, "info", None)
     if not isinstance(info, Info):
         raise Finding(
@@ -32,10 +32,13 @@ def info(subject: Subject) -> None:
         for field in ("name", "title", "paper", "license")
         if not _is_text(getattr(info, field))
     ]
+    with attempt(subject, "making one to ask for its sides"):
+        colorizer = subject.new()
+    sides = {name: getattr(colorizer, name) for name in ("multiple", "minimum_size")}
     problems += [
-        f"{field} is {getattr(info, field)!r} and should be a whole number from 1 on"
-        for field in ("minimum_size", "multiple")
-        if not isinstance(getattr(info, field), int) or getattr(info, field) < 1
+        f"{name} is {side!r} and should be a whole number from 1 on"
+        for name, side in sides.items()
+        if not isinstance(side, int) or side < 1
     ]
     if info.output not in ("ab", "rgb"):
         problems.append(f"output is {info.output!r} and should be 'ab' or 'rgb'")
@@ -45,7 +48,9 @@ def info(subject: Subject) -> None:
         problems.append(f"interface is {info.interface!r}, and this zoo has {INTERFACE}")
     problems += _wrong_declarations(info.known_failures, subject.check_ids)
     if problems:
-        raise Finding(f"{'; '.join(problems)}.", "correct these fields of info.")
+        raise Finding(
+            f"{'; '.join(problems)}.", "correct these fields of info and sides of the class."
+        )
 
 
 def _wrong_declarations(declared: object, ids: frozenset[str]) -> list[str]:

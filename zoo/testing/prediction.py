@@ -28,8 +28,8 @@ def sizes(subject: Subject) -> None:
     """Images of any size are coloured at their own size: odd, 1×1, larger than trained."""
     colorizer, side = subject.fitted, subject.side
     change = (
-        "say in info what sides the network takes (minimum_size, multiple): the zoo pads to that "
-        "and crops back; and give ab of the same height and width as L."
+        "say in the class what sides the network takes (minimum_size, multiple): the zoo pads to "
+        "that and crops back; and give ab of the same height and width as L."
     )
     for height, width in ((33, 47), (1, 1), (1, 40), (2 * side + 5, side + 9)):
         grey = np.ascontiguousarray(_photograph(height, width))

@@ -2,5 +2,5 @@
 
 `budget` reads budgets, `feed` yields batches until one is spent, `loop` is the shared training
 loop, `rate_search` finds a learning rate, `prior` counts colours, `checkpoint` keeps a training
-that is under way, and `record` says how one went.
+that is under way, `record` says how one went, and `session` holds them together for `fit`.
 """

@@ -13,9 +13,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,12 +23,7 @@ from zoo._version import __version__
 from zoo.device import random_state
 from zoo.errors import TrainingError, WeightsError
 from zoo.files import atomic_path
-from zoo.info import Info
-from zoo.training.budget import Budget
 from zoo.training.feed import Feed
-
-if TYPE_CHECKING:
-    from zoo.weights.file import StoredWeights
 
 FORMAT = 1
 EVERY = 60.0
@@ -178,32 +172,6 @@ class Checkpoint:
     def remove(self) -> None:
         """Deletes the file, where there is one."""
         self.path.unlink(missing_ok=True)
-
-
-def training_identity(
-    info: Info,
-    options: object,
-    budget: Budget,
-    *,
-    seed: int,
-    data_seed: int | None,
-    find_learning_rate: bool,
-    initial: StoredWeights | None,
-    device: torch.device,
-    precision: str,
-) -> dict[str, object]:
-    """What a training must share with a checkpoint to go on from it, but for its images."""
-    return {
-        "model": info.name,
-        **{f"option {name}": value for name, value in asdict(options).items()},  # type: ignore[call-overload]
-        "budget": f"{budget.amount:g} {budget.unit}",
-        "seed": seed,
-        "data seed": data_seed,
-        "learning-rate search": find_learning_rate,
-        "initial weights": initial.label if initial is not None else "none",
-        "device": device.type,
-        "precision": precision,
-    }
 
 
 def _reason(error: Exception, path: Path) -> str:

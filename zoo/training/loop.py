@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,51 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from zoo.device import autocast
+from zoo.options import Options, option
 from zoo.training.feed import Feed
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
-    """How the shared loop trains; a plugin's `Options` derive from it to change a default.
+class TrainingOptions(Options):
+    """How the shared loop trains; a plugin's `Options` derive from it to change a default."""
 
-    Attributes:
-        learning_rate: AdamW's step size at its highest.
-        batch_size: images per step.
-        weight_decay: AdamW's decoupled weight decay.
-        warm_up: share of the budget over which the learning rate rises linearly.
-        decay: share of the budget, at its end, over which it falls linearly to zero.
-        clip: largest norm of the gradient.
-        averaging: decay per step of the exponential moving average of the weights that training
-            ends with, such as 0.999; 0 ends with the last step's weights.
-    """
-
-    learning_rate: float = 5e-4
-    batch_size: int = 32
-    weight_decay: float = 1e-4
-    warm_up: float = 0.03
-    decay: float = 0.5
-    clip: float = 1.0
-    averaging: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "weight_decay", "warm_up", "decay", "clip", "averaging"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if not (0 <= self.warm_up <= 1 and 0 <= self.decay <= 1):
-            raise ValueError(
-                f"warm_up and decay are shares of the budget in [0, 1], "
-                f"got {self.warm_up} and {self.decay}"
-            )
-        if not self.clip > 0:
-            raise ValueError(f"clip must be positive, got {self.clip}")
-        if not 0 <= self.averaging < 1:
-            raise ValueError(f"averaging must lie in [0, 1), got {self.averaging}")
+    learning_rate: float = option(5e-4, "AdamW's step size at its highest", above=0)
+    batch_size: int = option(32, "images per step", least=1)
+    weight_decay: float = option(1e-4, "AdamW's decoupled weight decay", least=0)
+    warm_up: float = option(
+        0.03, "share of the budget over which the learning rate rises linearly", least=0, most=1
+    )
+    decay: float = option(
+        0.5,
+        "share of the budget, at its end, over which it falls linearly to zero",
+        least=0,
+        most=1,
+    )
+    clip: float = option(1.0, "largest norm of the gradient", above=0)
+    averaging: float = option(
+        0.0,
+        "decay per step of the exponential moving average of the weights that training ends with, "
+        "such as 0.999; 0 ends with the last step's weights",
+        least=0,
+        below=1,
+    )
 
 
 def schedule(progress: float, options: TrainingOptions) -> float:

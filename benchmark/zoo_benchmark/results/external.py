@@ -139,7 +139,7 @@ def truth_of(run: Run) -> ImageSet:
         DataError: they cannot be had, or are not those of the run.
     """
     data = run.manifest["data"]
-    test = registry.open_dataset(data["dataset"]).load("test", data["size"])
+    test = registry.open_dataset(data["dataset"]).open("test", data["size"])
     if test.manifest_hash() != data["splits"]["test"]["manifest"]:
         raise DataError(
             f"the test images of {data['dataset']} are not those that {run.folder} was made with"

@@ -36,7 +36,7 @@ def time_prediction(
     """
     progress.stage("loading")
     device = resolve_device(spec.device)
-    test = registry.open_dataset(spec.dataset).load("test", spec.size)
+    test = registry.open_dataset(spec.dataset).open("test", spec.size)
     greys = np.stack([to_grey(Image.fromarray(image)) for image in test.images[:_IMAGES]])
     result["environment"] = describe_environment(device)
     rows = []

@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.color.bins import BIN_COUNT
-from zoo.color.prior import REBALANCING, class_weights_for
+from zoo.color.prior import RebalancingOptions, class_weights_for
 from zoo.color.soft_encoding import (
+    BinOptions,
     SoftEncoding,
     annealed_mean,
-    decoding_flaw,
-    encoding_flaw,
     soft_cross_entropy,
 )
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.errors import WeightsError
+from zoo.options import option
 from zoo.training.feed import Feed
 from zoo_plugins.zhang.network import (
     INPUT_MULTIPLE,
@@ -41,35 +41,21 @@ _DIFFERS = ("AdamW with warm-up and decay instead of Adam at 3e-5 with two drops
 
 
 @dataclass(frozen=True)
-class ZhangOptions(TrainingOptions):
-    """Options of the plain classifier.
+class ZhangOptions(BinOptions, TrainingOptions):
+    """Options of the plain classifier."""
 
-    Attributes:
-        width: factor on every channel count of the network.
-        decoder: `annealed_mean` (section 2.3), or `release`: the layer of the public release in
-            its place, which takes the probabilities as they are (temperature 1).
-        temperature: T of the annealed mean, eq. 5; 0 is the mode, 1 the mean.
-        neighbours: bins with weight in a soft target (5; the released Caffe layer has 10).
-        sigma: standard deviation of the soft encoding's Gaussian, in units of ab.
-        initialization: `xavier`, or PyTorch's `default`.
-    """
-
-    width: float = 1.0
-    decoder: Decoder = "annealed_mean"
-    temperature: float = 0.38
-    neighbours: int = 5
-    sigma: float = 5.0
-    initialization: Initialization = "xavier"
+    width: float = option(1.0, "factor on every channel count of the network", above=0, most=8)
+    decoder: Decoder = option(
+        "annealed_mean",
+        "`annealed_mean` (section 2.3), or `release`: the layer of the public release in its "
+        "place, which takes the probabilities as they are (temperature 1)",
+    )
+    initialization: Initialization = option("xavier", "`xavier`, or PyTorch's `default`")
     batch_size: int = 128
     learning_rate: float = 5e-4
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.width <= 8:
-            raise ValueError(f"width must lie in (0, 8], got {self.width}")
-        flaw = decoding_flaw(self.temperature) or encoding_flaw(self.neighbours, self.sigma)
-        if flaw:
-            raise ValueError(flaw)
+    def check(self) -> None:
+        """The released decoder has no temperature."""
         if self.decoder == "release" and self.temperature != 1:
             raise ValueError(
                 "decoder 'release' has no temperature: it takes the probabilities as they are; "
@@ -83,21 +69,8 @@ class ZhangOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class ZhangRebalancedOptions(ZhangOptions):
-    """Options of the rebalanced classifier.
-
-    Attributes:
-        rebalancing: λ of eq. 4: the share of the uniform distribution in the prior; 1 is plain.
-        prior: file written by `zoo prior`; empty: the training set's own. Only training reads it.
-    """
-
-    rebalancing: float = REBALANCING
-    prior: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.rebalancing <= 1:
-            raise ValueError(f"rebalancing must lie in (0, 1], got {self.rebalancing}")
+class ZhangRebalancedOptions(RebalancingOptions, ZhangOptions):
+    """Options of the rebalanced classifier."""
 
 
 class ZhangClassifier(Colorizer):
@@ -109,10 +82,10 @@ class ZhangClassifier(Colorizer):
         paper=_PAPER,
         license="Apache-2.0",
         differs=_DIFFERS,
-        minimum_size=INPUT_MULTIPLE,
-        multiple=INPUT_MULTIPLE,
     )
+    multiple = INPUT_MULTIPLE
     Options = ZhangOptions
+    options: ZhangOptions
 
     def build(self) -> nn.Module:
         """Eight blocks up to the logits, and the encoding's table."""
@@ -163,10 +136,9 @@ class ZhangRebalanced(ZhangClassifier):
         paper=_PAPER,
         license="Apache-2.0",
         differs=(*_DIFFERS, "without a file, the prior is that of up to 4,096 training images"),
-        minimum_size=INPUT_MULTIPLE,
-        multiple=INPUT_MULTIPLE,
     )
     Options = ZhangRebalancedOptions
+    options: ZhangRebalancedOptions
 
     def prepare(self, feed: Feed) -> None:
         """Builds the weights from the prior: the file's, or that of the grid the loss sees.

@@ -150,6 +150,6 @@ def test_the_floors_of_the_design(
     # A folder needs both splits; what is trained on does not matter here.
     held = next(p for p in root.iterdir() if p.name in ("test", "val"))
     (root / "train").symlink_to(held)
-    test = registry.open_dataset(f"folder:{root}").load("test", size)
+    test = registry.open_dataset(f"folder:{root}").open("test", size)
     assert len(test) == count
     assert check_pipeline(test, None, CPU).grey_psnr == pytest.approx(grey_psnr, abs=0.005)

@@ -81,7 +81,8 @@ def test_without_a_gpu_the_devices_are_skipped(monkeypatch):
 
 def test_a_plugin_that_needs_large_sides_in_multiples_is_given_them():
     class Large(Plain):
-        info = replace(Plain.info, minimum_size=40, multiple=24)
+        minimum_size = 40
+        multiple = 24
 
         def forward(self, L):
             assert L.shape[2] >= 48

@@ -44,7 +44,8 @@ class Tiny(Colorizer):
 
 
 class NoLicense(Tiny):
-    info = replace(Tiny.info, license="", minimum_size=0)
+    info = replace(Tiny.info, license="")
+    minimum_size = 0
 
 
 class UnknownFailure(Tiny):
