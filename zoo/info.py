@@ -24,6 +24,9 @@ class Info:
         differs: departures from the paper, one sentence each.
         minimum_size: the smallest side in pixels the network takes; smaller input is padded.
         multiple: sides must be multiples of this; other input is padded and cropped back.
+        working_size: the short side in pixels at which `predict` and `zoo colorize` show a larger
+            photograph to the network, unless told otherwise; None for the size that the weights
+            were trained at.
         output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
@@ -38,6 +41,7 @@ class Info:
     differs: tuple[str, ...] = ()
     minimum_size: int = 1
     multiple: int = 1
+    working_size: int | None = None
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False

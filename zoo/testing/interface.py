@@ -35,8 +35,12 @@ def info(subject: Subject) -> None:
     problems += [
         f"{field} is {getattr(info, field)!r} and should be a whole number from 1 on"
         for field in ("minimum_size", "multiple")
-        if not isinstance(getattr(info, field), int) or getattr(info, field) < 1
+        if not _is_count(getattr(info, field))
     ]
+    if not (info.working_size is None or _is_count(info.working_size)):
+        problems.append(
+            f"working_size is {info.working_size!r} and should be a whole number from 1 on, or None"
+        )
     if info.output not in ("ab", "rgb"):
         problems.append(f"output is {info.output!r} and should be 'ab' or 'rgb'")
     if not isinstance(info.differs, tuple) or not all(map(_is_text, info.differs)):
@@ -60,6 +64,10 @@ def _wrong_declarations(declared: object, ids: frozenset[str]) -> list[str]:
         for key, reason in declared.items()
         if not _is_text(reason)
     ]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def _is_text(value: object) -> bool:

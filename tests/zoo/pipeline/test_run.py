@@ -281,7 +281,7 @@ def test_out_of_memory_halves_the_working_size(tmp_path):
     assert [shape[2] for shape in painter.shapes] == [256, 128, 64]
 
 
-@pytest.mark.parametrize("where", ["stack", "shrink"])
+@pytest.mark.parametrize("where", ["stack", "show"])
 def test_memory_that_runs_out_between_the_passes_is_one_failure(where, tmp_path, monkeypatch):
     Image.fromarray(data.camera()).save(tmp_path / "x.png")
     calls = []
@@ -295,7 +295,7 @@ def test_memory_that_runs_out_between_the_passes_is_one_failure(where, tmp_path,
 
         return call
 
-    owner, name = (np, "stack") if where == "stack" else (zoo.pipeline.run.Item, "shrink")
+    owner, name = (torch, "stack") if where == "stack" else (zoo.pipeline.run.Item, "show")
     monkeypatch.setattr(owner, name, fail(getattr(owner, name)))
     report = run(Painter(out_of_memory_above(70 * 70)), tmp_path / "x.png", tmp_path / "out")
     assert len(report.failures) == 1
