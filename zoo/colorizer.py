@@ -13,20 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
-import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from zoo.arrays import UInt8Array
-from zoo.color.lab import check_L, grey_to_L, lab_to_rgb, rgb_to_lab
+from zoo.color.lab import check_L, lab_to_rgb, rgb_to_lab
 from zoo.data import containers
 from zoo.data.dataset import Dataset, ImageSet
 from zoo.device import (
     autocast,
-    casting_once,
     own_random_state,
     resolve_device,
     resolve_precision,
@@ -34,7 +31,9 @@ from zoo.device import (
 from zoo.errors import NotFittedError, OptionError, PluginError, TrainingError, WeightsError
 from zoo.info import INTERFACE, Info, Preset
 from zoo.options import NoOptions, replace_options
-from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch, in_batches
+from zoo.prediction.batch_size import BATCH_PIXELS, BatchSize, FastestBatch
+from zoo.prediction.engine import colour_planes, padded_size
+from zoo.prediction.working_size import WorkingSize, pad_edges, suited_working_size
 from zoo.training.budget import Budget
 from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
@@ -283,50 +282,70 @@ class Colorizer(ABC):
                     module.training = mode
 
     @overload
-    def predict(self, images: Image.Image, *, batch_size: BatchSize = None) -> Image.Image: ...
-    @overload
-    def predict(self, images: UInt8Array, *, batch_size: BatchSize = None) -> UInt8Array: ...
+    def predict(
+        self,
+        images: Image.Image,
+        working_size: WorkingSize = "auto",
+        *,
+        batch_size: BatchSize = None,
+    ) -> Image.Image: ...
     @overload
     def predict(
-        self, images: Sequence[UInt8Array | Image.Image], *, batch_size: BatchSize = None
+        self,
+        images: UInt8Array,
+        working_size: WorkingSize = "auto",
+        *,
+        batch_size: BatchSize = None,
+    ) -> UInt8Array: ...
+    @overload
+    def predict(
+        self,
+        images: Sequence[UInt8Array | Image.Image],
+        working_size: WorkingSize = "auto",
+        *,
+        batch_size: BatchSize = None,
     ) -> list[UInt8Array | Image.Image]: ...
-    def predict(self, images: Any, *, batch_size: BatchSize = None) -> Any:
+    def predict(
+        self, images: Any, working_size: WorkingSize = "auto", *, batch_size: BatchSize = None
+    ) -> Any:
         """Colours grey images; gives back the container it got, as 8-bit RGB.
+
+        The network sees a copy of the working size. Its chroma is enlarged and merged into the
+        input's own lightness at full size. That holds for methods that paint RGB as well;
+        `predict_rgb` gives what they painted. `zoo colorize` makes the same pictures of files.
 
         Args:
             images: a PIL image, an H×W or N×H×W uint8 array, or a list of H×W arrays and PIL
                 images of any sizes. 8-bit grey v is read as sRGB (v, v, v). A PIL image in
-                colour is taken as the grey of its lightness.
+                colour is taken as its lightness.
+            working_size: what the network sees, in pixels of the short side; nothing is ever
+                enlarged to it. `auto` is the size that suits the weights, see `working_size`;
+                `full` is each image's own.
             batch_size: images per pass, at most; by default what suits the device, 65,536 pixels
                 on a CPU. `auto` finds the fastest number by measurement. Where memory ends,
                 fewer are taken, with a warning.
 
         Returns:
-            A PIL image, H×W×3, N×H×W×3, or a list. Chroma is merged into the input's own
-            lightness; methods that paint RGB give what they painted.
+            A PIL image, H×W×3, N×H×W×3, or a list.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
             InputError: the wrong kind, dtype or shape of images; too little memory for one.
+            OptionError: no such working size.
         """
         self._check_fitted()
-        greys, pack = containers.open_greys(images)
-        colours: list[UInt8Array | None] = [None] * len(greys)
+        planes, pack = containers.open_greys(images)
+        return pack(colour_planes(self, planes, working_size, batch_size))
 
-        def run(indices: Sequence[int]) -> UInt8Array:
-            grey = torch.from_numpy(np.stack([greys[i] for i in indices])).to(self.device)
-            rgb = (self._colour(grey_to_L(grey.unsqueeze(1))) * 255).round()
-            array: UInt8Array = rgb.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            return array
+    @property
+    def working_size(self) -> int:
+        """The short side in pixels that `auto` shows to the network.
 
-        shapes = [grey.shape for grey in greys]
-        with casting_once(self.device):
-            for batch, array in in_batches(
-                shapes, batch_size, self.batch_pixels, self.fastest_batch, run
-            ):
-                for i, colour in zip(batch, array, strict=True):
-                    colours[i] = colour
-        return pack([c for c in colours if c is not None])
+        It is what `info` declares; else the size that the weights were, or are being, trained
+        at, and at least 64; or 256 where that is unknown.
+        """
+        training = self.record or self._feed
+        return suited_working_size(self.info.working_size, training.size if training else None)
 
     def fastest_batch(self, shape: tuple[int, ...]) -> FastestBatch:
         """The search for the fastest batch size of images H×W, begun or over."""
@@ -431,9 +450,7 @@ class Colorizer(ABC):
         """`forward` on any size: padded to what the network takes, cropped back, checked."""
         self._check_fitted()
         height, width = L.shape[2:]
-        right, below = (self.padded_side(side) - side for side in (width, height))
-        L = L.to(self.device)
-        padded = F.pad(L, (0, right, 0, below), mode="replicate") if right or below else L
+        padded = pad_edges(L.to(self.device), padded_size(self, (height, width)))
         was_training = self.net.training
         self.net.eval()
         try:

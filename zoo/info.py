@@ -22,6 +22,9 @@ class Info:
         paper: the publication, or `none`.
         license: of the code, as an SPDX identifier.
         differs: departures from the paper, one sentence each.
+        working_size: the short side in pixels at which `predict` and `zoo colorize` show a larger
+            photograph to the network, unless told otherwise; None for the size that the weights
+            were trained at.
         output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
@@ -34,6 +37,7 @@ class Info:
     paper: str
     license: str
     differs: tuple[str, ...] = ()
+    working_size: int | None = None
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False

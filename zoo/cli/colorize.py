@@ -11,13 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import typer
 
 from zoo.cli.console import make_console, photograph_bars
 from zoo.errors import OptionError, OutputError, WeightsError
-from zoo.pipeline.plan import Job, Settings, plan, suited_working_size
+from zoo.pipeline.plan import Job, Settings, plan
 from zoo.pipeline.run import Event, colorize_files
+from zoo.prediction.working_size import WorkingSize
 from zoo.registry import colorizer_class, load
 
 
@@ -37,18 +39,36 @@ class Request:
     as_json: bool
 
 
-def parse_batch_size(text: str) -> int | None:
-    """`auto` as None, or a number.
+def parse_batch_size(text: str) -> int | Literal["auto"]:
+    """`auto`, or a number.
 
     Raises:
         OptionError: neither.
     """
     if text == "auto":
-        return None
+        return "auto"
     try:
         return int(text)
     except ValueError:
         raise OptionError(f"the batch size must be auto or a number, got {text!r}") from None
+
+
+def parse_working_size(text: str) -> WorkingSize:
+    """`auto`, `full`, or a number.
+
+    Raises:
+        OptionError: none of them.
+    """
+    if text == "auto":
+        return "auto"
+    if text == "full":
+        return "full"
+    try:
+        return int(text)
+    except ValueError:
+        raise OptionError(
+            f"the working size must be auto, full or a number of pixels, got {text!r}"
+        ) from None
 
 
 def colorize_command(request: Request) -> int:
@@ -105,8 +125,8 @@ def colorize_command(request: Request) -> int:
         typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
     else:
         typer.echo(_summary(jobs, done, failed, seconds, request.out))
-        if request.settings.working_size is None:
-            size = suited_working_size(colorizer.record)
+        if request.settings.working_size == "auto":
+            size = colorizer.working_size
             typer.echo(f"seen by the network at {size} px, which --working-size changes")
     if interrupted:
         typer.echo("interrupted: the files that were finished are whole", err=True)

@@ -314,12 +314,12 @@ def colorize(
         typer.Option(help="Its weights: a file of zoo fit or zoo bench, or a published name."),
     ] = None,
     working_size: Annotated[
-        int | None,
+        str,
         typer.Option(
-            help="Short side in pixels of what the network sees. "
-            "[default: as the weights were trained, else 256]"
+            help="Short side in pixels of what the network sees; full: each photograph's own; "
+            "auto: as the weights were trained, else 256."
         ),
-    ] = None,
+    ] = "auto",
     suffix: Annotated[
         str | None,
         typer.Option("--format", help="png, jpg, tif, webp, bmp, … [default: each file's own]"),
@@ -349,7 +349,12 @@ def colorize(
     as_json: JsonFlag = False,
 ) -> None:
     """Colour photographs: the original size, their own lightness untouched."""
-    from zoo.cli.colorize import Request, colorize_command, parse_batch_size
+    from zoo.cli.colorize import (
+        Request,
+        colorize_command,
+        parse_batch_size,
+        parse_working_size,
+    )
     from zoo.pipeline.plan import Settings
 
     code = colorize_command(
@@ -363,7 +368,7 @@ def colorize(
             device=device,
             precision=precision,
             settings=Settings(
-                working_size=working_size,
+                working_size=parse_working_size(working_size),
                 saturation=saturation,
                 compare=compare,
                 overwrite=overwrite,

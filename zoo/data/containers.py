@@ -12,7 +12,8 @@ from PIL import Image
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Dataset, ImageSet
 from zoo.errors import InputError
-from zoo.images.open import square_tile, to_grey, to_rgb
+from zoo.images.open import square_tile, to_rgb
+from zoo.images.photograph import Plane, lightness_plane
 
 # Training crops that the user gives no size for are at most this large.
 _LARGEST_DEFAULT_CROP = 256
@@ -92,14 +93,14 @@ def check_size(size: int | None, multiple: int, minimum: int) -> int:
     return smallest
 
 
-def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array]], Any]]:
-    """Grey H×W uint8 arrays out of what `predict` was given, and how to pack the results.
+def open_greys(images: Any) -> tuple[list[Plane], Callable[[list[UInt8Array]], Any]]:
+    """Grey planes H×W out of what `predict` was given, and how to pack the results.
 
     Raises:
         InputError: a wrong kind, dtype or shape.
     """
     if isinstance(images, Image.Image):
-        return [to_grey(images)], lambda colours: Image.fromarray(colours[0])
+        return [_lightness(images, "images")], lambda colours: Image.fromarray(colours[0])
     if isinstance(images, np.ndarray):
         if images.ndim == 3:
             _check_grey_stack(images)
@@ -109,7 +110,9 @@ def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array
         return [_grey_array(images, "images")], lambda colours: colours[0]
     if isinstance(images, list | tuple):
         greys = [
-            to_grey(image) if isinstance(image, Image.Image) else _grey_array(image, f"images[{i}]")
+            _lightness(image, f"images[{i}]")
+            if isinstance(image, Image.Image)
+            else _grey_array(image, f"images[{i}]")
             for i, image in enumerate(images)
         ]
         is_pil = [isinstance(image, Image.Image) for image in images]
@@ -125,6 +128,12 @@ def open_greys(images: Any) -> tuple[list[UInt8Array], Callable[[list[UInt8Array
         "predict takes a PIL image, an H×W or N×H×W uint8 array, or a list of those; "
         f"got {_describe(images)}"
     )
+
+
+def _lightness(image: Image.Image, where: str) -> Plane:
+    if 0 in image.size:
+        raise InputError(f"{where} must not be empty, got {image.width}×{image.height} pixels")
+    return lightness_plane(image)
 
 
 def _colour_array(image: Any, where: str) -> UInt8Array:

@@ -30,7 +30,7 @@ MAX_PIXELS = 200_000_000
 """Larger images are refused: a few kilobytes of PNG can ask for terabytes of memory."""
 
 RESIZE_KERNEL = "lanczos"
-"""The antialiased kernel of every resize of a dataset's images."""
+"""The antialiased kernel of every resize: of a dataset's images, and of what a network is shown."""
 
 SQUARE_CROP = "centre square"
 """What `square_tile` cuts, in the words of `DatasetInfo.crop`."""
@@ -40,7 +40,6 @@ GREY_CHROMA = 5.0
 
 # Formats named one by one: Pillow would also hand a file to Ghostscript, if it asks for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
-_KERNELS = {"lanczos": Image.Resampling.LANCZOS}
 _CHUNK_PIXELS = 1 << 20
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 """Files that are read where the extra `heic` is installed."""
@@ -205,8 +204,17 @@ def square_tile(rgb: UInt8Array, side: int) -> UInt8Array:
         return rgb[top : top + side, left : left + side]
     x, y = width / wide, height / tall
     box = (left * x, top * y, min((left + side) * x, width), min((top + side) * y, height))
-    tile = Image.fromarray(rgb).resize((side, side), _KERNELS[RESIZE_KERNEL], box=box)
-    return np.array(tile)
+    return resize(rgb, (side, side), box)
+
+
+def resize(
+    pixels: UInt8Array,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> UInt8Array:
+    """An H×W or H×W×3 image, or the box (left, top, right, bottom) of it, at (height, width)."""
+    kernel = Image.Resampling[RESIZE_KERNEL.upper()]
+    return np.array(Image.fromarray(pixels).resize(size[::-1], kernel, box=box))
 
 
 def is_grey(rgb: UInt8Array) -> npt.NDArray[np.bool_]:

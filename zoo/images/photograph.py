@@ -23,8 +23,6 @@ from zoo.images.open import floats_top, open_image, to_grey, to_rgb
 from zoo.images.png import read_png
 from zoo.images.tiff import GreyAlphaTiff, read_deep_tiff
 
-__all__ = ["STRIP_PIXELS", "Photograph", "read_photograph"]
-
 Plane = npt.NDArray[Any]
 """H×W, uint8 or uint16."""
 
@@ -65,7 +63,7 @@ class Photograph:
 
     def grey_8(self) -> npt.NDArray[np.uint8]:
         """The lightness plane in 8 bits: what networks are shown."""
-        return _to_8_bits(self.grey)
+        return to_8_bits(self.grey)
 
 
 def read_photograph(path: Path | str) -> Photograph:
@@ -89,7 +87,10 @@ def read_photograph(path: Path | str) -> Photograph:
             image.load()
             orientation = read_exif(image)[1]  # TIFF is turned by now
             alpha = _alpha(image)
-            grey = _grey(image, profile, path)
+            try:
+                grey = lightness_plane(image)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
             bits = 16 if image.mode.startswith(("I", "F")) else 8
             if alpha is not None and bits == 16:
                 alpha = alpha.astype(np.uint16) * 257
@@ -115,15 +116,21 @@ def _notes(image: Image.Image) -> Iterator[str]:
 # ---- pixels -----------------------------------------------------------------------------
 
 
-def _grey(image: Image.Image, profile: bytes, path: Path | str) -> Plane:
+def lightness_plane(image: Image.Image) -> Plane:
+    """The sRGB grey that has the lightness of any PIL image, H×W; its ICC profile is applied.
+
+    uint8 for 8-bit grey, which keeps its values; otherwise uint16, so that no lightness of a
+    colour is rounded. Modes `I` and `F` are read as `zoo.images.open.to_grey` reads them.
+
+    Raises:
+        InputError: a 32-bit or floating-point image whose range is not known.
+    """
+    profile = bytes(image.info.get("icc_profile") or b"")
     if image.mode.startswith("I"):
-        return _apply_profile(_sixteen_bits(image, path), profile)
+        return _apply_profile(_sixteen_bits(image), profile)
     if image.mode == "F":
         values = np.asarray(image)
-        try:
-            scale = 65535 / floats_top(values)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        scale = 65535 / floats_top(values)
         return _apply_profile((values * np.float64(scale)).round().astype(np.uint16), profile)
     if image.mode in ("1", "L", "LA", "La"):
         return _apply_profile(to_grey(image), profile)
@@ -135,13 +142,12 @@ def _grey(image: Image.Image, profile: bytes, path: Path | str) -> Plane:
     return grey
 
 
-def _sixteen_bits(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]:
+def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
     stored = np.asarray(image)
     low, high = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
     if low < 0 or high > 65535:
         raise InputError(
-            f"{path}: a 32-bit image with values from {low} to {high}: "
-            "save it with 8 or 16 bits a channel"
+            f"a 32-bit image with values from {low} to {high}: save it with 8 or 16 bits a channel"
         )
     values = stored.astype(np.uint16)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -212,7 +218,7 @@ def _from_samples(pixels: npt.NDArray[np.uint16], profile: bytes) -> tuple[Plane
             )
             grey[top : top + rows] = (grey_of_luminance(np.asarray(luminance)) * 65535).round()
         elif profile:
-            image = Image.fromarray(_to_8_bits(strip))
+            image = Image.fromarray(to_8_bits(strip))
             image.info["icc_profile"] = profile
             grey[top : top + rows] = _grey_of_rgb(to_rgb(image).astype(np.float32) / 255)
         else:
@@ -237,7 +243,8 @@ def _apply_profile(grey: Plane, profile: bytes) -> Plane:
     return grey if table is None else table[grey]
 
 
-def _to_8_bits(values: Plane) -> npt.NDArray[np.uint8]:
+def to_8_bits(values: Plane) -> npt.NDArray[np.uint8]:
+    """Values of 8 or 16 bits in 8, rounded."""
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     result = np.empty(values.shape, np.uint8)

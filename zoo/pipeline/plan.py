@@ -8,23 +8,14 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from zoo.errors import InputError, OptionError, OutputError
 from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
 from zoo.images.write import FORMATS, Format, find_format
-
-if TYPE_CHECKING:
-    from zoo.weights.record import TrainingRecord
-
-SMALLEST_WORKING_SIZE = 64
-"""Where memory is short, the working size is halved down to this, not below."""
+from zoo.prediction.working_size import WorkingSize, check_working_size
 
 MOST_SATURATION = 3.0
-
-
-DEFAULT_WORKING_SIZE = 256
-"""Of weights that do not say at which size they were trained."""
 
 
 @dataclass(frozen=True)
@@ -40,47 +31,35 @@ class Settings:
     """How photographs are coloured.
 
     Attributes:
-        working_size: the short side in pixels that the network sees; never enlarged to it. None
-            for the size that the weights were trained at, see `suited_working_size`.
+        working_size: what the network sees, in pixels of the short side; nothing is enlarged
+            to it. `auto` is `Colorizer.working_size`, `full` each photograph's own.
         saturation: what the predicted ab is multiplied by; above 0, at most 3.
         compare: write grey and colour side by side.
         overwrite: replace outputs that exist.
-        batch_size: photographs per pass of the network; None: the fastest number, by measurement.
+        batch_size: photographs per pass of the network; `auto`: the fastest number, by
+            measurement.
         workers: threads that read, and as many that write; None for one per processor core,
             at most four.
     """
 
-    working_size: int | None = None
+    working_size: WorkingSize = "auto"
     saturation: float = 1.0
     compare: bool = False
     overwrite: bool = False
-    batch_size: int | None = None
+    batch_size: int | Literal["auto"] = "auto"
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.working_size is not None and not 8 <= self.working_size <= 4096:
-            raise OptionError(
-                f"the working size must lie in 8 … 4096 px, got {self.working_size}; try 256"
-            )
+        check_working_size(self.working_size)
         if not 0 < self.saturation <= MOST_SATURATION:
             raise OptionError(
                 f"saturation must be above 0 and at most {MOST_SATURATION:g}, got "
                 f"{self.saturation:g}; 1 leaves the colours as predicted"
             )
-        if self.batch_size is not None and self.batch_size < 1:
+        if self.batch_size != "auto" and self.batch_size < 1:
             raise OptionError(f"the batch size must be at least 1, got {self.batch_size}")
         if self.workers is not None and not 1 <= self.workers <= 64:
             raise OptionError(f"workers must lie in 1 … 64, got {self.workers}")
-
-
-def suited_working_size(record: TrainingRecord | None) -> int:
-    """The short side in pixels at which a network sees things as large as it learnt them.
-
-    Twice that size already gives patches of colour where it knew whole objects. From 64 px on:
-    below, the chroma of a photograph is too coarse.
-    """
-    size = DEFAULT_WORKING_SIZE if record is None else record.size
-    return max(SMALLEST_WORKING_SIZE, size)
 
 
 def plan(

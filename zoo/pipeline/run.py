@@ -18,30 +18,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
 from zoo.device import casting_once, is_out_of_memory
 from zoo.errors import InputError, NotFittedError, OutputError, ZooError
 from zoo.files import atomic_path
 from zoo.images.metadata import fit_metadata
-from zoo.images.open import RESIZE_KERNEL, read_size
+from zoo.images.open import read_size
 from zoo.images.photograph import Photograph, read_photograph
 from zoo.images.write import FORMATS, Format, Layout, find_format, write_picture
 from zoo.pipeline.plan import (
-    SMALLEST_WORKING_SIZE,
     Job,
     Settings,
     check_folders_are_writable,
     check_inputs_are_safe,
-    suited_working_size,
 )
-from zoo.prediction.batch_size import SEARCHED
+from zoo.prediction.batch_size import Batches
+from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_strips
+from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_plane, seen_size
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -122,25 +119,29 @@ class _Pipeline:
         self.colorizer, self.settings, self.on_event = colorizer, settings, on_event
         self.jobs, self.next_job, self.job_lock = jobs, iter(jobs), threading.Lock()
         self.workers = settings.workers or min(4, os.cpu_count() or 1)
-        self.working_size = settings.working_size or suited_working_size(colorizer.record)
-        self.batch_pixels = SEARCHED * colorizer.batch_pixels
-        if settings.batch_size:
-            self.batch_pixels = 1 << 62
-        self.largest_batch = settings.batch_size or _LARGEST_BATCH
+        self.working_size = pixels_of_short_side(colorizer, settings.working_size)
+        largest = _LARGEST_BATCH if settings.batch_size == "auto" else settings.batch_size
+        self.batches: Batches[Item, list[Tensor | Exception]] = Batches(
+            settings.batch_size,
+            colorizer.batch_pixels,
+            colorizer.fastest_batch,
+            self._predict,
+            self._halved,
+            most=largest,
+        )
         # Enough for a batch in the network, one that fills, and what is read and written.
-        self.gate = Gate(2 * self.largest_batch + 2 * self.workers, PIXELS_AT_ONCE)
+        self.gate = Gate(2 * largest + 2 * self.workers, PIXELS_AT_ONCE)
         self.inbox: queue.SimpleQueue[Event | Item | OutputError] = queue.SimpleQueue()
         self.finished: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
         self.outcomes: list[Event] = []
-        self.waiting: dict[tuple[int, ...], list[Item]] = {}
 
     def run(self) -> Report:
         start = time.perf_counter()
         with self._threads(), casting_once(self.colorizer.device):
             while len(self.outcomes) < len(self.jobs):
                 try:
-                    message = self.inbox.get(block=not self.waiting)
+                    message = self.inbox.get(block=not self.batches.waiting)
                 except queue.Empty:
                     self._predict_next()
                     continue
@@ -149,9 +150,7 @@ class _Pipeline:
                 if isinstance(message, Event):
                     self._tell(message)
                     continue
-                group = self.waiting.setdefault(message.working.shape, [])
-                group.append(message)
-                if len(group) >= self._batch_size(message.working.shape):
+                if self.batches.add(message, message.seen.shape):
                     self._predict_next()
         return Report(self.outcomes, time.perf_counter() - start)
 
@@ -218,93 +217,58 @@ class _Pipeline:
                 f"{form.name} cannot hold its transparency; choose another with --format png"
             )
         item = Item(job, photograph, form, pixels)
-        item.shrink(self.working_size, self.colorizer.padded_side)
+        item.show(self.working_size, self.colorizer)
         return item
 
     # ---- the network -------------------------------------------------------------------
 
-    def _batch_size(self, shape: tuple[int, ...]) -> int:
-        fitting = self.batch_pixels // (shape[0] * shape[1])
-        limit = max(1, min(self.largest_batch, fitting))
-        if self.settings.batch_size:
-            return limit
-        fastest = self.colorizer.fastest_batch(shape)
-        fastest.stay_within(limit)
-        return fastest.size
-
     def _predict_next(self) -> None:
         """Runs one batch of the shape that most photographs wait in."""
-        shape = max(self.waiting, key=lambda key: len(self.waiting[key]))
-        group = self.waiting[shape]
-        size = self._batch_size(shape)
-        batch, rest = group[:size], group[size:]
-        if rest:
-            self.waiting[shape] = rest
-        else:
-            del self.waiting[shape]
-        self._predict(batch)
-
-    def _predict(self, batch: list[Item]) -> None:
-        failure: Exception | None = None
-        began = time.perf_counter()
-        try:
-            grey = torch.from_numpy(np.stack([item.working for item in batch]))
-            L = grey_to_L(grey.unsqueeze(1).to(self.colorizer.device))
-            ab = self.colorizer.predict_ab(L).cpu()
-            seconds = time.perf_counter() - began
-            self.colorizer.fastest_batch(batch[0].working.shape).took(len(batch), seconds)
-            for item, chroma in zip(batch, ab, strict=True):
-                height, width = item.inner
-                item.ab = chroma[:, :height, :width].clone()
-        except Exception as error:
-            # Without its traceback, which keeps the tensors of the failed pass alive.
-            failure = error.with_traceback(None)
-        if failure is None:
-            for item in batch:
+        batch, outcomes = self.batches.run_next(self.batches.fullest())
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Tensor):
+                item.ab = outcome
                 self.finished.put(item)
-        elif is_out_of_memory(failure):
-            self._make_smaller(batch)
-        elif len(batch) > 1:
-            for item in batch:  # one of them may be to blame
-                self._predict([item])
-        else:
-            self._give_up(batch[0], reason_of(failure, batch[0].job))
+            elif is_out_of_memory(outcome):
+                self._make_smaller(item)
+            else:
+                self._give_up(item, reason_of(outcome, item.job))
 
-    def _make_smaller(self, batch: list[Item]) -> None:
-        if self.colorizer.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(batch) > 1:
-            half = len(batch) // 2
-            shape = batch[0].working.shape
-            self.batch_pixels = half * shape[0] * shape[1]
-            self._tell(
-                Event(
-                    "note",
-                    None,
-                    f"out of memory with {len(batch)} photographs at once; going on with {half}",
-                )
-            )
-            self.waiting[shape] = batch + self.waiting.get(shape, [])
-            return
-        item = batch[0]
-        size = min(item.inner)
+    def _predict(self, batch: Sequence[Item]) -> list[Tensor | Exception]:
+        """The chroma of each photograph, or what went wrong with it."""
+        try:
+            ab = predict_chroma(self.colorizer, [item.seen for item in batch]).cpu()
+            return [
+                # A copy, so that no photograph keeps the chroma of the others.
+                chroma[:, : item.seen_size[0], : item.seen_size[1]].clone()
+                for item, chroma in zip(batch, ab, strict=True)
+            ]
+        except Exception as error:
+            if len(batch) == 1:
+                # Without its traceback, which keeps the tensors of the failed pass alive.
+                return [error.with_traceback(None)]
+            if is_out_of_memory(error):
+                raise
+        return [self._predict([item])[0] for item in batch]  # one of them may be to blame
+
+    def _halved(self, count: int, half: int) -> None:
+        text = f"out of memory with {count} photographs at once; going on with {half}"
+        self._tell(Event("note", None, text))
+
+    def _make_smaller(self, item: Item) -> None:
+        size = min(item.seen_size)
         if size <= SMALLEST_WORKING_SIZE:
             self._give_up(item, f"out of memory, even at a working size of {size}")
             return
         smaller = max(SMALLEST_WORKING_SIZE, size // 2)
-        self._tell(
-            Event(
-                "note",
-                item.job,
-                f"out of memory at a working size of {size}; trying again at {smaller}",
-            )
-        )
+        text = f"out of memory at a working size of {size}; trying again at {smaller}"
+        self._tell(Event("note", item.job, text))
         try:
-            item.shrink(smaller, self.colorizer.padded_side)
+            item.show(smaller, self.colorizer)
         except MemoryError as error:
             self._give_up(item, reason_of(error, item.job))
             return
-        self.waiting.setdefault(item.working.shape, []).append(item)
+        self.batches.add(item, item.seen.shape)
 
     def _give_up(self, item: Item, reason: str) -> None:
         item.drop()
@@ -382,27 +346,20 @@ class Item:
             photograph.metadata, form.name, form.holds, form.block
         )
         self.notes = (*photograph.notes, *left_out)
-        self.working: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
-        self.inner = (0, 0)  # height and width without the padding
+        self.seen = torch.empty(0, 0, dtype=torch.uint8)
+        self.seen_size = (0, 0)  # height and width without the padding
         self.ab: Tensor | None = None
 
-    def shrink(self, size: int, padded_side: Callable[[int], int]) -> None:
-        """Makes the working plane, its short side `size` at most, padded by its edges."""
+    def show(self, working_size: int | None, colorizer: Colorizer) -> None:
+        """Makes what the network sees, its short side `working_size` at most, and padded."""
         assert self.photograph is not None
-        grey = self.photograph.grey_8()
-        height, width = grey.shape
-        scale = min(1.0, size / min(height, width))
-        tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
-        if scale < 1:
-            kernel = Image.Resampling[RESIZE_KERNEL.upper()]
-            grey = np.asarray(Image.fromarray(grey).resize((wide, tall), kernel))
-        below, right = padded_side(tall) - tall, padded_side(wide) - wide
-        self.working = np.pad(grey, ((0, below), (0, right)), mode="edge")
-        self.inner = (tall, wide)
+        self.seen_size = seen_size(self.photograph.size, working_size)
+        padded = padded_size(colorizer, self.seen_size)
+        self.seen = seen_plane(self.photograph.grey, self.seen_size, padded)
 
     def drop(self) -> None:
         """Lets go of all pixels."""
-        self.photograph, self.ab, self.working = None, None, np.empty((0, 0), np.uint8)
+        self.photograph, self.ab, self.seen = None, None, torch.empty(0, 0, dtype=torch.uint8)
 
 
 class Gate:

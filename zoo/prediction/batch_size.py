@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 
@@ -23,7 +23,10 @@ SEARCHED = 8
 """The search for the fastest batch goes up to so many times these."""
 
 Shape = tuple[int, ...]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_UNBOUNDED = 1 << 62
 
 # A doubled batch must save this share of the time per image; two that do not end the search.
 _GAIN = 0.05
@@ -70,6 +73,94 @@ class FastestBatch:
             self.settled = True
 
 
+class Batches(Generic[Item, Result]):
+    """Items that wait in groups of one shape, and go through `run` batch by batch.
+
+    Where memory ends, a batch is halved, and no later one has more pixels.
+
+    Args:
+        batch_size: how many at once, at most.
+        pixels: of one batch at most by default; `auto` takes up to `SEARCHED` times as many.
+        fastest: the search among images of a shape, asked where `batch_size` is `auto`.
+        run: runs a batch, and returns when it is done.
+        halved: told where memory ended with so many, and how many are tried now.
+        most: how many at once that no search goes beyond.
+
+    Raises:
+        InputError: no such batch size.
+    """
+
+    def __init__(
+        self,
+        batch_size: BatchSize,
+        pixels: int,
+        fastest: Callable[[Shape], FastestBatch],
+        run: Callable[[Sequence[Item]], Result],
+        halved: Callable[[int, int], None],
+        most: int = _UNBOUNDED,
+    ) -> None:
+        if batch_size not in (None, "auto") and not (
+            isinstance(batch_size, int) and batch_size > 0
+        ):
+            raise InputError(f"batch_size must be at least 1, or 'auto', got {batch_size!r}")
+        self.waiting: dict[Shape, list[Item]] = {}
+        self._run, self._halved, self._fastest = run, halved, fastest
+        self._search = batch_size == "auto"
+        self._most = batch_size if isinstance(batch_size, int) else most
+        self._pixels = SEARCHED * pixels if self._search else pixels
+        if isinstance(batch_size, int):
+            self._pixels = _UNBOUNDED
+
+    def add(self, item: Item, shape: Shape) -> bool:
+        """Takes an item in; True where a whole batch of its shape waits now."""
+        group = self.waiting.setdefault(shape, [])
+        group.append(item)
+        return len(group) >= self._size(shape)
+
+    def fullest(self) -> Shape:
+        """The shape that most items wait in."""
+        return max(self.waiting, key=lambda shape: len(self.waiting[shape]))
+
+    def run_next(self, shape: Shape) -> tuple[list[Item], Result]:
+        """Runs the next batch of a shape, and gives it back with its result.
+
+        Raises:
+            InputError: too little memory for one image.
+        """
+        while True:
+            group = self.waiting[shape]
+            batch = group[: self._size(shape)]
+            began = time.perf_counter()
+            try:
+                result = self._run(batch)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).partition("\n")[0]
+            else:
+                if self._search:
+                    self._fastest(shape).took(len(batch), time.perf_counter() - began)
+                del group[: len(batch)]
+                if not group:
+                    del self.waiting[shape]
+                return batch, result
+            # Out here the error is gone, and with it the tensors of the pass that failed.
+            torch.cuda.empty_cache()
+            if len(batch) == 1:
+                raise InputError(f"out of memory with one image ({reason}); give a smaller one")
+            half = len(batch) // 2
+            self._pixels = half * prod(shape)
+            self._halved(len(batch), half)
+
+    def _size(self, shape: Shape) -> int:
+        limit = max(1, min(self._most, self._pixels // prod(shape)))
+        if not self._search:
+            return limit
+        fastest = self._fastest(shape)
+        fastest.stay_within(limit)
+        return fastest.size
+
+
 def in_batches(
     shapes: Sequence[Shape],
     batch_size: BatchSize,
@@ -79,57 +170,14 @@ def in_batches(
 ) -> Iterator[tuple[Sequence[int], Result]]:
     """Runs images batch by batch, each of one shape, and yields every batch with its result.
 
-    Args:
-        shapes: of the images, H×W; a batch is a list of indices of them.
-        batch_size: how many at once, at most.
-        pixels: of one batch at most by default; `auto` takes up to `SEARCHED` times as many.
-        fastest: the search among images of a shape, asked where `batch_size` is `auto`.
-        run: runs a batch, and returns when it is done.
-
-    Raises:
-        InputError: no such batch size; too little memory for one image.
+    The items are the indices of `shapes`; the rest is as in `Batches`. A halved batch is a warning.
     """
-    if batch_size not in (None, "auto") and not (isinstance(batch_size, int) and batch_size > 0):
-        raise InputError(f"batch_size must be at least 1, or 'auto', got {batch_size!r}")
-    alike: dict[Shape, list[int]] = {}
+    batches = Batches(batch_size, pixels, fastest, run, _warn)
     for index, shape in enumerate(shapes):
-        alike.setdefault(shape, []).append(index)
-    for shape, indices in alike.items():
-        search = fastest(shape) if batch_size == "auto" else None
-        fitting = max(1, (SEARCHED if search else 1) * pixels // prod(shape))
-        limit = batch_size if isinstance(batch_size, int) else fitting
-        yield from _of_one_shape(indices, limit, run, search)
+        batches.add(index, shape)
+    while batches.waiting:
+        yield batches.run_next(next(iter(batches.waiting)))
 
 
-def _of_one_shape(
-    indices: Sequence[int],
-    limit: int,
-    run: Callable[[Sequence[int]], Result],
-    fastest: FastestBatch | None,
-) -> Iterator[tuple[Sequence[int], Result]]:
-    start = 0
-    while start < len(indices):
-        if fastest is not None:
-            fastest.stay_within(limit)
-        batch = indices[start : start + (fastest.size if fastest else limit)]
-        began = time.perf_counter()
-        try:
-            result = run(batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).partition("\n")[0]
-        else:
-            if fastest is not None:
-                fastest.took(len(batch), time.perf_counter() - began)
-            yield batch, result
-            start += len(batch)
-            continue
-        # Out here the error is gone, and with it the tensors of the pass that failed.
-        torch.cuda.empty_cache()
-        if len(batch) == 1:
-            raise InputError(f"out of memory with one image ({reason}); give a smaller one")
-        limit = len(batch) // 2
-        warnings.warn(
-            f"out of memory with {len(batch)} images at once; going on with {limit}", stacklevel=2
-        )
+def _warn(count: int, half: int) -> None:
+    warnings.warn(f"out of memory with {count} images at once; going on with {half}", stacklevel=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.arrays import UInt8Array
 from zoo.color.lab import grey_to_L, lab_to_rgb, rgb_to_lab
-from zoo.images.photograph import STRIP_PIXELS, Photograph, Plane
+from zoo.images.photograph import STRIP_PIXELS, Photograph, Plane, to_8_bits
 
 Pixels = npt.NDArray[Any]
-"""Rows×width×channels, uint8 or uint16."""
+"""…rows×width×channels, uint8 or uint16."""
+
+
+def coloured_images(
+    planes: Sequence[Plane], ab: Tensor, strip_pixels: int = STRIP_PIXELS
+) -> UInt8Array:
+    """Photographs of one size and depth in colour, N×H×W×3; the merge runs on the device of ab.
+
+    Args:
+        planes: the lightness of each as sRGB grey, H×W.
+        ab: N×2×h×w chroma of the whole photographs.
+        strip_pixels: that are merged at once; the result does not depend on it.
+    """
+    height, width = planes[0].shape
+    colours = np.empty((len(planes), height, width, 3), np.uint8)
+    for rows in _strips(height, len(planes) * width, strip_pixels):
+        greys = _unit_grey(np.stack([plane[rows] for plane in planes]))
+        colours[:, rows] = _merged(greys.to(ab.device), ab, rows, height, bits=8)
+    return colours
 
 
 def coloured_strips(
@@ -40,50 +60,71 @@ def coloured_strips(
         strip_pixels: the result does not depend on it.
     """
     height, width = photograph.size
-    rows = max(1, strip_pixels // width)
-    # By the rounding of the standard's matrices greys have an ab of some thousandths, in
-    # proportion to L + 16. Counted from there, no chroma gives the grey back in 16 bits, too.
-    white = rgb_to_lab(torch.ones(1, 3, 1, 1))[1]
     ab = ab[None].float() * saturation
-    for top in range(0, height, rows):
-        part = slice(top, min(top + rows, height))
-        stored = photograph.grey[part]
-        grey = torch.from_numpy(stored.astype(np.float32))[None, None]
-        grey /= 255 if stored.dtype == np.uint8 else 65535
-        L = grey_to_L(grey)
-        chroma = enlarged_rows(ab, part, height, width) + white * ((L + 16) / 116)
-        colour = _quantise(lab_to_rgb(L, chroma), bits)
+    for rows in _strips(height, width, strip_pixels):
+        grey = _unit_grey(photograph.grey[None, rows])
+        (colour,) = _merged(grey, ab, rows, height, bits)
         if compare:
-            colour = np.concatenate((_quantise(grey.expand(1, 3, -1, -1), bits), colour), axis=1)
+            (uncoloured,) = _quantise(grey.expand(-1, 3, -1, -1), bits)
+            colour = np.concatenate((uncoloured, colour), axis=1)
         if alpha:
             assert photograph.alpha is not None
-            layer = _to_bits(photograph.alpha[part], bits)
+            layer = _to_bits(photograph.alpha[rows], bits)
             layer = np.concatenate((layer, layer), axis=1) if compare else layer
             colour = np.concatenate((colour, layer[:, :, None]), axis=2)
         yield colour
 
 
 def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor:
-    """These rows of 1×C×h×w enlarged bilinearly to height×width, without the others."""
+    """These rows of N×C×h×w enlarged bilinearly to height×width, without the others."""
     source = plane.shape[2]
+    if tuple(plane.shape[2:]) == (height, width):
+        return plane[:, :, rows]
+    # Where each row lies is counted in float64, which not every device has.
     place = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) * (source / height)
     place = (place - 0.5).clamp(0, source - 1)
     upper = place.floor().long()
     lower = (upper + 1).clamp_max(source - 1)
-    share = (place - upper)[:, None].float()
+    share = (place - upper)[:, None].float().to(plane.device)
     lines = plane[:, :, upper] * (1 - share) + plane[:, :, lower] * share
     return F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=False)
 
 
+def _strips(height: int, width: int, pixels: int) -> Iterator[slice]:
+    rows = max(1, pixels // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def _merged(grey: Tensor, ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
+    """These rows in colour: N×rows×width×3 of N×1×rows×width grey and the whole of ab."""
+    L = grey_to_L(grey)
+    chroma = enlarged_rows(ab, rows, height, grey.shape[3])
+    return _quantise(lab_to_rgb(L, chroma + _chroma_of_white(ab.device) * ((L + 16) / 116)), bits)
+
+
+@lru_cache(maxsize=8)
+def _chroma_of_white(device: torch.device) -> Tensor:
+    # By the rounding of the standard's matrices greys have an ab of some thousandths, in
+    # proportion to L + 16. Counted from there, no chroma gives the grey back in 16 bits, too.
+    return rgb_to_lab(torch.ones(1, 3, 1, 1))[1].to(device)
+
+
+def _unit_grey(stored: npt.NDArray[Any]) -> Tensor:
+    """N×rows×width of 8 or 16 bits as N×1×rows×width in [0, 1]."""
+    grey = torch.from_numpy(stored.astype(np.float32)).unsqueeze(1)
+    return grey.div_(255 if stored.dtype == np.uint8 else 65535)
+
+
 def _quantise(rgb: Tensor, bits: int) -> Pixels:
+    values = rgb.mul(255 if bits == 8 else 65535).round_().permute(0, 2, 3, 1)
+    if bits == 8:
+        return values.to(torch.uint8).contiguous().cpu().numpy()
     # numpy, since torch has few operations on 16-bit integers.
-    values = rgb[0].mul(255 if bits == 8 else 65535).round_().permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(values.astype(np.uint8 if bits == 8 else np.uint16))
+    return np.ascontiguousarray(values.cpu().numpy().astype(np.uint16))
 
 
 def _to_bits(plane: Plane, bits: int) -> Pixels:
     if bits == 16:
         return plane.astype(np.uint16) * (257 if plane.dtype == np.uint8 else 1)
-    if plane.dtype == np.uint8:
-        return plane
-    return ((plane.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return to_8_bits(plane)

@@ -38,8 +38,12 @@ def info(subject: Subject) -> None:
     problems += [
         f"{name} is {side!r} and should be a whole number from 1 on"
         for name, side in sides.items()
-        if not isinstance(side, int) or side < 1
+        if not _is_count(side)
     ]
+    if not (info.working_size is None or _is_count(info.working_size)):
+        problems.append(
+            f"working_size is {info.working_size!r} and should be a whole number from 1 on, or None"
+        )
     if info.output not in ("ab", "rgb"):
         problems.append(f"output is {info.output!r} and should be 'ab' or 'rgb'")
     if not isinstance(info.differs, tuple) or not all(map(_is_text, info.differs)):
@@ -65,6 +69,10 @@ def _wrong_declarations(declared: object, ids: frozenset[str]) -> list[str]:
         for key, reason in declared.items()
         if not _is_text(reason)
     ]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def _is_text(value: object) -> bool:

@@ -55,7 +55,8 @@ def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
     device = colorizer.device
 
     def whole(batch: UInt8Array) -> list[float]:
-        return _time(lambda: colorizer.predict(batch, batch_size=len(batch)), device)
+        # At the size of the images, as they are scored.
+        return _time(lambda: colorizer.predict(batch, "full", batch_size=len(batch)), device)
 
     def network(batch: UInt8Array) -> list[float]:
         L = grey_to_L(torch.from_numpy(batch).unsqueeze(1).to(device))
@@ -74,7 +75,7 @@ def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
             break
     quartiles = np.percentile(latencies, [25, 75])
     with FlopCounterMode(display=False) as counter:
-        colorizer.predict(single)
+        colorizer.predict(single, "full")
     return Throughput(
         device=device.type,
         size=int(images.shape[1]),

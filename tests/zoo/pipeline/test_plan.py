@@ -1,11 +1,9 @@
 """What is made of which file, decided before any work."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from zoo.errors import InputError, OptionError
-from zoo.pipeline.plan import Settings, plan, suited_working_size
+from zoo.pipeline.plan import Settings, plan
 
 
 def test_plan_keeps_the_tree_of_folders_and_the_names_of_frames(scans, tmp_path):
@@ -80,6 +78,7 @@ def test_nothing_to_do(tmp_path):
         {"saturation": 0},
         {"saturation": 3.1},
         {"working_size": 2},
+        {"working_size": "large"},
         {"batch_size": 0},
         {"workers": 0},
     ],
@@ -87,10 +86,3 @@ def test_nothing_to_do(tmp_path):
 def test_settings_out_of_range(settings):
     with pytest.raises(OptionError, match=str(next(iter(settings.values())))):
         Settings(**settings)
-
-
-def test_the_working_size_is_that_of_the_training():
-    record = SimpleNamespace(size=176)
-    assert suited_working_size(record) == 176
-    assert suited_working_size(SimpleNamespace(size=32)) == 64
-    assert suited_working_size(None) == 256

@@ -26,7 +26,8 @@ from zoo.pipeline.run import colorize_files
 class Painter(Colorizer):
     """Paints a known pattern of chroma; `pass_` may fail instead."""
 
-    info = Info(name="painter", title="A pattern", paper="none", license="MIT", multiple=8)
+    info = Info(name="painter", title="A pattern", paper="none", license="MIT")
+    multiple = 8
 
     def __init__(self, pass_=lambda L: None):
         super().__init__(device="cpu", precision="fp32")
@@ -50,6 +51,7 @@ class Grey(Painter):
 
 class RGBPainter(Painter):
     info = Info(name="rgb", title="Paints", paper="none", license="MIT", output="rgb")
+    multiple = 1
 
     def forward(self, L):
         return torch.tensor([0.6, 0.4, 0.3])[None, :, None, None].expand(len(L), 3, *L.shape[2:])
@@ -281,7 +283,7 @@ def test_out_of_memory_halves_the_working_size(tmp_path):
     assert [shape[2] for shape in painter.shapes] == [256, 128, 64]
 
 
-@pytest.mark.parametrize("where", ["stack", "shrink"])
+@pytest.mark.parametrize("where", ["stack", "show"])
 def test_memory_that_runs_out_between_the_passes_is_one_failure(where, tmp_path, monkeypatch):
     Image.fromarray(data.camera()).save(tmp_path / "x.png")
     calls = []
@@ -295,7 +297,7 @@ def test_memory_that_runs_out_between_the_passes_is_one_failure(where, tmp_path,
 
         return call
 
-    owner, name = (np, "stack") if where == "stack" else (zoo.pipeline.run.Item, "shrink")
+    owner, name = (torch, "stack") if where == "stack" else (zoo.pipeline.run.Item, "show")
     monkeypatch.setattr(owner, name, fail(getattr(owner, name)))
     report = run(Painter(out_of_memory_above(70 * 70)), tmp_path / "x.png", tmp_path / "out")
     assert len(report.failures) == 1

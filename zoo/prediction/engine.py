@@ -1,0 +1,84 @@
+"""From grey planes to colour: the way that `predict` and `zoo colorize` share.
+
+A photograph is shown to the network at its working size, padded to the sides that it takes, in
+batches of one shape; its chroma is merged into the lightness at full size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.arrays import UInt8Array
+from zoo.color.lab import grey_to_L
+from zoo.device import casting_once
+from zoo.images.photograph import Plane
+from zoo.prediction.batch_size import BatchSize, in_batches
+from zoo.prediction.merge import coloured_images
+from zoo.prediction.working_size import Size, WorkingSize, check_working_size, seen_plane, seen_size
+
+if TYPE_CHECKING:
+    from zoo.colorizer import Colorizer
+
+
+def pixels_of_short_side(colorizer: Colorizer, working_size: WorkingSize) -> int | None:
+    """The short side in pixels that the network sees at most; None for any.
+
+    Raises:
+        OptionError: no such working size.
+    """
+    check_working_size(working_size)
+    if working_size == "full":
+        return None
+    return colorizer.working_size if working_size == "auto" else working_size
+
+
+def padded_size(colorizer: Colorizer, size: Size) -> Size:
+    """The sides that the network takes an image of `size` in."""
+    return colorizer.padded_side(size[0]), colorizer.padded_side(size[1])
+
+
+def predict_chroma(colorizer: Colorizer, seen: Sequence[Tensor]) -> Tensor:
+    """N×2×H×W ab on the colorizer's device, of N planes H×W in 8 bits, all of one size."""
+    grey = torch.stack(list(seen)).unsqueeze(1)
+    return colorizer.predict_ab(grey_to_L(grey.to(colorizer.device)))
+
+
+def colour_planes(
+    colorizer: Colorizer,
+    planes: Sequence[Plane],
+    working_size: WorkingSize = "auto",
+    batch_size: BatchSize = None,
+) -> list[UInt8Array]:
+    """Grey planes H×W of any sizes, 8 or 16 bits, in 8-bit colour H×W×3.
+
+    Raises:
+        OptionError: no such working size.
+        InputError: no such batch size; too little memory for one image.
+    """
+    short = pixels_of_short_side(colorizer, working_size)
+    sizes = [seen_size(plane.shape, short) for plane in planes]
+    padded = [padded_size(colorizer, size) for size in sizes]
+    colours: dict[int, UInt8Array] = {}
+
+    def run(batch: Sequence[int]) -> None:
+        ab = predict_chroma(colorizer, [seen_plane(planes[i], sizes[i], padded[i]) for i in batch])
+        alike: dict[object, list[int]] = {}
+        for place, i in enumerate(batch):
+            alike.setdefault((planes[i].shape, planes[i].dtype), []).append(place)
+        for places in alike.values():
+            indices = [batch[place] for place in places]
+            height, width = sizes[indices[0]]
+            chroma = ab if len(places) == len(batch) else ab[places]
+            merged = coloured_images([planes[i] for i in indices], chroma[:, :, :height, :width])
+            colours.update(zip(indices, merged, strict=True))
+
+    with casting_once(colorizer.device):
+        for _ in in_batches(
+            padded, batch_size, colorizer.batch_pixels, colorizer.fastest_batch, run
+        ):
+            pass
+    return [colours[i] for i in range(len(planes))]

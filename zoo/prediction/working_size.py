@@ -1,0 +1,78 @@
+"""The working size: how large a network sees a photograph, in pixels of the short side."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import OptionError
+from zoo.images.open import resize
+from zoo.images.photograph import Plane, to_8_bits
+
+WorkingSize = int | Literal["auto", "full"]
+"""Pixels of the short side, the size that suits the weights, or the photograph's own."""
+
+SMALLEST_WORKING_SIZE = 64
+"""No smaller size is chosen: below, the chroma of a photograph is too coarse."""
+
+DEFAULT_WORKING_SIZE = 256
+"""For weights that do not say at which size they were trained."""
+
+_LEAST, _MOST = 8, 4096
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def check_working_size(size: object) -> None:
+    """`auto`, `full`, or a number of pixels that makes sense.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if size in ("auto", "full") or (isinstance(size, int) and _LEAST <= size <= _MOST):
+        return
+    raise OptionError(
+        f"the working size must lie in {_LEAST} … {_MOST} px, or be auto or full, got {size}; "
+        f"try {DEFAULT_WORKING_SIZE}"
+    )
+
+
+def suited_working_size(declared: int | None, trained: int | None) -> int:
+    """The short side at which a network sees things as large as it learnt them.
+
+    Twice that size already gives patches of colour where it knew whole objects.
+
+    Args:
+        declared: what the method asks for, `Info.working_size`.
+        trained: side of the crops that the weights were trained on.
+    """
+    if declared is not None:
+        return declared
+    return max(SMALLEST_WORKING_SIZE, DEFAULT_WORKING_SIZE if trained is None else trained)
+
+
+def seen_size(size: Size, working_size: int | None) -> Size:
+    """At what size an image is seen: its short side as told, never enlarged; None: its own."""
+    scale = 1.0 if working_size is None else min(1.0, working_size / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def seen_plane(grey: Plane, seen: Size, padded: Size) -> Tensor:
+    """H×W grey as the network sees it: 8 bits, resized to `seen`, its edges padded to `padded`."""
+    plane = to_8_bits(grey)
+    # A tensor cannot share an array that is read-only or runs backwards.
+    plane = np.array(plane) if plane.shape == seen else resize(plane, seen)
+    return pad_edges(torch.from_numpy(plane), padded)
+
+
+def pad_edges(planes: Tensor, size: Size) -> Tensor:
+    """…×H×W padded below and on the right to `size`, by repeating the last row and column."""
+    for axis, (side, wanted) in enumerate(zip(planes.shape[-2:], size, strict=True), start=-2):
+        if side < wanted:
+            places = torch.arange(wanted, device=planes.device).clamp_max(side - 1)
+            planes = planes.index_select(axis, places)
+    return planes
