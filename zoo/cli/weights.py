@@ -123,8 +123,7 @@ def where(
     path = published.cached_file(weights)
     if path is None:
         state = published.status(weights)
-        todo = "verify" if state == published.UNVERIFIED else "fetch"
-        typer.echo(f"{weights.label} is {state}; type zoo weights {todo} {weights.label}", err=True)
+        typer.echo(f"{weights.label} is {state}; type zoo weights fetch {weights.label}", err=True)
         raise typer.Exit(1)
     typer.echo(path)
 

@@ -1,4 +1,4 @@
-"""Chunks of PNG files: texts read, bounded in size, and written (ISO/IEC 15948, 11.3.4).
+"""Chunks of PNG files: texts read and bounded in size (ISO/IEC 15948, 11.3.4).
 
 Pillow refuses a file for one text that is too long, and reads all of it before. Here chunks are
 walked from header to header, and what is too large is left out of what Pillow sees.
@@ -19,7 +19,7 @@ MOST_BYTES = 1 << 20
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # These two are no description: colours and frames depend on them.
 _NEEDED = (b"iCCP", b"fdAT")
@@ -104,21 +104,14 @@ def read_png(path: Path | str) -> bytes:
     return without_gaps(path, scan).getvalue() if scan.gaps else Path(path).read_bytes()
 
 
-def text_chunk(text: Text) -> tuple[bytes, bytes]:
-    """Kind and content of the chunk that holds the text."""
-    keyword = text.keyword.encode("latin-1")
-    if text.keyword != XMP_KEYWORD and not text.language and not text.translated:
-        try:
-            return b"tEXt", keyword + b"\0" + text.text.encode("latin-1")
-        except UnicodeEncodeError:
-            pass
-    rest = (text.language, text.translated, text.text)
-    return b"iTXt", keyword + b"\0\0\0" + b"\0".join(part.encode() for part in rest)
+def content_of(file: BinaryIO, kind: bytes) -> bytes:
+    """All chunks of a kind, put together."""
+    return b"".join([file.read(length) for found, _, length in _chunks(file) if found == kind])
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start of the content, and its length; stands at that start."""
-    if file.read(8) != _SIGNATURE:
+    if file.read(8) != SIGNATURE:
         return
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)

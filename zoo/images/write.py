@@ -1,7 +1,7 @@
 """Writing coloured photographs: strips of rows in, one file out.
 
-PNG and TIFF are written here, strip by strip, in 8 or 16 bits a channel: Pillow has no 16-bit
-colour, and would hold the whole picture. The other formats go through Pillow.
+PNG and TIFF are written strip by strip, in 8 or 16 bits a channel: Pillow has no 16-bit colour,
+and would hold the whole picture. The other formats go through Pillow.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from zoo.errors import InputError
 from zoo.images.icc import srgb_profile
 from zoo.images.metadata import KEPT_BLOCKS, Metadata, described, exif_bytes
 from zoo.images.open import HEIC_SUFFIXES
-from zoo.images.png import XMP_KEYWORD, Text, text_chunk
+from zoo.images.png import SIGNATURE, XMP_KEYWORD, content_of
 
 Strip = npt.NDArray[Any]
 
@@ -116,6 +118,8 @@ def find_format(suffix: str) -> Format | None:
 def write_picture(path: Path, form: Format, layout: Layout, strips: Iterable[Strip]) -> None:
     """Writes a picture from its strips of rows, top to bottom, each rows×width×channels.
 
+    All strips are of one height; the last one may be lower.
+
     Raises:
         InputError: the format cannot hold a picture like this.
     """
@@ -126,7 +130,7 @@ def write_picture(path: Path, form: Format, layout: Layout, strips: Iterable[Str
         )
     if form.name in ("PNG", "TIFF"):
         write: Callable[..., None] = _write_png if form.name == "PNG" else _write_tiff
-        with path.open("wb") as file:
+        with path.open("w+b") as file:
             write(file, layout, strips)
     else:
         _write_with_pillow(path, form, layout, strips)
@@ -169,12 +173,8 @@ def _photoshop_segment(iptc: bytes) -> bytes:
 
 
 def _write_png(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
-    def chunk(kind: bytes, content: bytes) -> None:
-        if content or kind == b"IEND":
-            file.write(struct.pack(">I", len(content)) + kind + content)
-            file.write(struct.pack(">I", zlib.crc32(kind + content)))
-
-    file.write(b"\x89PNG\r\n\x1a\n")
+    chunk = partial(PngImagePlugin.putchunk, file)
+    file.write(SIGNATURE)
     colour = 6 if layout.channels == 4 else 2
     head = (layout.width, layout.height, layout.bits, colour, 0, 0, 0)
     chunk(b"IHDR", struct.pack(">IIBBBBB", *head))
@@ -187,129 +187,112 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
     if metadata.exif:
         block = exif_bytes(metadata.exif, (layout.height, layout.width))
         chunk(b"eXIf", block.removeprefix(b"Exif\0\0"))
-    packets = [Text(XMP_KEYWORD, metadata.xmp.decode())] if metadata.xmp else []
-    for text in (*packets, *metadata.texts):
-        chunk(*text_chunk(text))
+    texts = PngImagePlugin.PngInfo()
+    if metadata.xmp:
+        texts.add_itxt(XMP_KEYWORD, metadata.xmp)
+    for text in metadata.texts:
+        if text.language or text.translated:
+            texts.add_itxt(text.keyword, text.text, text.language, text.translated)
+        else:
+            texts.add_text(text.keyword, text.text)
+    for kind, content, _ in texts.chunks:
+        chunk(kind, content)
     packer = zlib.compressobj(_ZLIB_LEVEL)
-    step = layout.channels * layout.bits // 8
-    above = np.zeros((1, layout.width * step), np.uint8)
+    above: Strip | None = None
     for strip in strips:
-        rows = _bytes_of_rows(strip, ">u2")
-        chunk(b"IDAT", packer.compress(_paeth(rows, above, step)))
-        above = rows[-1:]
+        above = np.zeros_like(strip[:1]) if above is None else above
+        if packed := packer.compress(_filtered(strip, above)):
+            chunk(b"IDAT", packed)
+        above = strip[-1:]
     chunk(b"IDAT", packer.flush())
     chunk(b"IEND", b"")
 
 
-def _bytes_of_rows(strip: Strip, deep: str) -> npt.NDArray[np.uint8]:
-    ordered = strip.astype(deep) if strip.dtype == np.uint16 else np.ascontiguousarray(strip)
-    return ordered.reshape(len(strip), -1).view(np.uint8)
+def _filtered(strip: Strip, above: Strip) -> bytes:
+    """The rows as they are compressed: each told as its difference to the one above it.
 
+    imagecodecs writes whole pictures only. This takes the rows that it has filtered out of a
+    picture of the strip that is not compressed.
+    """
+    import imagecodecs
 
-def _paeth(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: int) -> bytes:
-    """Filter type 4 on every row: the difference to what left, upper and upper left foretell."""
-    upper = np.concatenate((above, rows[:-1]))
-    left, corner = np.zeros_like(rows), np.zeros_like(rows)
-    left[:, step:], corner[:, step:] = rows[:, :-step], upper[:, :-step]
-    a, b, c = (plane.astype(np.int16) for plane in (left, upper, corner))
-    to_a, to_b = np.abs(b - c), np.abs(a - c)
-    to_c = np.abs(a + b - 2 * c)
-    foretold = np.where(
-        (to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, upper, corner)
-    )
-    filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = 4
-    np.subtract(rows, foretold, out=filtered[:, 1:])
-    return filtered.tobytes()
+    rows = np.concatenate((above, strip))
+    plain = imagecodecs.png_encode(rows, level=0, filter=imagecodecs.PNG.FILTER.PAETH)
+    filtered = zlib.decompress(content_of(io.BytesIO(plain), b"IDAT"))
+    return filtered[len(filtered) // len(rows) :]
 
 
 # ---- TIFF 6.0 ---------------------------------------------------------------------------
 
-_SHORT, _LONG, _RATIONAL, _ASCII, _BYTE, _UNDEFINED = 3, 4, 5, 2, 1, 7
-_XMP, _IPTC, _ICC_PROFILE = 700, 33723, 34675
+_SHORT, _LONG, _ASCII, _BYTE, _UNDEFINED = 3, 4, 2, 1, 7
+_ORIENTATION, _XMP, _IPTC = 274, 700, 33723
+_HEADER = b"II*\0\0\0\0\0"
 
 
 def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
-    file.write(b"II*\0\0\0\0\0")
-    offsets, counts, rows_per_strip = [], [], 0
-    for strip in strips:
-        rows_per_strip = max(rows_per_strip, len(strip))
-        # Predictor 2: each sample less the one to its left. Wraps around, as it should.
-        differences = strip.copy()
-        differences[:, 1:] -= strip[:, :-1]
-        content = zlib.compress(_bytes_of_rows(differences, "<u2").tobytes(), _ZLIB_LEVEL)
-        offsets.append(_even(file))
-        counts.append(len(content))
-        file.write(content)
+    import imagecodecs
+    import tifffile
+
+    def pack(strip: Strip) -> bytes:
+        ordered = strip.astype(strip.dtype.newbyteorder("<"), copy=False)
+        return zlib.compress(imagecodecs.delta_encode(ordered, axis=1).tobytes(), _ZLIB_LEVEL)
 
     metadata = layout.metadata
-    across, down = metadata.dpi or (72.0, 72.0)
-    tags: dict[int, tuple[int, list[Any] | bytes]] = {
-        256: (_LONG, [layout.width]),
-        257: (_LONG, [layout.height]),
-        258: (_SHORT, [layout.bits] * layout.channels),
-        259: (_SHORT, [8]),  # deflate
-        262: (_SHORT, [2]),  # RGB
-        273: (_LONG, offsets),
-        274: (_SHORT, [1]),  # upright
-        277: (_SHORT, [layout.channels]),
-        278: (_LONG, [rows_per_strip]),
-        279: (_LONG, counts),
-        282: (_RATIONAL, [across]),
-        283: (_RATIONAL, [down]),
-        284: (_SHORT, [1]),  # samples of a pixel side by side
-        296: (_SHORT, [2 if metadata.dpi else 1]),  # inch, or no unit
-        317: (_SHORT, [2]),
-    }
-    if layout.channels == 4:
-        tags[338] = (_SHORT, [2])  # alpha, not multiplied in
-    if layout.profile:
-        tags[_ICC_PROFILE] = (_UNDEFINED, srgb_profile())
-    if metadata.xmp:
-        tags[_XMP] = (_BYTE, metadata.xmp)
-    if metadata.iptc:
-        tags[_IPTC] = (_UNDEFINED, metadata.iptc)
-    for tag, value in described(metadata.exif, (layout.height, layout.width)).items():
-        if tag in KEPT_BLOCKS:
-            block = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-            for inner, content in value.items():
-                block[inner] = content
-            tags[tag] = (_LONG, [start := _even(file)])
-            file.write(block.tobytes(start))
-        elif isinstance(value, str):
-            tags[tag] = (_ASCII, value.encode("utf-8") + b"\0")
-        elif isinstance(value, bytes):
-            tags[tag] = (_BYTE, value)
-        elif isinstance(value, int):
-            tags[tag] = (_SHORT, [value])
-    start = _write_directory(file, tags)
+    told: list[tuple[int, int, int | str | bytes]] = [(_ORIENTATION, _SHORT, 1)]  # upright
+    told += [(_XMP, _BYTE, metadata.xmp)] if metadata.xmp else []
+    told += [(_IPTC, _UNDEFINED, metadata.iptc)] if metadata.iptc else []
+    exif = described(metadata.exif, (layout.height, layout.width))
+    directories = {tag: exif.pop(tag) for tag in KEPT_BLOCKS if tag in exif}
+    for tag, value in exif.items():
+        if isinstance(value, str):
+            told.append((tag, _ASCII, value.encode()))
+        elif isinstance(value, bytes | int):
+            told.append((tag, _BYTE if isinstance(value, bytes) else _SHORT, value))
+    remaining = iter(strips)
+    first = next(remaining)
+    tifffile.imwrite(
+        file,
+        map(pack, chain((first,), remaining)),
+        shape=(layout.height, layout.width, layout.channels),
+        dtype=first.dtype,
+        byteorder="<",
+        photometric="rgb",
+        extrasamples=("unassalpha",) if layout.channels == 4 else None,
+        rowsperstrip=len(first),
+        compression="zlib",
+        predictor=True,
+        resolution=metadata.dpi or (72, 72),
+        resolutionunit="inch" if metadata.dpi else "none",
+        iccprofile=srgb_profile() if layout.profile else None,
+        extratags=[(tag, kind, 1, value, True) for tag, kind, value in told],
+        # What tifffile would say of itself and of the array.
+        software=False,
+        metadata=None,
+    )
+    if directories:
+        _add_directories(file, directories)
+
+
+def _add_directories(file: BinaryIO, directories: dict[int, dict[int, Any]]) -> None:
+    """Adds directories of EXIF, which tifffile leaves out, to the one directory of a file."""
     file.seek(4)
-    file.write(struct.pack("<I", start))
-
-
-def _even(file: BinaryIO) -> int:
-    """Where the next value starts: on a word boundary, as TIFF wants it."""
-    if file.tell() % 2:
-        file.write(b"\0")
-    return file.tell()
-
-
-def _write_directory(file: BinaryIO, tags: dict[int, tuple[int, list[Any] | bytes]]) -> int:
-    entries = []
-    for tag, (kind, values) in sorted(tags.items()):
-        if isinstance(values, bytes):
-            count, content = len(values), values
-        elif kind == _RATIONAL:
-            count = len(values)
-            content = b"".join(struct.pack("<II", round(v * 1000), 1000) for v in values)
-        else:
-            count = len(values)
-            content = struct.pack(f"<{count}{'H' if kind == _SHORT else 'I'}", *values)
-        if len(content) > 4:
-            place = _even(file)
-            file.write(content)
-            content = struct.pack("<I", place)
-        entries.append(struct.pack("<HHI", tag, kind, count) + content.ljust(4, b"\0"))
-    start = _even(file)
+    file.seek(struct.unpack("<I", file.read(4))[0])
+    count = struct.unpack("<H", file.read(2))[0]
+    entries = [file.read(12) for _ in range(count)]
+    for tag, values in directories.items():
+        block = TiffImagePlugin.ImageFileDirectory_v2(_HEADER)
+        block.update(values)
+        place = _even_end(file)
+        file.write(block.tobytes(place))
+        entries.append(struct.pack("<HHII", tag, _LONG, 1, place))
+    entries.sort(key=lambda entry: struct.unpack("<H", entry[:2]))
+    place = _even_end(file)
     file.write(struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4))
-    return start
+    file.seek(4)
+    file.write(struct.pack("<I", place))
+
+
+def _even_end(file: BinaryIO) -> int:
+    """The end of the file, on a word boundary, as TIFF wants it."""
+    end = file.seek(0, io.SEEK_END)
+    return end + file.write(bytes(end % 2))

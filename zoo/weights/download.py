@@ -3,6 +3,9 @@
 A download grows in `NAME.part` beside its target, with what is known of its origin in
 `NAME.part.json`. After Ctrl-C, a failure or a full disk, the next one asks the server for the
 rest (HTTP Range). The target appears by renaming, once SHA-256 over the whole file is right.
+
+`pooch` would not shorten this: it keeps nothing of a download that broke off, compares whole
+hashes only, and bounds neither the size nor where a redirect leads.
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ OFFLINE_VARIABLE = "ZOO_OFFLINE"
 
 TIMEOUT = 15.0
 """Seconds to wait for a connection, and then for each answer of the server."""
+
+MOST_BYTES = 8 << 30
+"""What is taken at most of a file whose size is not declared: 8 GiB."""
 
 SHA256_DIGITS = 64
 _CHUNK = 1 << 18
@@ -104,7 +110,7 @@ def download(
         urls: where the file is, tried in this order.
         target: its path; folders are made.
         sha256: its SHA-256, or the first digits of it, at least eight.
-        size: in bytes, if known.
+        size: in bytes, if known; else at most `MOST_BYTES` are taken.
         what: the file in words, for `progress`.
         progress: told of the bytes that are there.
         timeout: seconds to wait for a connection, and then for each answer of the server.
@@ -275,6 +281,8 @@ def _receive(url: str, part: _Part, request: _Request) -> bool:
             if start:
                 part.remove()
             raise DownloadError(f"{url} has {total:,} bytes, not {request.size:,}")
+        if total > (request.size or MOST_BYTES):
+            raise DownloadError(_too_much(url, request))
         _check_room(part.path.parent, total - start)
         if not start:
             said = {name: response.headers.get(name) or "" for name in ("ETag", "Last-Modified")}
@@ -286,20 +294,27 @@ def _receive(url: str, part: _Part, request: _Request) -> bool:
 def _append(
     url: str, response: HTTPResponse, part: _Part, start: int, total: int, request: _Request
 ) -> None:
-    done, most = start, request.size or total
+    done, whole = start, request.size or total
+    most = whole or MOST_BYTES
     with part.path.open("ab") as file:
         while chunk := _read(url, response):
             file.write(chunk)
             done += len(chunk)
             if request.progress is not None:
                 request.progress(request.what, done, total or request.size or 0)
-            if most and done > most:
+            if done > most:
                 break
-    if most and done > most:
+    if done > most:
         part.remove()
-        raise DownloadError(f"{url} has more than {most:,} bytes")
-    if done < most:
-        raise DownloadError(f"{url} ended after {done:,} of {most:,} bytes")
+        raise DownloadError(_too_much(url, request))
+    if done < whole:
+        raise DownloadError(f"{url} ended after {done:,} of {whole:,} bytes")
+
+
+def _too_much(url: str, request: _Request) -> str:
+    if request.size:
+        return f"{url} has more than {request.size:,} bytes"
+    return f"{url} has more than {MOST_BYTES:,} bytes, the most where no size is declared"
 
 
 def _continues(response: HTTPResponse, start: int, origin: _Origin, url: str) -> bool:

@@ -1,7 +1,8 @@
 """Published weights: which there are, how to get them, and whether a file is still the one.
 
 They are kept in `weights/MODEL/NAME/` of the zoo's cache folder, with a record beside them of
-the whole SHA-256, of where they came from, and of size and time, which later uses compare.
+the whole SHA-256, of where they came from, and of what the last reading of the file found. Later
+uses compare size and time with it, and read a file again that was touched since.
 Importing this module does not import torch.
 """
 
@@ -53,7 +54,6 @@ MIRROR_VARIABLE = "ZOO_WEIGHTS_MIRROR"
 FETCHED = "fetched"
 PREFIX_PINNED = "fetched, prefix-pinned"
 NOT_FETCHED = "not fetched"
-UNVERIFIED = "fetched, to be verified"
 DAMAGED = "damaged"
 
 _HINT = "Type zoo weights list."
@@ -67,10 +67,10 @@ class _Record:
         sha256: of the whole file.
         pinned: `sha256` or `prefix`: what the file was compared with when it came.
         url: where it came from.
-        size: in bytes.
-        mtime_ns: its time of modification.
-        fetched: when, in UTC.
-        damaged: whether a verification has failed since.
+        size: in bytes, when it was last read whole.
+        mtime_ns: its time of modification then.
+        fetched: when it came, in UTC.
+        damaged: whether it was another file when it was last read.
     """
 
     sha256: str
@@ -138,24 +138,29 @@ def weights_folder() -> Path:
 
 
 def cached_file(weights: PublishedWeights) -> Path | None:
-    """The fetched file, if its size and time are as they were when it was verified."""
+    """The fetched file; None where it is not there or damaged."""
     return _path(weights) if status(weights) in (FETCHED, PREFIX_PINNED) else None
 
 
 def status(weights: PublishedWeights) -> str:
-    """What is in the cache, by a look at size and time: one of the words of this module."""
+    """What is in the cache: one of the words of this module.
+
+    A file of the recorded size and time is not read; any other is, once.
+    """
     path, record = _path(weights), _read_record(weights)
     if not path.is_file():
         return NOT_FETCHED
-    if record is None:
-        return UNVERIFIED
-    if not record.sha256.startswith(weights.pin):
+    if record is not None and not record.sha256.startswith(weights.pin):
         return NOT_FETCHED  # what is there was published under this name before
-    size, mtime_ns = _size_and_time(path)
-    if record.damaged or size != record.size:
+    if record is not None and _size_and_time(path) == (record.size, record.mtime_ns):
+        right = not record.damaged
+    else:
+        try:
+            right = _read_whole(weights)[1]
+        except OSError:
+            right = False
+    if not right:
         return DAMAGED
-    if mtime_ns != record.mtime_ns:
-        return UNVERIFIED
     return FETCHED if weights.sha256 else PREFIX_PINNED
 
 
@@ -192,9 +197,6 @@ def fetch(
         return path
     if cached_file(weights) is not None:
         return path
-    if path.is_file() and (digest := file_sha256(path)).startswith(expected):
-        _remember(weights, digest)
-        return path
     if is_offline() if offline is None else offline:
         raise WeightsError(
             f"{weights.label} is not fetched, and --offline or {OFFLINE_VARIABLE} forbids to "
@@ -228,16 +230,11 @@ def verify(weights: PublishedWeights) -> Path:
         raise WeightsError(
             f"{weights.label} is not fetched; type zoo weights fetch {weights.label}"
         )
-    digest, expected = file_sha256(path), _expected_hash(weights)
-    if digest.startswith(expected):
-        _remember(weights, digest)
+    digest, right = _read_whole(weights)
+    if right:
         return path
-    record = _read_record(weights)
-    if record is not None:
-        with contextlib.suppress(OSError):  # in a cache of others the message must do
-            _save(weights, replace(record, damaged=True))
     raise WeightsError(
-        f"{weights.label} is damaged: {wrong_hash(path, digest, expected)}; "
+        f"{weights.label} is damaged: {wrong_hash(path, digest, _expected_hash(weights))}; "
         f"type zoo weights fetch {weights.label}"
     )
 
@@ -294,17 +291,20 @@ def _read_record(weights: PublishedWeights) -> _Record | None:
     return record if re.fullmatch(r"[0-9a-f]{64}", str(record.sha256)) else None
 
 
-def _remember(weights: PublishedWeights, digest: str) -> None:
-    """Brings the record of a verified file up to date, where it is not."""
-    if cached_file(weights) is not None:
-        return
-    record = _read_record(weights)
-    with contextlib.suppress(OSError):  # in a cache of others it is verified at each use
-        if record is None or record.sha256 != digest:
-            _write_record(weights, digest, weights.url)
+def _read_whole(weights: PublishedWeights) -> tuple[str, bool]:
+    """The file's SHA-256, and whether it is the right one, which its record tells from now on."""
+    digest, record = file_sha256(_path(weights)), _read_record(weights)
+    right = digest.startswith(_expected_hash(weights))
+    with contextlib.suppress(OSError):  # in a cache of others it is read at each use
+        if record is None or not record.sha256.startswith(weights.pin):
+            if right:
+                _write_record(weights, digest, weights.url)
         else:
             size, mtime_ns = _size_and_time(_path(weights))
-            _save(weights, replace(record, size=size, mtime_ns=mtime_ns, damaged=False))
+            found = replace(record, size=size, mtime_ns=mtime_ns, damaged=not right)
+            if found != record:
+                _save(weights, found)
+    return digest, right
 
 
 def _write_record(weights: PublishedWeights, digest: str, url: str) -> None:

@@ -384,6 +384,15 @@ def test_png_and_tiff_hold_exactly_what_they_were_given(
         np.testing.assert_array_equal(other, pixels)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 7)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_pictures_of_one_row_or_column(suffix, shape, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    path = tmp_path / f"x.{suffix}"
+    write_picture(path, find_format(suffix), layout_of(pixels), (row[None] for row in pixels))
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_the_file_says_comes_back_in_every_format(name, rgb, tmp_path):
     form = FORMATS[name]

@@ -111,6 +111,16 @@ def test_a_server_that_never_stops_is_cut_off(url, target, file_server):
     assert left(target) == []
 
 
+@pytest.mark.parametrize("says", [(), ("Content-Length",)])
+def test_a_file_of_no_declared_size_is_bounded_too(says, url, target, file_server, monkeypatch):
+    monkeypatch.setattr(downloads, "MOST_BYTES", 299_999)
+    file_server.says = says
+    with pytest.raises(DownloadError, match="has more than 299,999 bytes, the most where no size"):
+        download([url], target, sha256=HASH)
+    assert left(target) == []
+    assert download([url], target, sha256=HASH, size=300_000).sha256 == HASH
+
+
 @pytest.mark.parametrize("digits", [8, 64])
 def test_a_wrong_hash_leaves_nothing(digits, target, file_server):
     file_server.files["net.pth"] = OTHER

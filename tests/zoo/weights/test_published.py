@@ -243,9 +243,11 @@ def test_a_truncated_file_is_fetched_again(weights, file_server):
     assert len(file_server.requests) == 2
 
 
-@pytest.mark.parametrize("way", ["verify", "fetch"])
+@pytest.mark.parametrize("way", ["verify", "fetch", "cached_file"])
 @pytest.mark.parametrize("what", ["time", "no record", "damaged record", "short hash"])
-def test_a_file_that_is_right_but_unknown_is_read_once(what, way, weights, file_server):
+def test_a_file_that_is_right_but_unknown_is_read_once(
+    what, way, weights, file_server, monkeypatch
+):
     path = fetch(weights)
     record = path.with_name(f"{path.name}.json")
     before = record_of(path) | {"fetched": "2025-01-02T03:04:05+00:00"}
@@ -258,14 +260,37 @@ def test_a_file_that_is_right_but_unknown_is_read_once(what, way, weights, file_
         record.write_text("{")
     else:
         record.write_text(json.dumps(record_of(path) | {"sha256": HASH[:8]}))
-    assert (status(weights), cached_file(weights)) == ("fetched, to be verified", None)
-    assert {"verify": verify, "fetch": fetch}[way](weights) == path
-    assert cached_file(weights) == path
+    read = []
+    hashed = published.file_sha256
+    monkeypatch.setattr(published, "file_sha256", lambda path: read.append(path) or hashed(path))
+    assert getattr(published, way)(weights) == path
+    assert status(weights) == ("fetched" if weights.sha256 else "fetched, prefix-pinned")
+    assert cached_file(weights) == fetch(weights) == path
+    assert read == [path]
     after = record_of(path)
     assert after["sha256"] == HASH
     if what == "time":
         assert after["fetched"] == before["fetched"]
     assert len(file_server.requests) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_file_that_is_another_since_is_damaged(recorded, weights, monkeypatch):
+    path = fetch(weights)
+    record = path.with_name(f"{path.name}.json")
+    path.write_bytes(BODY[::-1])
+    os.utime(path, ns=(0, 0))
+    if not recorded:
+        record.unlink()
+    assert (status(weights), cached_file(weights)) == ("damaged", None)
+    if recorded:
+        with monkeypatch.context() as patch:
+            patch.setattr(published, "file_sha256", None)
+            assert (status(weights), record_of(path)["damaged"]) == ("damaged", True)
+    else:
+        assert not record.exists()
+    path.write_bytes(BODY)  # put right by hand
+    assert cached_file(weights) == path
 
 
 def test_a_new_publication_under_the_same_name_is_not_the_old_file(whole, file_server):
@@ -292,6 +317,7 @@ def test_a_cache_of_others_can_be_read(whole, monkeypatch):
     path = fetch(whole)
     os.utime(path, ns=(0, 0))
     monkeypatch.setattr(published, "write_text", refuse)
+    assert status(whole) == "fetched"
     assert fetch(whole) == verify(whole) == path
     changed(path)
     with pytest.raises(WeightsError, match="is damaged"):
