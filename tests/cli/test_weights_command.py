@@ -160,7 +160,7 @@ def test_a_broken_one_is_stated_and_harms_no_other(
     assert all(row["status"].startswith("broken: ") for row in broken)
     assert all(reason in row["status"] for row in broken)
     others = {row["name"]: row["status"] for row in rows if row["distribution"] != "faulty-net"}
-    assert others == {"v1": "not fetched", "eccv16": "not fetched"}
+    assert others == {"v1": "not fetched", "eccv16": "not fetched", "release": "bundled"}
     answer = zoo("weights", "list")
     assert answer.code == 0
     assert reason in answer.stdout

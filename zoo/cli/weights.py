@@ -93,7 +93,8 @@ def verify(names: Names = None) -> None:
     if names:
         chosen = _choose(names)
     else:
-        chosen = [w for w in published.published() if published.status(w) != published.NOT_FETCHED]
+        as_they_were = (published.NOT_FETCHED, published.BUNDLED)
+        chosen = [w for w in published.published() if published.status(w) not in as_they_were]
     if not chosen:
         typer.echo("nothing is fetched", err=True)
     failed = False

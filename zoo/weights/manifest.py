@@ -32,7 +32,7 @@ class PublishedWeights:
     Attributes:
         name: of the weights, one per model.
         model: the colorizer they are for.
-        url: where they are published; https.
+        url: where they are published; https. Empty where they come along.
         license: their terms; SPDX where there is an identifier.
         source: the page that publishes them.
         trained_on: the images that they learnt from.
@@ -42,6 +42,8 @@ class PublishedWeights:
         size: in bytes, or None where it is not known.
         paper: what to cite.
         distribution: the installed distribution that publishes them.
+        file: the file that comes along in that distribution, beside the manifest; None where
+            they are downloaded.
 
     Raises:
         WeightsError: a value that is not of this kind.
@@ -49,25 +51,30 @@ class PublishedWeights:
 
     name: str
     model: str
-    url: str
     license: str
     source: str
     trained_on: str
+    url: str = ""
     sha256: str = ""
     sha256_prefix: str = ""
     mirrors: tuple[str, ...] = ()
     size: int | None = None
     paper: str = ""
     distribution: str = ""
+    file: Path | None = None
 
     def __post_init__(self) -> None:
         for what in ("name", "model"):
             _check(what, getattr(self, what), r"[A-Za-z0-9][\w.-]{0,99}", "letters, digits, _ . -")
         for what in ("license", "source", "trained_on"):
             _check(what, getattr(self, what), r".*\S.*", "some words")
-        for url in (self.url, *self.mirrors):
+        if bool(self.url) == bool(self.file):
+            raise WeightsError("one of url and file must be given")
+        for url in (*([self.url] if self.url else []), *self.mirrors):
             if not is_secure(url):
                 raise WeightsError(f"{url!r} is no https URL")
+        if self.file is not None and (self.mirrors or not self.sha256 or self.size is None):
+            raise WeightsError("a file that comes along needs sha256 and size, and no mirrors")
         if bool(self.sha256) == bool(self.sha256_prefix):
             raise WeightsError("one of sha256 and sha256_prefix must be given")
         if self.sha256:
@@ -96,6 +103,8 @@ class PublishedWeights:
     @property
     def file_name(self) -> str:
         """The last part of the URL's path, with nothing in it that could lead elsewhere."""
+        if self.file is not None:
+            return self.file.name
         raw = PurePosixPath(urlsplit(self.url).path).name
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", raw).lstrip(".")
         return safe[-100:].lstrip(".") or "weights"
@@ -133,7 +142,7 @@ def read_manifests() -> tuple[list[PublishedWeights], list[BrokenEntry]]:
         seen.add(path)
         for number, table in enumerate(tables, 1):
             try:
-                found.append(_parse(table, plugin.distribution))
+                found.append(_parse(table, path.parent, plugin.distribution))
             except WeightsError as error:
                 model, name = (str(table.get(key) or "") for key in ("model", "name"))
                 reason = f"{path}, number {number}: {error}"
@@ -182,12 +191,13 @@ def _read_tables(path: Path) -> list[Mapping[str, Any]]:
     return tables
 
 
-def _parse(table: Mapping[str, Any], distribution: str) -> PublishedWeights:
+def _parse(table: Mapping[str, Any], folder: Path, distribution: str) -> PublishedWeights:
     # As version 0.1 spelled it.
     table = {"license" if key == "licence" else key: value for key, value in table.items()}
     known = {field.name: field for field in fields(PublishedWeights)}
     del known["distribution"]
-    needed = ("name", "model", "url", "license", "source", "trained_on")
+    where = "file" if "file" in table else "url"
+    needed = ("name", "model", where, "license", "source", "trained_on")
     if missing := [key for key in needed if key not in table]:
         raise WeightsError(f"it lacks {', '.join(missing)}")
     if unknown := sorted(table.keys() - known.keys()):
@@ -202,8 +212,11 @@ def _parse(table: Mapping[str, Any], distribution: str) -> PublishedWeights:
             right, wanted = isinstance(value, str), "a string"
         if not right:
             raise WeightsError(f"{key} must be {wanted}, got {value!r}")
-    mirrors = tuple(table.get("mirrors", ()))
-    return PublishedWeights(**{**table, "mirrors": mirrors, "distribution": distribution})
+    values: dict[str, Any] = {**table, "mirrors": tuple(table.get("mirrors", ()))}
+    if "file" in table:
+        _check("file", table["file"], r"\w[\w.-]{0,99}", "the name of a file beside the manifest")
+        values["file"] = folder / table["file"]
+    return PublishedWeights(**values, distribution=distribution)
 
 
 def _check(what: str, value: str, pattern: str, meaning: str) -> None:

@@ -1,6 +1,7 @@
 """Published weights: which there are, how to get them, and whether a file is still the one.
 
-They are kept in `weights/MODEL/NAME/` of the zoo's cache folder, with a record beside them of
+Some come along in the distribution that publishes them. All others are kept in
+`weights/MODEL/NAME/` of the zoo's cache folder, with a record beside them of
 the whole SHA-256, of where they came from, and of what the last reading of the file found. Later
 uses compare size and time with it, and read a file again that was touched since.
 Importing this module does not import torch.
@@ -55,6 +56,8 @@ FETCHED = "fetched"
 PREFIX_PINNED = "fetched, prefix-pinned"
 NOT_FETCHED = "not fetched"
 DAMAGED = "damaged"
+BUNDLED = "bundled"
+MISSING = "missing"
 
 _HINT = "Type zoo weights list."
 
@@ -138,15 +141,21 @@ def weights_folder() -> Path:
 
 
 def cached_file(weights: PublishedWeights) -> Path | None:
-    """The fetched file; None where it is not there or damaged."""
-    return _path(weights) if status(weights) in (FETCHED, PREFIX_PINNED) else None
+    """The file that came along or was fetched; None where it is not there or damaged."""
+    here = status(weights) in (BUNDLED, FETCHED, PREFIX_PINNED)
+    return _path(weights) if here else None
 
 
 def status(weights: PublishedWeights) -> str:
-    """What is in the cache: one of the words of this module.
+    """Whether the file is here: one of the words of this module.
 
-    A file of the recorded size and time is not read; any other is, once.
+    A fetched file of the recorded size and time is not read; any other is, once. Of one that
+    came along the size is compared; `fetch` compares the hash.
     """
+    if weights.file is not None:
+        if not weights.file.is_file():
+            return MISSING
+        return BUNDLED if weights.file.stat().st_size == weights.size else DAMAGED
     path, record = _path(weights), _read_record(weights)
     if not path.is_file():
         return NOT_FETCHED
@@ -172,7 +181,7 @@ def fetch(
     source: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The file in the cache, downloaded if it is not there or damaged.
+    """The file that came along, or the one in the cache, downloaded if it is not there or damaged.
 
     A file that was pinned by a prefix is compared with the whole hash that was recorded when
     it first came.
@@ -188,6 +197,8 @@ def fetch(
     Raises:
         WeightsError: it could not be had, or is not the published one; says what to do.
     """
+    if weights.file is not None:
+        return _bundled(weights, weights.file)
     path = _path(weights)
     expected = _expected_hash(weights)
     if source is not None:
@@ -220,11 +231,13 @@ def fetch(
 
 
 def verify(weights: PublishedWeights) -> Path:
-    """The file in the cache, all of it read and compared with its hash.
+    """The file here, all of it read and compared with its hash.
 
     Raises:
-        WeightsError: it is not fetched, or damaged, which is remembered; says what to do.
+        WeightsError: it is not here, or damaged, which is remembered; says what to do.
     """
+    if weights.file is not None:
+        return _bundled(weights, weights.file)
     path = _path(weights)
     if not path.is_file():
         raise WeightsError(
@@ -237,6 +250,18 @@ def verify(weights: PublishedWeights) -> Path:
         f"{weights.label} is damaged: {wrong_hash(path, digest, _expected_hash(weights))}; "
         f"type zoo weights fetch {weights.label}"
     )
+
+
+def _bundled(weights: PublishedWeights, path: Path) -> Path:
+    again = f"install {weights.distribution} again"
+    if not path.is_file():
+        raise WeightsError(f"{weights.label} should have come along as {path}; {again}")
+    digest = file_sha256(path)
+    if digest != weights.sha256:
+        raise WeightsError(
+            f"{weights.label} is damaged: {wrong_hash(path, digest, weights.sha256)}; {again}"
+        )
+    return path
 
 
 def _urls(weights: PublishedWeights, mirror: str | None) -> list[str]:
@@ -269,7 +294,7 @@ def _elsewhere(weights: PublishedWeights) -> str:
 
 
 def _path(weights: PublishedWeights) -> Path:
-    return weights_folder() / weights.model / weights.name / weights.file_name
+    return weights.file or weights_folder() / weights.model / weights.name / weights.file_name
 
 
 def _expected_hash(weights: PublishedWeights) -> str:

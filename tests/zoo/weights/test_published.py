@@ -4,10 +4,12 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import zoo
 from zoo.errors import UnknownNameError, WeightsError
 from zoo.weights import published
 from zoo.weights.published import PublishedWeights, cached_file, fetch, status, verify
@@ -373,3 +375,61 @@ def test_a_model_without_published_weights():
         UnknownNameError, match=r"weights of grey 'eccv16': there are none\. Type zoo"
     ):
         published.find_published("grey", "eccv16")
+
+
+# ---- weights that come along ------------------------------------------------------------------
+
+
+@pytest.fixture
+def along(tmp_path) -> PublishedWeights:
+    """Weights beside their manifest."""
+    file = tmp_path / "net.safetensors"
+    file.write_bytes(BODY)
+    rest = {key: value for key, value in RIGHT.items() if key != "url"}
+    return PublishedWeights(**rest, file=file, sha256=HASH, size=len(BODY))
+
+
+def test_what_comes_along_is_used_where_it_lies(along, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    assert status(along) == "bundled"
+    assert fetch(along) == verify(along) == cached_file(along) == along.file
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_came_along_damaged_is_not_used(along):
+    changed(along.file)
+    for use in (fetch, verify):
+        with pytest.raises(WeightsError, match=r"tiny:v1 is damaged.* install .* again"):
+            use(along)
+    along.file.write_bytes(BODY[:-1])
+    assert (status(along), cached_file(along)) == ("damaged", None)
+
+
+def test_a_checkout_without_them_says_so(along):
+    along.file.unlink()
+    assert (status(along), cached_file(along)) == ("missing", None)
+    with pytest.raises(WeightsError, match=r"should have come along as .*net\.safetensors"):
+        fetch(along)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"url": "https://example.org/x"}, "one of url and file"),
+        ({"sha256": "", "sha256_prefix": HASH[:8]}, "sha256_prefix|needs sha256 and size"),
+        ({"size": None}, "needs sha256 and size"),
+        ({"mirrors": ("https://example.org/y",)}, "no mirrors"),
+    ],
+)
+def test_what_cannot_come_along(change, reason, along):
+    with pytest.raises(WeightsError, match=reason):
+        replace(along, **change)
+
+
+def test_every_bundled_file_is_the_pinned_one_and_loads():
+    bundled = [each for each in published.published() if each.file is not None]
+    assert bundled
+    for weights in bundled:
+        assert status(weights) == "bundled", weights.label
+        colorizer = zoo.load(weights.model, weights=weights.name, device="cpu")
+        assert colorizer.origin.license == weights.license
