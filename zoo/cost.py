@@ -12,8 +12,8 @@ Unit = Literal["seconds", "steps", "images", "flops"]
 class Cost:
     """What training has cost so far, in all four currencies.
 
-    `flops` is `torch.utils.flop_counter`'s count of one eager step (forward and backward;
-    a multiply and an add are two) times the number of steps.
+    `flops` is the count of one eager step by `zoo.training.flops` (forward and backward; a
+    multiply and an add are two) times the number of steps.
     """
 
     seconds: float = 0.0

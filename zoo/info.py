@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 INTERFACE = 1
-"""The version of what this module promises to plugins and asks of them."""
+"""The version of what the zoo promises to plugins and asks of them.
+
+It rises when a hook of `Colorizer` changes its name or meaning, or what it is given. A plugin
+that pins another one is refused.
+"""
 
 Preset = Literal["paper", "small"]
 
@@ -29,7 +33,8 @@ class Info:
         deterministic: the same seed and budget in steps give the same weights on one CPU.
         floor: a reference to be beaten rather than a method; tables mark it.
         known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
-        interface: the version of the interface the plugin was written for.
+        interface: the version of the interface (`INTERFACE`) that the plugin was written for, so
+            that another zoo says so instead of failing somewhere; None for any.
     """
 
     name: str
@@ -42,4 +47,4 @@ class Info:
     deterministic: bool = True
     floor: bool = False
     known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
-    interface: int = INTERFACE
+    interface: int | None = None

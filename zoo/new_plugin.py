@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.errors import ZooError
+from zoo.info import INTERFACE
 
 TEMPLATES: Mapping[str, str] = {
     "unet": "a small U-Net regresses chroma",
@@ -97,6 +98,7 @@ class NewPlugin:
             "idea": TEMPLATES[self.template],
             "distribution": self.distribution,
             "class_name": self.class_name,
+            "interface": INTERFACE,
             "title": self.title,
         }
         files = {

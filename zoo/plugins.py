@@ -137,15 +137,30 @@ def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
             f"its entry point is named {plugin.name!r} but its info says {info.name!r}; "
             "make them the same"
         )
+    # First: of another version, hooks have other names, and any other complaint would mislead.
+    if plugin.group == COLORIZERS:
+        _check_version(getattr(info, "interface", None), plugin.distribution)
     abstract = sorted(getattr(loaded, "__abstractmethods__", ()))
     if abstract:
         raise PluginError(f"{plugin.target} does not implement {', '.join(abstract)}")
-    if plugin.group == COLORIZERS:
-        written_for = getattr(info, "interface", None)
-        if written_for != INTERFACE:
-            raise PluginError(
-                f"it was written for interface {written_for}, this zoo has {INTERFACE}"
-            )
+
+
+def _check_version(interface: object, distribution: str) -> None:
+    """Refuses a plugin that pins another version of the interface; none pinned is any."""
+    if interface is None or interface == INTERFACE:
+        return
+    if not isinstance(interface, int):
+        advice = f"write interface={INTERFACE} in its info, or leave it out"
+    elif interface > INTERFACE:
+        advice = "type pip install --upgrade colorizer-zoo"
+    else:
+        advice = (
+            f"type pip install --upgrade {distribution}, or have it changed as the zoo's "
+            "CHANGELOG says"
+        )
+    raise PluginError(
+        f"it was written for interface {interface}, this zoo has {INTERFACE}; {advice}"
+    )
 
 
 def find(group: str, name: str | None = None) -> list[Plugin]:
@@ -206,7 +221,7 @@ def _status_prefix(plugin: Plugin) -> str:
 
 def _status_key(plugin: Plugin) -> str:
     package = plugin.target.partition(":")[0].partition(".")[0]
-    return f"{_status_prefix(plugin)}{plugin.version}|{_newest_source(package)}"
+    return f"{_status_prefix(plugin)}{plugin.version}|{INTERFACE}|{_newest_source(package)}"
 
 
 @cache

@@ -30,7 +30,7 @@ class Good(Colorizer):
 UNFINISHED = GOOD.split("    def forward")[0]
 
 
-def good(name: str, interface: int = 1) -> str:
+def good(name: str, interface: object = 1) -> str:
     return GOOD.format(name=name, interface=interface)
 
 
@@ -48,7 +48,18 @@ FAKES: dict[str, tuple[str, str | None]] = {
     "fake_falsy": ("Good = 0", "is not a subclass of zoo.colorizer.Colorizer"),
     "fake_other_class": ("class Good: pass", "is not a subclass of zoo.colorizer.Colorizer"),
     "fake_other_name": (good("somebody_else"), "its info says 'somebody_else'"),
-    "fake_future": (good("fake_future", 99), "interface 99"),
+    "fake_future": (
+        good("fake_future", 99),
+        "interface 99, this zoo has 1; type pip install --upgrade colorizer-zoo",
+    ),
+    # Its hooks have other names, which is not what is said of it.
+    "fake_past": (
+        good("fake_past", 0).replace("def forward", "def _predict"),
+        "interface 0, this zoo has 1; type pip install --upgrade dist-fake-past",
+    ),
+    "fake_version": (good("fake_version", "'1.0'"), "interface 1.0, this zoo has 1; write interf"),
+    "fake_any": (good("fake_any", None), None),
+    "fake_silent": (good("fake_silent").replace(", interface=1", ""), None),
     "fake_unfinished": (
         UNFINISHED.format(name="fake_unfinished", interface=1),
         "does not implement forward",
@@ -156,7 +167,7 @@ def test_a_broken_plugin_stays_listed_with_its_reason_on_one_line(fakes, name):
 
 
 def test_a_broken_plugin_stops_no_other(fakes):
-    usable = {*zoo.list_colorizers(), "fake_good", "zz_last_good"}
+    usable = {*zoo.list_colorizers(), *(FAKES.keys() - BROKEN)}
     assert set(fakes["errors"]) == {*BROKEN, "fake_twice"}
     assert usable | {*BROKEN, "fake_twice"} == set(fakes["names"])
     for name in usable:

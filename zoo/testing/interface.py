@@ -48,7 +48,7 @@ def info(subject: Subject) -> None:
         problems.append(f"output is {info.output!r} and should be 'ab' or 'rgb'")
     if not isinstance(info.differs, tuple) or not all(map(_is_text, info.differs)):
         problems.append(f"differs is {info.differs!r} and should be a tuple of sentences")
-    if info.interface != INTERFACE:
+    if info.interface not in (None, INTERFACE):
         problems.append(f"interface is {info.interface!r}, and this zoo has {INTERFACE}")
     problems += _wrong_declarations(info.known_failures, subject.check_ids)
     if problems:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.colorizer import Colorizer
 from zoo.testing.global_state import changed_since, read_global_state
@@ -18,6 +17,7 @@ from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
 from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
+from zoo.training.flops import count_flops
 from zoo.weights.file import open_weights
 
 _STEPS = 4
@@ -142,7 +142,7 @@ def budget(subject: Subject) -> None:
 
     hook = register_optimizer_step_post_hook(count)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with count_flops() as counter:
             colorizer.fit(subject.photographs, budget=f"{_STEPS}steps", size=subject.side)
     finally:
         hook.remove()

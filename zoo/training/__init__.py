@@ -1,6 +1,7 @@
 """Training within a budget.
 
-`budget` reads budgets, `feed` yields batches until one is spent, `loop` is the shared training
-loop, `rate_search` finds a learning rate, `prior` counts colours, `checkpoint` keeps a training
-that is under way, `record` says how one went, and `session` holds them together for `fit`.
+`budget` reads budgets, `flops` counts operations, `feed` yields batches until one is spent, `loop`
+is the shared training loop, `rate_search` finds a learning rate, `prior` counts colours,
+`checkpoint` keeps a training that is under way, `record` says how one went, and `session` holds
+them together for `fit`.
 """

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.arrays import UInt8Array
 from zoo.color.lab import rgb_to_lab
@@ -27,6 +26,7 @@ from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
 from zoo.training.budget import Budget
 from zoo.training.clock import Clock
 from zoo.training.crops import CropStream, ImageStore
+from zoo.training.flops import count_flops
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
 _CURVE_SPACING = 1.01
@@ -418,7 +418,7 @@ class Feed:
                 if self._phase.is_over(self._spent):
                     self.stop_reason = "budget"
                     return
-                counter = FlopCounterMode(display=False) if self._steps == 0 else None
+                counter = count_flops() if self._steps == 0 else None
                 with counter or nullcontext():
                     yield batch
                 if counter is not None:
