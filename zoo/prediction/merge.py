@@ -33,8 +33,8 @@ def coloured_images(
     height, width = planes[0].shape
     colours = np.empty((len(planes), height, width, 3), np.uint8)
     for rows in _strips(height, len(planes) * width, strip_pixels):
-        greys = _unit_grey(np.stack([plane[rows] for plane in planes]))
-        colours[:, rows] = _merged(greys.to(ab.device), ab, rows, height, bits=8)
+        greys = np.stack([plane[rows] for plane in planes])
+        colours[:, rows] = _merged(greys, ab, rows, height, bits=8)
     return colours
 
 
@@ -62,10 +62,10 @@ def coloured_strips(
     height, width = photograph.size
     ab = ab[None].float() * saturation
     for rows in _strips(height, width, strip_pixels):
-        grey = _unit_grey(photograph.grey[None, rows])
-        (colour,) = _merged(grey, ab, rows, height, bits)
+        grey = photograph.grey[rows]
+        (colour,) = _merged(grey[None], ab, rows, height, bits)
         if compare:
-            (uncoloured,) = _quantise(grey.expand(-1, 3, -1, -1), bits)
+            uncoloured = np.repeat(_to_bits(grey, bits)[:, :, None], 3, axis=2)
             colour = np.concatenate((uncoloured, colour), axis=1)
         if alpha:
             assert photograph.alpha is not None
@@ -96,11 +96,19 @@ def _strips(height: int, width: int, pixels: int) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
-def _merged(grey: Tensor, ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
-    """These rows in colour: N×rows×width×3 of N×1×rows×width grey and the whole of ab."""
-    L = grey_to_L(grey)
-    chroma = enlarged_rows(ab, rows, height, grey.shape[3])
-    return _quantise(lab_to_rgb(L, chroma + _chroma_of_white(ab.device) * ((L + 16) / 116)), bits)
+def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
+    """These rows in colour: N×rows×width×3 of N×rows×width grey and the whole of ab."""
+    # 8 bits as they are: their lightness is looked up.
+    stored = grey if grey.dtype == np.uint8 else grey.astype(np.float32) / 65535
+    L = grey_to_L(torch.from_numpy(stored).unsqueeze(1).to(ab.device))
+    chroma = enlarged_rows(ab, rows, height, grey.shape[2])
+    rgb = lab_to_rgb(L, chroma + _chroma_of_white(ab.device) * ((L + 16) / 116))
+    values = rgb.mul_(255 if bits == 8 else 65535).round_().permute(0, 2, 3, 1)
+    if bits == 8:
+        pixels: Pixels = values.to(torch.uint8).contiguous().cpu().numpy()
+        return pixels
+    # numpy, since torch has few operations on 16-bit integers.
+    return np.ascontiguousarray(values.cpu().numpy().astype(np.uint16))
 
 
 @lru_cache(maxsize=8)
@@ -108,20 +116,6 @@ def _chroma_of_white(device: torch.device) -> Tensor:
     # By the rounding of the standard's matrices greys have an ab of some thousandths, in
     # proportion to L + 16. Counted from there, no chroma gives the grey back in 16 bits, too.
     return rgb_to_lab(torch.ones(1, 3, 1, 1))[1].to(device)
-
-
-def _unit_grey(stored: npt.NDArray[Any]) -> Tensor:
-    """N×rows×width of 8 or 16 bits as N×1×rows×width in [0, 1]."""
-    grey = torch.from_numpy(stored.astype(np.float32)).unsqueeze(1)
-    return grey.div_(255 if stored.dtype == np.uint8 else 65535)
-
-
-def _quantise(rgb: Tensor, bits: int) -> Pixels:
-    values = rgb.mul(255 if bits == 8 else 65535).round_().permute(0, 2, 3, 1)
-    if bits == 8:
-        return values.to(torch.uint8).contiguous().cpu().numpy()
-    # numpy, since torch has few operations on 16-bit integers.
-    return np.ascontiguousarray(values.cpu().numpy().astype(np.uint16))
 
 
 def _to_bits(plane: Plane, bits: int) -> Pixels:

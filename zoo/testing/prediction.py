@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from zoo.colorizer import Colorizer
 from zoo.errors import InputError
+from zoo.prediction.working_size import WorkingSize
 from zoo.testing import images
 from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
@@ -19,6 +21,8 @@ from zoo.weights.file import open_weights
 
 # How far 8-bit colours of the same image may lie apart in batches of other sizes.
 _ROUNDING = {"cpu": 1, "cuda": 4, "mps": 4}
+# What `predict` is tried with: images at their own size, and seen much smaller by the network.
+_WORKING_SIZES: tuple[WorkingSize, ...] = ("full", 12)
 # Mean and largest distance between the predictions of two devices, in units of ab.
 _DEVICES_MEAN, _DEVICES_LARGEST = 0.5, 5.0
 
@@ -34,18 +38,23 @@ def sizes(subject: Subject) -> None:
     for height, width in ((33, 47), (1, 1), (1, 40), (2 * side + 5, side + 9)):
         grey = np.ascontiguousarray(_photograph(height, width))
         try:
-            colour = colorizer.predict(grey)
+            colours = [colorizer.predict(grey), *_at_working_sizes(colorizer, grey)]
             ab = colorizer.predict_ab(torch.full((1, 1, height, width), 50.0))
         except Exception as error:
             raise Finding(f"an image of {height}×{width} px raised: {error}.", change) from error
-        if colour.shape != (height, width, 3) or tuple(ab.shape) != (1, 2, height, width):
+        shapes = {colour.shape for colour in colours}
+        if shapes != {(height, width, 3)} or tuple(ab.shape) != (1, 2, height, width):
             raise Finding(
-                f"an image of {height}×{width} px came back as {colour.shape} by predict and "
-                f"{tuple(ab.shape)} by predict_ab.",
+                f"an image of {height}×{width} px came back as {', '.join(map(str, shapes))} by "
+                f"predict and {tuple(ab.shape)} by predict_ab.",
                 change,
             )
         if not torch.isfinite(ab).all():
             raise Finding(f"ab of an image of {height}×{width} px holds NaN.", change)
+
+
+def _at_working_sizes(colorizer: Colorizer, given: Any) -> list[Any]:
+    return [colorizer.predict(given, working_size=size) for size in _WORKING_SIZES]
 
 
 def _photograph(height: int, width: int) -> Any:
@@ -79,22 +88,25 @@ def containers(subject: Subject) -> None:
         ("a PIL image in colour", picture.convert("RGB"), (*greys[0].shape, 3)),
     ):
         with attempt(subject, f"predicting {what}"):
-            look(what, given, colorizer.predict(given), shape)
+            for result in (colorizer.predict(given), *_at_working_sizes(colorizer, given)):
+                look(what, given, result, shape)
     if colorizer.predict([]) != []:
         raise Finding("an empty list did not come back as one.", change)
     mixed = [greys[0], Image.fromarray(greys[1, :20]), greys[2, 3:, :17], greys[3]]
-    with attempt(subject, "predicting a list of mixed sizes"):
-        results = colorizer.predict(mixed)
-    if not isinstance(results, list) or len(results) != len(mixed):
-        raise Finding(f"a list of 4 came back as {type(results).__name__}.", change)
-    for number, (given, result) in enumerate(zip(mixed, results, strict=True)):
-        look(f"item {number} of a list", given, result, (*np.asarray(given).shape, 3))
-        alone = np.asarray(colorizer.predict(given)).astype(int)
-        if np.abs(alone - np.asarray(result)).max() > _ROUNDING[torch.device(subject.device).type]:
-            raise Finding(
-                f"item {number} of a list is not what the same image gives alone.",
-                f"see batch_mates first, should that fail; else {change}",
-            )
+    for size in _WORKING_SIZES:
+        with attempt(subject, "predicting a list of mixed sizes"):
+            results = colorizer.predict(mixed, working_size=size)
+        if not isinstance(results, list) or len(results) != len(mixed):
+            raise Finding(f"a list of 4 came back as {type(results).__name__}.", change)
+        for number, (given, result) in enumerate(zip(mixed, results, strict=True)):
+            look(f"item {number} of a list", given, result, (*np.asarray(given).shape, 3))
+            alone = np.asarray(colorizer.predict(given, working_size=size)).astype(int)
+            far = np.abs(alone - np.asarray(result)).max()
+            if far > _ROUNDING[torch.device(subject.device).type]:
+                raise Finding(
+                    f"item {number} of a list is not what the same image gives alone.",
+                    f"see batch_mates first, should that fail; else {change}",
+                )
 
 
 @check("wrong_input")
