@@ -209,10 +209,10 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
 
 
 def _filtered(strip: Strip, above: Strip) -> bytes:
-    """The rows as they are compressed: each told as its difference to the one above it.
+    """The rows behind PNG's filter Paeth, ready to be compressed; `above` is the row before them.
 
-    imagecodecs writes whole pictures only. This takes the rows that it has filtered out of a
-    picture of the strip that is not compressed.
+    imagecodecs writes whole pictures only. It writes one of the strip without compression here,
+    and its filtered rows are taken out.
     """
     import imagecodecs
 
