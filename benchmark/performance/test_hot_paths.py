@@ -5,8 +5,6 @@ Nothing here asserts a time: machines differ, and so do their neighbours.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,8 @@ from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 from zoo.training.loop import Optimizer
-from zoo_benchmark.run.starter import FORKS, Starter
+from zoo_benchmark.run.process import METHOD, Method, run_cell
+from zoo_benchmark.run.trial_spec import TimingSpec
 
 Benchmark = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -222,22 +221,17 @@ def test_predict_with_the_whole_network(
 @pytest.mark.benchmark(group="start of a cell, all imported")
 @pytest.mark.parametrize("version", ["plain: a fresh interpreter", "fast: a fork"])
 def test_start(benchmark: Benchmark, version: str, tmp_path: Path) -> None:
-    if version.endswith("fork") and not FORKS:
+    if version.endswith("fork") and METHOD != "forkserver":
         pytest.skip("this system starts fresh interpreters")
-    with (
-        Starter(fork=version.endswith("fork")) as starter,
-        (tmp_path / "log").open("wb") as log,
-        Path(os.devnull).open("rb") as nothing,
-    ):
+    # It fails as soon as it is there, after all imports.
+    spec = TimingSpec("none", "none", 0, "none", "none", 64)
 
-        def start() -> None:
-            # Without arguments it says how it is used, after all imports.
-            process = starter.start("zoo_benchmark.run.trial", [], log, nothing.fileno())
-            while process.poll() is None:
-                time.sleep(0.002)
-            assert process.returncode == 2
+    def start() -> None:
+        method: Method = "forkserver" if version.endswith("fork") else "spawn"
+        result = run_cell(spec, tmp_path, 60, threads=1, method=method)
+        assert "unknown dataset 'none'" in result["error"]
 
-        benchmark.pedantic(start, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
+    benchmark.pedantic(start, rounds=3, warmup_rounds=1)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])

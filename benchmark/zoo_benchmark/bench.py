@@ -7,7 +7,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +105,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
-    with closing(executor), _only_one(out):
+    with _only_one(out):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(
             models, protocol, settings, store, data.manifests, backbone, hardware_names

@@ -21,8 +21,11 @@ from zoo.images.open import GREY_CHROMA
 from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
-from zoo_benchmark.run.runner import default_timeout
 from zoo_benchmark.run.trial_spec import RUN
+
+# Loading, scoring and timing may take this long beside a training budget in seconds.
+_ALLOWANCE_SECONDS = 1800.0
+_LONGEST_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,8 @@ def choose_timeout(asked: float | None, budget: Budget) -> float:
         InputError: not a positive number.
     """
     if asked is None:
-        return default_timeout(budget)
+        in_seconds = budget.unit == "seconds"
+        return 1.5 * budget.amount + _ALLOWANCE_SECONDS if in_seconds else _LONGEST_SECONDS
     if not (asked > 0 and math.isfinite(asked)):
         raise InputError(f"--timeout must be a positive number of seconds, got {asked:g}")
     return asked

@@ -195,8 +195,9 @@ def test_without_out_all_runs_share_their_cells(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("when", ["in the next cell", "between cells"])
 def test_nothing_finished_is_lost_to_kill_9(
-    zoo: Any, naughty_here: None, small_folder: Path, tmp_path: Path
+    when: str, zoo: Any, naughty_here: None, small_folder: Path, tmp_path: Path
 ) -> None:
     out, pids = tmp_path / "out", tmp_path / "pids"
     command = ["bench", "--dataset", f"folder:{small_folder}", *QUICKLY, "--out", str(out)]
@@ -207,8 +208,9 @@ def test_nothing_finished_is_lost_to_kill_9(
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not pids.is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    pattern = "pids" if when == "in the next cell" else "out/cells/*/result.json"
+    while not list(tmp_path.glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.001)
     bench.send_signal(signal.SIGKILL)
     bench.communicate()
     run = open_run(out)
@@ -261,7 +263,7 @@ def test_timings_never_overlap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             running -= 1
         return {"status": "ok"}
 
-    monkeypatch.setattr(executors, "run_trial", slow)
+    monkeypatch.setattr(executors, "run_cell", slow)
     spec = TimingSpec("m", "m", 0, "w", "photos", 64)
     tasks = [Task(spec, tmp_path / str(n), str(n)) for n in range(4)]
     local = LocalExecutor(torch.device("cpu"), jobs=4)

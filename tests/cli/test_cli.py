@@ -324,14 +324,14 @@ import resource, signal, sys
 from pathlib import Path
 from zoo_benchmark.run import executor
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-run_trial = executor.run_trial
+run_cell = executor.run_cell
 def run_and_fill(*arguments, **keywords):
-    result = run_trial(*arguments, **keywords)
+    result = run_cell(*arguments, **keywords)
     if arguments[0].repetition:
         limit = max(table.stat().st_size for table in out.glob("*.csv")) + 1
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     return result
-executor.run_trial = run_and_fill
+executor.run_cell = run_and_fill
 out = Path(sys.argv.pop(1))
 from zoo.cli.main import main
 sys.exit(main())

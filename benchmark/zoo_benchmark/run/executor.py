@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from zoo_benchmark.run.environment import hardware
-from zoo_benchmark.run.runner import ProgressState, run_trial
-from zoo_benchmark.run.starter import Starter
+from zoo_benchmark.run.process import ProgressState, Result, prepare, run_cell
 from zoo_benchmark.run.trial_spec import Spec
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,6 @@ class Executor(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Ends what it keeps running between tasks."""
-        ...
-
 
 class LocalExecutor:
     """This machine.
@@ -78,24 +72,17 @@ class LocalExecutor:
 
     def __init__(self, device: torch.device, jobs: int = 1) -> None:
         self.jobs, self._device = jobs, device
-        count = torch.cuda.device_count() if jobs > 1 else 0
-        self._starters = [
-            Starter(self._variables(str(slot % count) if count > 1 else "")) for slot in range(jobs)
-        ]
-        self._alone = self._starters[0] if jobs == 1 else Starter()
 
     def hardware(self) -> tuple[list[str], list[str]]:
         """See `Executor.hardware`."""
-        threads = torch.get_num_threads()
         return (
-            [local_hardware(self._device, max(1, threads // self.jobs))],
-            [local_hardware(self._device, threads)],
+            [local_hardware(self._device, self._threads())],
+            [local_hardware(self._device, torch.get_num_threads())],
         )
 
     def prepare(self) -> None:
         """See `Executor.prepare`."""
-        for starter in self._starters:
-            starter.launch()
+        prepare()
 
     def run(
         self,
@@ -106,56 +93,48 @@ class LocalExecutor:
         alone: bool = False,
     ) -> Iterator[tuple[Task, Result]]:
         """See `Executor.run`."""
+        threads = torch.get_num_threads() if alone else self._threads()
+        free = [{}] if alone else [self._variables(slot) for slot in range(self.jobs)]
         cancelled = threading.Event()
-        starters = [self._alone] if alone else self._starters
-        free: queue.Queue[Starter] = queue.Queue()
-        for starter in starters:
-            free.put(starter)
-        pool = ThreadPoolExecutor(len(starters))
-
-        def work(task: Task) -> Result:
-            starter = free.get()
-            try:
-                return run_trial(
-                    task.spec,
-                    task.folder,
-                    timeout,
-                    lambda state: on_progress(task, state),
-                    starter=starter,
-                    cancelled=cancelled,
-                )
-            finally:
-                free.put(starter)
-
-        running: dict[Future[Result], Task] = {}
+        pool = ThreadPoolExecutor(len(free))
+        waiting, ended = deque(tasks), list[tuple[Task, Result]]()
+        running: dict[Future[Result], tuple[Task, dict[str, str]]] = {}
         try:
-            running = {pool.submit(work, task): task for task in tasks}
-            while running:
+            while waiting or running or ended:
+                while waiting and free:
+                    task, variables = waiting.popleft(), free.pop()
+                    future = pool.submit(
+                        run_cell,
+                        task.spec,
+                        task.folder,
+                        timeout,
+                        partial(on_progress, task),
+                        threads=threads,
+                        variables=variables,
+                        cancelled=cancelled,
+                    )
+                    running[future] = task, variables
+                # Only now: who takes them may be busy with them for a while.
+                yield from ended
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield running.pop(future), future.result()
+                ended = [(running[future][0], future.result()) for future in done]
+                free += [running.pop(future)[1] for future in done]
         except BaseException:
             cancelled.set()
-            # Nobody waits for one that is still importing.
-            for starter in starters:
-                starter.kill()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def close(self) -> None:
-        """See `Executor.close`."""
-        for starter in {*self._starters, self._alone}:
-            starter.close()
+    def _threads(self) -> int:
+        return max(1, torch.get_num_threads() // self.jobs)
 
-    def _variables(self, gpu: str) -> dict[str, str]:
-        if self.jobs == 1:
+    def _variables(self, slot: int) -> dict[str, str]:
+        count = torch.cuda.device_count() if self.jobs > 1 else 0
+        if count < 2:
             return {}
-        variables = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // self.jobs))}
-        if gpu:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            variables["CUDA_VISIBLE_DEVICES"] = visible[int(gpu)] if visible[0] else gpu
-        return variables
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        gpu = slot % count
+        return {"CUDA_VISIBLE_DEVICES": visible[gpu] if visible[0] else str(gpu)}
 
 
 def local_hardware(device: torch.device, threads: int) -> str:

@@ -19,9 +19,8 @@ from typing import Any
 from zoo._version import __version__
 from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
-from zoo_benchmark.run.executor import Result, Task, local_hardware
-from zoo_benchmark.run.runner import ProgressState, run_trial
-from zoo_benchmark.run.starter import Starter
+from zoo_benchmark.run.executor import Task, local_hardware
+from zoo_benchmark.run.process import ProgressState, Result, run_cell
 from zoo_benchmark.run.trial_spec import FAILED, Spec, TimingSpec, TrialSpec
 
 RETRIES = 3
@@ -128,9 +127,6 @@ class RayExecutor:
             for reference in placed:
                 self._ray.cancel(reference, force=True)
 
-    def close(self) -> None:
-        """See `Executor.close`; the connection ends with this process."""
-
     def _collect(self, reference: Any, task: Task) -> Result:
         """Writes what came back into the task's folder."""
         try:
@@ -172,8 +168,7 @@ def _run_remotely(
             paths[field] = str(path)
         spec = kinds[kind](**{**json.loads(text), **paths})
         out = folder / "cell"
-        with Starter({"OMP_NUM_THREADS": str(threads)}) as starter:
-            result = run_trial(spec, out, timeout, starter=starter)
+        result = run_cell(spec, out, timeout, threads=threads)
         made = {
             str(file.relative_to(out)): file.read_bytes()
             for file in out.rglob("*")

@@ -1,4 +1,4 @@
-"""The timing of a finished cell in its own process: `python -m zoo_benchmark.run.timing SPEC OUT`.
+"""The timing of a finished cell, as its own process does it.
 
 Apart from the trial, so that a cell trained elsewhere, or beside others, is timed on this
 machine and with nothing else of the comparison running.
@@ -6,7 +6,6 @@ machine and with nothing else of the comparison running.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ import zoo
 from zoo import registry
 from zoo.device import resolve_device
 from zoo.images.open import to_grey
-from zoo_benchmark.run import child, throughput
+from zoo_benchmark.run import throughput
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment, hardware
+from zoo_benchmark.run.process import Progress
 from zoo_benchmark.run.trial_spec import TimingSpec
 
 _IMAGES = 32
 
 
 def time_prediction(
-    spec: TimingSpec, out: Path, result: dict[str, Any], progress: child.Progress
+    spec: TimingSpec, out: Path, result: dict[str, Any], progress: Progress
 ) -> None:
     """Times `predict` on the spec's device and, beside a GPU, on the CPU.
 
@@ -53,12 +53,3 @@ def time_prediction(
             }
         )
     result["throughput"] = rows
-
-
-def main(arguments: list[str]) -> int:
-    """Runs a spec file, as `child.main` does."""
-    return child.main(TimingSpec, time_prediction, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

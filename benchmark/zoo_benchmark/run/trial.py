@@ -1,4 +1,4 @@
-"""One trial in its own process: `python -m zoo_benchmark.run.trial SPEC OUT [--lifeline]`.
+"""One trial, as its own process does it.
 
 What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
 (the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
@@ -7,7 +7,6 @@ What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `lea
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,10 +23,11 @@ from zoo.metric import Metric, MetricContext
 from zoo.training.feed import Feed
 from zoo_benchmark.results.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.results.run_folder import write_pictures
-from zoo_benchmark.run import child, scoring
+from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment
 from zoo_benchmark.run.memory import PeakMemory
+from zoo_benchmark.run.process import Progress
 from zoo_benchmark.run.trial_spec import (
     CURVE,
     LEARNING,
@@ -42,9 +42,7 @@ KEPT_IMAGES = 192
 """How many predictions are kept, for the report's browser: the same images for every model."""
 
 
-def train_and_score(
-    spec: TrialSpec, out: Path, result: dict[str, Any], progress: child.Progress
-) -> None:
+def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress: Progress) -> None:
     """Trains and scores one model; the files go to `out`, the facts to `result`.
 
     Raises:
@@ -165,12 +163,3 @@ def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out
     for index, image in enumerate(scoring.paint_images(colorizer, pictures.images)):
         with atomic_path(out / SHOWCASE / f"{index:02d}.png") as partial:
             Image.fromarray(image).save(partial)
-
-
-def main(arguments: list[str]) -> int:
-    """Runs a spec file, as `child.main` does."""
-    return child.main(TrialSpec, train_and_score, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -79,7 +79,7 @@ class TrialSpec:
     lpips_status: str = ""
     showcase: int = 8
 
-    module: ClassVar[str] = "zoo_benchmark.run.trial"
+    work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"
 
     def write(self, path: Path) -> None:
         """Writes it as JSON, atomically."""
@@ -115,7 +115,7 @@ class TimingSpec:
     device: str = "auto"
     precision: str = "auto"
 
-    module: ClassVar[str] = "zoo_benchmark.run.timing"
+    work: ClassVar[str] = "zoo_benchmark.run.timing:time_prediction"
 
     def write(self, path: Path) -> None:
         """Writes it as JSON, atomically."""

@@ -20,12 +20,11 @@ import torch
 
 from zoo.training.budget import Budget
 from zoo_benchmark.results.run_folder import Cell, open_run
-from zoo_benchmark.run import runner
-from zoo_benchmark.run.child import Progress
-from zoo_benchmark.run.runner import default_timeout, run_trial
-from zoo_benchmark.run.starter import Starter
+from zoo_benchmark.run import process
+from zoo_benchmark.run.process import Progress, run_cell
 from zoo_benchmark.run.trial import train_and_score
 from zoo_benchmark.run.trial_spec import TrialSpec
+from zoo_benchmark.settings import choose_timeout
 
 # Row → a part of its reason; None for those that work.
 OUTCOMES = {
@@ -95,6 +94,8 @@ def variables(
     added = {"PYTHONPATH": str(naughty), "NAUGHTY_FILE": str(tmp_path / "pids")}
     for name, value in added.items():
         monkeypatch.setenv(name, value)
+    # A cell finds what this process finds.
+    monkeypatch.syspath_prepend(naughty)
     return added
 
 
@@ -196,11 +197,8 @@ def test_a_hanging_model_is_ended_with_all_it_started(
         if not states or states[-1] != state["stage"]:
             states.append(state["stage"])
 
-    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
-    with Starter() as starter:
-        result = run_trial(
-            _spec("hangs", small_folder), tmp_path / "out", limit, on_progress, starter=starter
-        )
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=clock))
+    result = run_cell(_spec("hangs", small_folder), tmp_path / "out", limit, on_progress, threads=1)
     assert result["status"] == "failed"
     assert result["error"] == "timeout: no result after 600 s"
     assert limit <= clock() - start < limit + 5
@@ -213,11 +211,10 @@ def test_trials_die_with_a_killed_parent(
     variables: dict[str, str], small_folder: Path, tmp_path: Path
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from zoo_benchmark.run.runner import run_trial;"
-        "from zoo_benchmark.run.starter import Starter;"
+        "import sys; from pathlib import Path; from zoo_benchmark.run.process import run_cell;"
         "from zoo_benchmark.run.trial_spec import TrialSpec;"
         "spec, out = TrialSpec.read(Path(sys.argv[1])), Path(sys.argv[2]);"
-        "run_trial(spec, out, 600, starter=Starter())"
+        "run_cell(spec, out, 600, threads=1)"
     )
     parents: dict[Path, subprocess.Popen[bytes]] = {}
     # In C code no thread of the dying process can look after it; Linux does.
@@ -290,9 +287,12 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_finished(interrupted: Any) -> Non
 
 
 def test_the_default_timeout_grows_with_a_budget_in_seconds() -> None:
-    assert default_timeout(Budget.parse("1h")) > default_timeout(Budget.parse("20s")) > 20
-    assert default_timeout(Budget.parse("1h")) >= 3600
-    assert default_timeout(Budget.parse("5steps")) >= 3600
+    hour, short, steps = (
+        choose_timeout(None, Budget.parse(text)) for text in ("1h", "20s", "5steps")
+    )
+    assert hour > short > 20
+    assert hour >= 3600
+    assert steps >= 3600
 
 
 # ---- one data stream for all ----------------------------------------------------------------
@@ -316,23 +316,39 @@ def test_every_model_sees_the_same_images_crops_and_flips(
 # ---- what is around a trial -----------------------------------------------------------------
 
 
+SURROUNDED = """
+import json, sys
+from pathlib import Path
+from zoo_benchmark.run.process import run_cell
+from zoo_benchmark.run.trial_spec import TrialSpec
+ballast = bytearray(3 << 30)
+ballast[:: 1 << 12] = b"1" * len(ballast[:: 1 << 12])
+print(json.dumps(run_cell(TrialSpec.read(Path(sys.argv[1])), Path("out"), 240, threads=1)))
+"""
+
+
 @pytest.fixture(scope="module")
 def surrounded(
     naughty: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """A trial typed in a folder of wrong modules, by a process that needs 3 GB of memory."""
-    folder = tmp_path_factory.mktemp("surrounded")
+    folder, scripts = tmp_path_factory.mktemp("surrounded"), tmp_path_factory.mktemp("scripts")
     for name in ("zoo", "torch", "datasets"):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')")
-    ballast = bytearray(3 << 30)
-    ballast[:: 1 << 12] = b"1" * len(ballast[:: 1 << 12])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(naughty))
-        patch.chdir(folder)
-        with Starter() as starter:
-            result = run_trial(_spec("good", small_folder), folder / "out", 240, starter=starter)
-    del ballast
-    return result
+    (scripts / "script.py").write_text(SURROUNDED)
+    _spec("good", small_folder).write(scripts / "spec.json")
+    done = subprocess.run(
+        [sys.executable, scripts / "script.py", scripts / "spec.json"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(naughty)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_the_folder_it_is_typed_in_cannot_shadow_the_zoo(surrounded: dict[str, Any]) -> None:
