@@ -57,7 +57,7 @@ def colorize(
         str | None,
         typer.Option(
             "--format",
-            help="File format to write: png, jpg, tif, webp, bmp and more. [default: each file's own]",
+            help="File format to write, as png, jpg, tif or webp. [default: each file's own]",
         ),
     ] = None,
     overwrite: Overwrite = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import signal
 import time
@@ -191,6 +190,8 @@ def _note(text: str) -> None:
 @contextlib.contextmanager
 def _alone(files: Files) -> Iterator[None]:
     """A block in which no other `zoo fit` on this machine writes the same files."""
+    import hashlib
+
     from filelock import FileLock, Timeout
 
     from zoo.files import cache_folder
