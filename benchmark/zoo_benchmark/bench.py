@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
@@ -31,7 +30,7 @@ from zoo_benchmark.plan import (
     plan_cells,
 )
 from zoo_benchmark.protocol import Protocol
-from zoo_benchmark.report.progress import Reporter, bar_callback, progress_bars, row_name, say
+from zoo_benchmark.report.progress import Display, Reporter, row_name
 from zoo_benchmark.requests import parse_models
 from zoo_benchmark.results.learning_curve import spread
 from zoo_benchmark.results.redraw import Comparison, redraw, where_time_went, write_tables
@@ -52,12 +51,11 @@ from zoo_benchmark.run.trial_spec import (
 from zoo_benchmark.self_check import check_pipeline
 from zoo_benchmark.settings import (
     BenchSettings,
-    check_executor,
     check_models,
     check_preparation,
     choose_folder,
     choose_protocol,
-    choose_timeout,
+    default_timeout,
     make_folder,
     with_floors,
 )
@@ -82,8 +80,8 @@ class Data:
         return self.splits["test"]
 
 
-def run_bench(settings: BenchSettings, console: Console) -> Comparison:
-    """Runs a comparison; progress goes to `console`.
+def run_bench(settings: BenchSettings, display: Display) -> Comparison:
+    """Runs a comparison; `display` is told how far it is.
 
     Raises:
         ZooError: something is wrong with the request or the data; nothing has been trained.
@@ -93,13 +91,12 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     requests = with_floors(parse_models(settings.models, settings.settings), protocol)
     dataset = registry.open_dataset(protocol.dataset)
     check_preparation(protocol, dataset)
-    timeout = choose_timeout(settings.timeout, Budget.parse(protocol.budget))
-    check_executor(settings)
+    timeout = settings.timeout or default_timeout(Budget.parse(protocol.budget))
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
-    data = _load_data(dataset, protocol, console)
+    data = _load_data(dataset, protocol, display)
     device = resolve_device(settings.device)
-    backbone = _find_backbone(settings, protocol, console)
+    backbone = _find_backbone(settings, protocol, display)
     expected = protocol.expected or None
     check_pipeline(data.test, expected, device)
     executor, hardware_names = _open_executor(settings, protocol, device)
@@ -119,16 +116,15 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         if not settings.collect_only and not all(store.path(cell.key).is_dir() for cell in cells):
             executor.prepare()
         spent: defaultdict[str, float] = defaultdict(float)
-        with progress_bars(console) as bars:
-            task = bars.add_task("references", total=None, state="")
-            began = time.monotonic()
-            write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
-            spent["scoring"] += time.monotonic() - began
-            bars.update(task, total=1, completed=1)
+        bar = display.bar("references")
+        began = time.monotonic()
+        write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+        spent["scoring"] += time.monotonic() - began
+        bar("", 1, 1)
         interrupted = False
         try:
             if not settings.collect_only:
-                _run_cells(cells, store, out, executor, timeout, console, spent)
+                _run_cells(cells, store, out, executor, timeout, display, spent)
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -250,7 +246,7 @@ def _title(protocol: Protocol, test: ImageSet) -> str:
 # ---- data and weights ------------------------------------------------------------------------
 
 
-def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
+def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
     """Loads both splits, so that trials find them decoded, and counts what was left out.
 
     Raises:
@@ -260,13 +256,12 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
     splits: dict[str, ImageSet] = {}
     manifests: dict[str, str] = {}
     wanted: tuple[Split, ...] = ("train", "test")
-    with progress_bars(console) as bars:
-        for split in wanted:
-            task = bars.add_task(f"{protocol.dataset} {split}", total=None, state="")
-            images = dataset.open(split, protocol.size, bar_callback(bars, task))
-            bars.update(task, total=1, completed=1, state=f"{len(images)} images")
-            splits[split], manifests[split] = images, images.manifest_hash()
-            notes += [f"{split}: {note}" for note in images.left_out()]
+    for split in wanted:
+        bar = display.bar(f"{protocol.dataset} {split}")
+        images = dataset.open(split, protocol.size, bar)
+        bar(f"{len(images)} images", 1, 1)
+        splits[split], manifests[split] = images, images.manifest_hash()
+        notes += [f"{split}: {note}" for note in images.left_out()]
     for split in wanted:
         images = splits[split]
         if len(images) == 0:
@@ -281,15 +276,12 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
     return Data(dataset, splits, manifests, notes)
 
 
-def _find_backbone(settings: BenchSettings, protocol: Protocol, console: Console) -> Backbone:
+def _find_backbone(settings: BenchSettings, protocol: Protocol, display: Display) -> Backbone:
     if "lpips" not in protocol.metrics:
         return Backbone(None, "")
-    with progress_bars(console) as bars:
-        task = bars.add_task("LPIPS weights", total=None, state="")
-        found = find_lpips_weights(
-            settings.lpips_weights, download=True, progress=bar_callback(bars, task)
-        )
-        bars.update(task, total=1, completed=1, state=found.status)
+    bar = display.bar("LPIPS weights")
+    found = find_lpips_weights(settings.lpips_weights, download=True, progress=bar)
+    bar(found.status, 1, 1)
     return Backbone(found.path, found.status)
 
 
@@ -327,7 +319,7 @@ def _run_cells(
     out: Path,
     executor: Executor,
     timeout: float,
-    console: Console,
+    display: Display,
     spent: defaultdict[str, float],
 ) -> None:
     """Makes what is not in the store: all trials first, then the timings, one at a time.
@@ -340,40 +332,42 @@ def _run_cells(
             spent[stage] += seconds
 
     attempts = out / ATTEMPTS
-    with progress_bars(console) as bars:
-        overall = bars.add_task("all", total=len(cells), state="")
-        tasks = []
-        for cell in cells:
-            if _is_wanted(cell.key, cell.forced, store, attempts, console):
-                tasks.append(Task(cell.spec, attempts / cell.key, cell.key))
-            else:
-                bars.advance(overall)
-                say(console, f"{row_name(cell.spec)}: finished before, taken from {store.folder}")
-        forced = {cell.key for cell in cells if cell.forced}
-        reporter = Reporter(bars, console)
-        for task, result in executor.run(tasks, timeout, reporter.progress):
-            add(result)
-            if is_complete(result):
-                if task.key in forced:
-                    store.set_aside(task.key, attempts)
-                store.commit(task.folder, task.key)
-            reporter.done(task, result)
-            bars.advance(overall)
-            write_tables(open_run(out))
-        timings = [
-            Task(spec, attempts / key, key)
-            for cell in cells
-            if cell.timing is not None and store.path(cell.key).is_dir()
-            for spec, key in [cell.timing]
-            if _is_wanted(key, cell.forced, store, attempts, console)
-        ]
-        for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
-            add(result)
-            if is_complete(result):
-                if task.key in forced:
-                    store.set_aside(task.key, attempts)
-                store.commit(task.folder, task.key)
-            reporter.done(task, result)
+    overall, finished = display.bar("all"), 0
+    overall("", finished, len(cells))
+    tasks = []
+    for cell in cells:
+        if _is_wanted(cell.key, cell.forced, store, attempts, display):
+            tasks.append(Task(cell.spec, attempts / cell.key, cell.key))
+        else:
+            finished += 1
+            overall("", finished, len(cells))
+            display.say(f"{row_name(cell.spec)}: finished before, taken from {store.folder}")
+    forced = {cell.key for cell in cells if cell.forced}
+    reporter = Reporter(display)
+    for task, result in executor.run(tasks, timeout, reporter.progress):
+        add(result)
+        if is_complete(result):
+            if task.key in forced:
+                store.set_aside(task.key, attempts)
+            store.commit(task.folder, task.key)
+        reporter.done(task, result)
+        finished += 1
+        overall("", finished, len(cells))
+        write_tables(open_run(out))
+    timings = [
+        Task(spec, attempts / key, key)
+        for cell in cells
+        if cell.timing is not None and store.path(cell.key).is_dir()
+        for spec, key in [cell.timing]
+        if _is_wanted(key, cell.forced, store, attempts, display)
+    ]
+    for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
+        add(result)
+        if is_complete(result):
+            if task.key in forced:
+                store.set_aside(task.key, attempts)
+            store.commit(task.folder, task.key)
+        reporter.done(task, result)
 
 
 def is_complete(result: Mapping[str, Any]) -> bool:
@@ -381,11 +375,11 @@ def is_complete(result: Mapping[str, Any]) -> bool:
     return result["status"] == OK and not result.get("metrics_broken")
 
 
-def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, console: Console) -> bool:
+def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Display) -> bool:
     if forced:
         return True
     if flaw := store.flaw(key):
-        say(console, f"the stored cell {key} is damaged ({flaw}); it is made again")
+        display.say(f"the stored cell {key} is damaged ({flaw}); it is made again")
         store.set_aside(key, attempts)
         return True
     return not store.path(key).is_dir()

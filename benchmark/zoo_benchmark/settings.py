@@ -18,7 +18,6 @@ from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
 from zoo.images.open import GREY_CHROMA
-from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
 from zoo_benchmark.run.trial_spec import RUN
@@ -30,11 +29,15 @@ _LONGEST_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What `zoo bench` was asked for; None means what the protocol says.
+    """What a comparison is asked for, with the values that no protocol or model is needed to check.
 
-    Attributes are the command's options. `timeout` is in seconds, after which a trial counts
-    as hanging; `force` names rows, or models, whose finished cells are made again; `command`
-    is what was typed, for the record.
+    `None` means what the protocol says. `timeout` is in seconds, after which a trial counts as
+    hanging; `force` names rows, or models, whose finished cells are made again; `command` is what
+    was typed, for the record.
+
+    Raises:
+        InputError: an impossible number of jobs or seconds.
+        UnknownNameError: an executor that does not exist.
     """
 
     models: str
@@ -60,6 +63,17 @@ class BenchSettings:
     force: Sequence[str] = ()
     collect_only: bool = False
     command: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
+            raise InputError(
+                f"--timeout must be a positive number of seconds, got {self.timeout:g}"
+            )
+        if self.jobs < 1:
+            raise InputError(f"--jobs must be at least 1, got {self.jobs}")
+        name, equals, address = self.executor.partition("=")
+        if name not in ("local", "ray") or (equals and not (name == "ray" and address)):
+            raise UnknownNameError("executor", self.executor, ("local", "ray", "ray=ADDRESS"))
 
 
 @dataclass(frozen=True)
@@ -212,32 +226,11 @@ def check_models(
     return checked
 
 
-def choose_timeout(asked: float | None, budget: Budget) -> float:
-    """Seconds after which a trial counts as hanging.
-
-    Raises:
-        InputError: not a positive number.
-    """
-    if asked is None:
-        in_seconds = budget.unit == "seconds"
-        return 1.5 * budget.amount + _ALLOWANCE_SECONDS if in_seconds else _LONGEST_SECONDS
-    if not (asked > 0 and math.isfinite(asked)):
-        raise InputError(f"--timeout must be a positive number of seconds, got {asked:g}")
-    return asked
-
-
-def check_executor(settings: BenchSettings) -> None:
-    """Whether cells can run where they were asked to.
-
-    Raises:
-        UnknownNameError: an executor that does not exist.
-        InputError: an impossible number of jobs.
-    """
-    if settings.jobs < 1:
-        raise InputError(f"--jobs must be at least 1, got {settings.jobs}")
-    name, equals, address = settings.executor.partition("=")
-    if name not in ("local", "ray") or (equals and not (name == "ray" and address)):
-        raise UnknownNameError("executor", settings.executor, ("local", "ray", "ray=ADDRESS"))
+def default_timeout(budget: Budget) -> float:
+    """Seconds after which a trial counts as hanging, where nothing else is said."""
+    if budget.unit == "seconds":
+        return 1.5 * budget.amount + _ALLOWANCE_SECONDS
+    return _LONGEST_SECONDS
 
 
 def choose_folder(wanted: Path | None) -> Path:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo.cli.console import StageBars
 from zoo.registry import colorizer_class
 from zoo.weights.file import open_weights
 from zoo_benchmark.bench import run_bench
@@ -175,7 +176,7 @@ def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> N
         device="cpu",
     )
     start = time.monotonic()
-    comparison = run_bench(settings, Console(quiet=True))
+    comparison = run_bench(settings, StageBars(Console(quiet=True)))
     waited = time.monotonic() - start
     assert not comparison.failures
     assert comparison.floors == [floors[0]]

@@ -1,105 +1,184 @@
-"""`zoo bench`, `zoo report` and `zoo protocols`: what is printed, and the exit code."""
+"""`zoo bench`: colorizers trained under equal budgets and compared."""
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from zoo_benchmark.protocol import Protocol
-    from zoo_benchmark.results.redraw import Comparison
+from zoo.cli.console import StageBars, make_console
+from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
+
+
+def bench(
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Which colorizers: all, or NAME[,NAME…]; options of one follow its name, as "
+            "zhang_rebalanced:width=0.5,batch_size=8."
+        ),
+    ] = "all",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="The rules of the comparison: a name that zoo protocols shows, or a TOML file."
+        ),
+    ] = "quick@1",
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Images to train and test on: photos, cifar10, folder:PATH, or another that "
+            "zoo datasets shows. [default: the protocol's]"
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="What the training of each colorizer may cost: 20s, 10min, 500steps, 50kimages "
+            "or 2PFLOP. [default: the protocol's]"
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the square images in pixels. [default: the protocol's]"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the networks: small for laptops, or paper as they were published. "
+            "[default: the protocol's]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="How often each colorizer is trained, each time with other random numbers. "
+            "[default: the protocol's]"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Start of the random numbers: of the weights, and of the order of the images. "
+            "[default: the protocol's]"
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        str | None,
+        typer.Option(
+            "--lr",
+            help="Learning rates: options (each colorizer's own), or find (each searches its "
+            "own, inside its budget). [default: the protocol's]",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Which metrics, as psnr,lpips. [default: the protocol's]"),
+    ] = None,
+    references: Annotated[
+        bool,
+        typer.Option(
+            "--references/--no-references",
+            help="Add rows to compare with: images left grey, and the best that is possible.",
+        ),
+    ] = True,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results; a run that was stopped goes on in its folder. "
+            "[default: runs/<time>]"
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Changes an option of one colorizer, as zhang_rebalanced.width=0.5; "
+            "zoo info NAME lists them. May be repeated.",
+        ),
+    ] = None,
+    lpips_weights: LPIPSWeights = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds after which a colorizer counts as hanging and is stopped. "
+            "[default: one and a half budgets and half an hour; a day where the budget is no time]"
+        ),
+    ] = None,
+    throughput: Annotated[
+        bool,
+        typer.Option(
+            "--throughput/--no-throughput",
+            help="Also measure how many images a second each colorizer predicts.",
+        ),
+    ] = True,
+    jobs: Annotated[int, typer.Option(help="How many colorizers are trained at a time.")] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where to train: local (this computer), or ray[=ADDRESS] (a Ray cluster; needs "
+            "pip install colorizer-zoo[ray])."
+        ),
+    ] = "local",
+    force: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The name of a colorizer to train again although its results are there. "
+            "May be repeated."
+        ),
+    ] = None,
+    collect_only: Annotated[
+        bool,
+        typer.Option("--collect-only", help="Train nothing; show the table of what is finished."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train colorizers under equal budgets and compare them.
+
+    The exit code is 1 where a colorizer failed; the others are compared all the same.
+
+    Example: zoo bench --models zhang_rebalanced,unet_timm --dataset folder:photos/ --budget 10min
+    """
+    from zoo.cli.report import show_results
+    from zoo_benchmark.bench import run_bench
     from zoo_benchmark.settings import BenchSettings
 
-
-def bench_command(settings: BenchSettings, *, as_json: bool) -> int:
-    """Runs the comparison and shows it; 0, 1 if a model failed, 130 after Ctrl-C."""
-    from zoo.cli.console import make_console
-    from zoo_benchmark.bench import run_bench
-
-    comparison = run_bench(settings, make_console(stderr=True))
-    _show(comparison, as_json=as_json)
+    wanted = BenchSettings(
+        models=models,
+        protocol=protocol,
+        dataset=dataset,
+        budget=budget,
+        size=size,
+        preset=preset,
+        seeds=seeds,
+        seed=seed,
+        learning_rate=learning_rate,
+        references=references,
+        device=device,
+        precision=precision,
+        out=out,
+        settings=settings or (),
+        metrics=metrics,
+        lpips_weights=lpips_weights,
+        timeout=timeout,
+        throughput=throughput,
+        jobs=jobs,
+        executor=executor,
+        force=force or (),
+        collect_only=collect_only,
+        command=("zoo", *sys.argv[1:]),
+    )
+    with StageBars(make_console(stderr=True)) as bars:
+        comparison = run_bench(wanted, bars)
+    show_results(comparison, as_json=as_json)
     for label, reason in comparison.failures:
         typer.echo(f"error: {label} failed: {reason}", err=True)
     if comparison.interrupted:
         typer.echo("interrupted: the table holds what was finished", err=True)
-        return 130
-    return 1 if comparison.failures else 0
-
-
-def report_command(folder: Path, at: str | None, *, as_json: bool) -> None:
-    """Redraws a run's files and shows its table, or the table at an earlier point."""
-    from zoo.cli.console import make_console
-    from zoo_benchmark.results.at import show_at, table_at
-    from zoo_benchmark.results.redraw import redraw
-
-    if at is None:
-        _show(redraw(folder), as_json=as_json)
-        return
-    earlier = table_at(folder, at)
-    if as_json:
-        typer.echo(json.dumps(earlier.to_dict(), indent=1))
-    else:
-        show_at(earlier, make_console())
-
-
-def show_protocols(name: str | None, *, as_json: bool) -> None:
-    """Lists the protocols of the package, or all that one of them fixes."""
-    from zoo.cli.console import make_console
-    from zoo_benchmark.protocol import find_protocol, names
-
-    if name is not None:
-        _show_protocol(find_protocol(name), as_json=as_json)
-        return
-    known = [find_protocol(each) for each in names()]
-    if as_json:
-        rows = [{"id": each.id, **each.to_dict()} for each in known]
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("protocol", "data", "size", "preset", "budget", "seeds", "title"):
-        table.add_column(heading, overflow="fold")
-    for each in known:
-        facts = (each.dataset, f"{each.size}²", each.preset, each.budget, str(each.seeds))
-        table.add_row(each.id, *facts, each.title)
-    make_console().print(table)
-
-
-def _show_protocol(protocol: Protocol, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"id": protocol.id, **protocol.to_dict()}, indent=1))
-        return
-    for name, value in protocol.to_dict().items():
-        typer.echo(f"{name} = {_plain(value)}")
-    typer.echo(f"sha256 = {protocol.digest()}")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {each}" for key, each in value.items()) or "(none)"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "(none)"
-    return str(value) if value != "" else "(none)"
-
-
-def _show(comparison: Comparison, *, as_json: bool) -> None:
-    from zoo.cli.console import make_console
-    from zoo_benchmark.results.redraw import show
-
-    if not as_json:
-        show(comparison, make_console())
-        return
-    summary = {
-        "out": str(comparison.out),
-        "title": comparison.run.manifest["title"],
-        "protocol": comparison.run.protocol_id,
-        "departures": comparison.run.manifest["departures"],
-        "notes": comparison.notes,
-        "rows": json.loads(comparison.board.to_json(orient="records")),
-        "ceilings": json.loads(comparison.ceilings.to_json(orient="records")),
-    }
-    typer.echo(json.dumps(summary, indent=1))
+        raise typer.Exit(130)
+    if comparison.failures:
+        raise typer.Exit(1)

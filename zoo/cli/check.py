@@ -7,15 +7,19 @@ import dataclasses
 import json
 import sys
 from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from zoo.cli.console import make_console
-from zoo.device import resolve_device
-from zoo.testing import CHECKS, Outcome, run
-from zoo.testing.kit import Status
+from zoo.cli.parameters import Device, JsonFlag
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from zoo.testing import Outcome
+    from zoo.testing.kit import Status
 
 _STYLES: dict[Status, str] = {
     "ok": "",
@@ -25,48 +29,77 @@ _STYLES: dict[Status, str] = {
 }
 
 
-def list_checks(*, as_json: bool) -> None:
-    """Prints the ids of all checks and what each promises."""
-    if as_json:
-        listed = [{"check": check.id, "promise": check.promise} for check in CHECKS.values()]
-        typer.echo(json.dumps(listed, indent=1))
-        return
-    table = _table("check", "promise")
-    for check in CHECKS.values():
-        table.add_row(check.id, escape(check.promise))
-    make_console().print(table)
+def check(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The colorizer's name, as zoo list shows it: my_colorizer."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Run these checks alone, by their ids: ID[,ID…]. [default: all]"),
+    ] = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Show the checks and what each promises, and run none.")
+    ] = False,
+    device: Device = "cpu",
+    as_json: JsonFlag = False,
+) -> None:
+    """Check that a colorizer works with every part of the zoo.
 
+    For authors: runs the conformance kit. The exit code is 1 where a check failed.
 
-def check_command(name: str, only: list[str], device: str, *, as_json: bool) -> int:
-    """Runs the checks of a colorizer, prints how each went; 1 where one failed.
-
-    Raises:
-        UnknownNameError: no such colorizer, or no such check.
-        PluginError: it is installed but broken.
-        DeviceError: the device is not there.
+    Example: zoo check my_colorizer
     """
-    outcomes = _run(name, only, str(resolve_device(device)))
+    from rich.markup import escape
+
+    from zoo.device import resolve_device
+
+    if list_only:
+        _list_checks(as_json=as_json)
+        return
+    if name is None:
+        raise ZooError("which colorizer? type zoo check NAME; zoo list shows them")
+    identifiers = [part.strip() for part in (only or "").split(",") if part.strip()]
+    outcomes = _run(name, identifiers, str(resolve_device(device)))
     counts = Counter(outcome.status for outcome in outcomes)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
-        return int("failed" in counts)
-    table = _table("check", "outcome", "reason")
-    for outcome in outcomes:
-        promise = f"The promise: {outcome.promise} " if outcome.status == "failed" else ""
-        table.add_row(
-            outcome.check,
-            outcome.status.upper() if outcome.status == "failed" else outcome.status,
-            escape(promise + outcome.reason),
-            style=_STYLES[outcome.status],
-        )
-    console = make_console()
-    console.print(table)
-    found = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
-    console.print(f"{name}: {found}", highlight=False, markup=False)
-    return int("failed" in counts)
+    else:
+        table = _table("check", "outcome", "reason")
+        for outcome in outcomes:
+            promise = f"The promise: {outcome.promise} " if outcome.status == "failed" else ""
+            table.add_row(
+                outcome.check,
+                outcome.status.upper() if outcome.status == "failed" else outcome.status,
+                escape(promise + outcome.reason),
+                style=_STYLES[outcome.status],
+            )
+        console = make_console()
+        console.print(table)
+        found = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
+        console.print(f"{name}: {found}", highlight=False, markup=False)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def _list_checks(*, as_json: bool) -> None:
+    from rich.markup import escape
+
+    from zoo.testing import CHECKS
+
+    if as_json:
+        listed = [{"check": each.id, "promise": each.promise} for each in CHECKS.values()]
+        typer.echo(json.dumps(listed, indent=1))
+        return
+    table = _table("check", "promise")
+    for each in CHECKS.values():
+        table.add_row(each.id, escape(each.promise))
+    make_console().print(table)
 
 
 def _run(name: str, only: list[str], device: str) -> list[Outcome]:
+    from zoo.testing import CHECKS, run
+
     outcomes: list[Outcome] = []
     # What a plugin prints is no part of the list.
     with (
@@ -81,6 +114,8 @@ def _run(name: str, only: list[str], device: str) -> list[Outcome]:
 
 
 def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
     table = Table(show_edge=False, pad_edge=False)
     table.add_column(first, no_wrap=True, overflow="ignore")
     for heading in others:

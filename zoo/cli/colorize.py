@@ -3,43 +3,181 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from zoo.cli.console import make_console, photograph_bars
+from zoo.cli.parameters import Device, JsonFlag, Overwrite, Precision
 from zoo.errors import OptionError, OutputError, WeightsError
-from zoo.pipeline.plan import Job, Settings, plan
-from zoo.pipeline.run import Event, colorize_files
-from zoo.prediction.working_size import WorkingSize
-from zoo.registry import colorizer_class, load
+
+if TYPE_CHECKING:
+    from zoo.pipeline.plan import Job
+    from zoo.pipeline.run import Event
+    from zoo.prediction.working_size import WorkingSize
 
 
-@dataclass(frozen=True)
-class Request:
-    """The command line, as typed."""
+def colorize(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photographs: files, folders (with all that is below them), or patterns in "
+            "quotes such as 'scans/*.tif'."
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o", "--out", help="A folder for the coloured photographs; or a file, for one input."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="The colorizer's name, as zoo list shows it: zhang_rebalanced.")
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What the colorizer has learnt: a file that zoo fit or zoo bench wrote, or a "
+            "name that zoo weights list shows."
+        ),
+    ] = None,
+    working_size: Annotated[
+        str,
+        typer.Option(
+            help="Short side in pixels at which the network sees a photograph; the output keeps "
+            "its full size. Or full, for each photograph's own; or auto, as the weights were "
+            "trained, else 256."
+        ),
+    ] = "auto",
+    suffix: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="File format to write, as png, jpg, tif or webp. [default: each file's own]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Write pictures of grey and colour side by side instead."),
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="For colorizers that choose among colours, such as zhang_rebalanced: 0 is "
+            "daring, 1 timid. [default: as trained]"
+        ),
+    ] = None,
+    saturation: Annotated[
+        float,
+        typer.Option(help="Factor on the strength of the colours, from 0 (grey) to 3."),
+    ] = 1.0,
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            help="How many photographs go through the network at once; auto measures which "
+            "number is fastest."
+        ),
+    ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Threads that read files, and as many that write. [default: up to 4]"),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Colour photographs, at their full size and own lightness.
 
-    inputs: list[str]
-    out: str
-    model: str
-    weights: str | None
-    suffix: str | None
-    temperature: float | None
-    device: str
-    precision: str
-    settings: Settings
-    as_json: bool
+    The exit code is 1 where a photograph failed; the others are coloured all the same.
+
+    Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced --weights eccv16
+    """
+    import dataclasses
+
+    from zoo.pipeline.plan import Settings, plan
+    from zoo.pipeline.run import colorize_files
+    from zoo.registry import colorizer_class, load
+
+    settings = Settings(
+        working_size=_parse_working_size(working_size),
+        saturation=saturation,
+        compare=compare,
+        overwrite=overwrite,
+        batch_size=_parse_batch_size(batch_size),
+        workers=workers,
+    )
+    if weights is None:
+        raise WeightsError(
+            f"{model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
+            "bench write them (runs/<time>/weights), or a name of zoo weights list"
+        )
+    jobs = plan(
+        inputs,
+        out,
+        suffix=suffix,
+        overwrite=overwrite,
+    )
+    # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    changes: dict[str, object] = {}
+    if temperature is not None:
+        options = [f.name for f in dataclasses.fields(colorizer_class(model).Options)]
+        if "temperature" not in options:
+            has = f"its options are {', '.join(options)}" if options else "it has no options"
+            raise OptionError(f"{model} has no temperature: {has}; leave --temperature out")
+        changes["temperature"] = temperature
+    colorizer = load(
+        model,
+        weights,
+        device=device,
+        precision=precision,
+        **changes,
+    )
+    outcomes: list[Event] = []
+    interrupted, stopped = False, ""
+    start = time.perf_counter()
+    with _progress(len(jobs)) as show:
+
+        def on_event(event: Event) -> None:
+            if event.kind != "note":
+                outcomes.append(event)
+            show(event)
+
+        try:
+            colorize_files(colorizer, jobs, settings, on_event)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OutputError as error:
+            if not outcomes:
+                raise
+            stopped = str(error)
+    seconds = time.perf_counter() - start
+    done = sum(event.kind == "done" for event in outcomes)
+    failed = len(outcomes) - done
+    if as_json:
+        typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
+    else:
+        typer.echo(_summary(jobs, done, failed, seconds, out))
+        if settings.working_size == "auto":
+            size = colorizer.working_size
+            typer.echo(f"seen by the network at {size} px, which --working-size changes")
+    if interrupted:
+        typer.echo("interrupted: the files that were finished are whole", err=True)
+        raise typer.Exit(130)
+    if stopped:
+        typer.echo(f"{stopped}: the files that were finished are whole", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
-def parse_batch_size(text: str) -> int | Literal["auto"]:
+def _parse_batch_size(text: str) -> int | Literal["auto"]:
     """`auto`, or a number.
 
     Raises:
@@ -53,7 +191,7 @@ def parse_batch_size(text: str) -> int | Literal["auto"]:
         raise OptionError(f"the batch size must be auto or a number, got {text!r}") from None
 
 
-def parse_working_size(text: str) -> WorkingSize:
+def _parse_working_size(text: str) -> WorkingSize:
     """`auto`, `full`, or a number.
 
     Raises:
@@ -69,71 +207,6 @@ def parse_working_size(text: str) -> WorkingSize:
         raise OptionError(
             f"the working size must be auto, full or a number of pixels, got {text!r}"
         ) from None
-
-
-def colorize_command(request: Request) -> int:
-    """Does it; returns the exit code: 0, 1 where a file failed, 130 where interrupted."""
-    if request.weights is None:
-        raise WeightsError(
-            f"{request.model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
-            "bench write them (runs/<time>/weights), or a name of zoo weights list"
-        )
-    jobs = plan(
-        request.inputs,
-        request.out,
-        suffix=request.suffix,
-        overwrite=request.settings.overwrite,
-    )
-    # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    changes: dict[str, object] = {}
-    if request.temperature is not None:
-        options = [f.name for f in dataclasses.fields(colorizer_class(request.model).Options)]
-        if "temperature" not in options:
-            has = f"its options are {', '.join(options)}" if options else "it has no options"
-            raise OptionError(f"{request.model} has no temperature: {has}; leave --temperature out")
-        changes["temperature"] = request.temperature
-    colorizer = load(
-        request.model,
-        request.weights,
-        device=request.device,
-        precision=request.precision,
-        **changes,
-    )
-    outcomes: list[Event] = []
-    interrupted, stopped = False, ""
-    start = time.perf_counter()
-    with _progress(len(jobs)) as show:
-
-        def on_event(event: Event) -> None:
-            if event.kind != "note":
-                outcomes.append(event)
-            show(event)
-
-        try:
-            colorize_files(colorizer, jobs, request.settings, on_event)
-        except KeyboardInterrupt:
-            interrupted = True
-        except OutputError as error:
-            if not outcomes:
-                raise
-            stopped = str(error)
-    seconds = time.perf_counter() - start
-    done = sum(event.kind == "done" for event in outcomes)
-    failed = len(outcomes) - done
-    if request.as_json:
-        typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
-    else:
-        typer.echo(_summary(jobs, done, failed, seconds, request.out))
-        if request.settings.working_size == "auto":
-            size = colorizer.working_size
-            typer.echo(f"seen by the network at {size} px, which --working-size changes")
-    if interrupted:
-        typer.echo("interrupted: the files that were finished are whole", err=True)
-        return 130
-    if stopped:
-        typer.echo(f"{stopped}: the files that were finished are whole", err=True)
-    return 1 if failed else 0
 
 
 def _summary(jobs: list[Job], done: int, failed: int, seconds: float, out: str) -> str:

@@ -1,16 +1,31 @@
-"""`zoo compare`: what is printed, and the exit code."""
+"""`zoo compare`: what changed between two runs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from zoo.cli.console import make_console
+from zoo.cli.parameters import JsonFlag, Run
 
-def compare_command(run_a: Path, run_b: Path, *, as_json: bool) -> int:
-    """Shows what changed between two runs; 1 where they cannot be ranked together."""
-    from zoo.cli.console import make_console
+
+def compare(
+    run_a: Run,
+    run_b: Annotated[
+        Path, typer.Argument(help="The folder of another run, to compare with the first.")
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what changed between two runs of zoo bench.
+
+    Scores, speed and environment. The exit code is 1 where the runs followed different rules
+    and cannot be ranked together.
+
+    Example: zoo compare runs/before runs/after
+    """
     from zoo_benchmark.results.compare import compare_runs, show_comparison
 
     comparison = compare_runs(run_a, run_b)
@@ -18,4 +33,5 @@ def compare_command(run_a: Path, run_b: Path, *, as_json: bool) -> int:
         typer.echo(json.dumps(comparison.to_dict(), indent=1))
     else:
         show_comparison(comparison, make_console())
-    return 1 if comparison.obstacles else 0
+    if comparison.obstacles:
+        raise typer.Exit(1)

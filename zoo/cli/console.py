@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,50 @@ def make_console(**keywords: Any) -> Console:
     if not console.is_terminal:
         console.width = 10_000
     return console
+
+
+class StageBars:
+    """Bars of what is at work, each with its state in words, for a terminal; lines for a pipe.
+
+    They appear with the first bar, and stay when the block ends.
+    """
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> StageBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def bar(self, name: str) -> Callable[[str, float, float], None]:
+        """Adds a bar; returns what to call with its state, how much is done, and of how much.
+
+        A total of 0 stands for one that is not known.
+        """
+        self._bars.start()
+        task = self._bars.add_task(name, total=None, state="")
+
+        def update(state: str, done: float, total: float) -> None:
+            self._bars.update(task, completed=done, total=total or None, state=state)
+
+        return update
+
+    def say(self, line: str) -> None:
+        """Prints a line where there are no bars to watch."""
+        if not self._console.is_terminal:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def share_bars(console: Console) -> Progress:

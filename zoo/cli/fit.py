@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from zoo.cli.console import StageBars, make_console
+from zoo.cli.parameters import (
+    Device,
+    JsonFlag,
+    LPIPSWeights,
+    Model,
+    Overwrite,
+    Precision,
+    Seed,
+    Set,
+    Size,
+)
+from zoo.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,115 +32,153 @@ if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
     from zoo.data.dataset import ImageSet
     from zoo.metric import Metric
-    from zoo.training.budget import Budget
     from zoo.training.checkpoint import Checkpoint
     from zoo_benchmark.run.validation import Files, Point, Validation
 
 _TERMINATED = 128 + signal.SIGTERM
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `zoo fit` was asked for; attributes are the command's options."""
+def fit(
+    model: Model,
+    data: Annotated[
+        str,
+        typer.Option(help="Images to train on: folder:PATH, or a name that zoo datasets shows."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", help="The weights to write, a .safetensors file; reports go beside it."
+        ),
+    ],
+    budget: Annotated[
+        str,
+        typer.Option(help="When to stop: after 30min, 2h, 5000steps, 50kimages or 2PFLOP."),
+    ] = "10min",
+    size: Size = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the network: small for laptops, or paper as it was published. "
+            "[default: small]"
+        ),
+    ] = None,
+    settings: Set = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="Weights to start from: a file, or a name that zoo weights list shows.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a training that was stopped, from its last save."
+        ),
+    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds between two saves of the unfinished training.")
+    ] = 60.0,
+    metrics: Annotated[
+        str,
+        typer.Option(help="How to measure progress on images kept out of training: NAME[,NAME…]."),
+    ] = "psnr,lpips,colourfulness",
+    lpips_weights: LPIPSWeights = None,
+    learning_rate: Annotated[
+        str,
+        typer.Option(
+            "--lr",
+            help="Learning rate: options (the colorizer's own), or find (searched first, inside "
+            "the budget).",
+        ),
+    ] = "options",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a colorizer on your own images and save its weights.
 
-    model: str
-    data: str
-    budget: str
-    out: Path
-    size: int | None
-    preset: str | None
-    settings: Sequence[str]
-    initial: str | None
-    resume: bool
-    checkpoint_every: float
-    metrics: str
-    lpips_weights: Path | None
-    learning_rate: str
-    seed: int
-    device: str
-    precision: str
-    overwrite: bool
-    as_json: bool
+    Ctrl-C stops it; the same command with --resume goes on.
 
-
-def fit_command(request: Request) -> int:
-    """Trains and saves; returns the exit code: 0, 130 after Ctrl-C, 143 where it was terminated.
-
-    Raises:
-        ZooError: something is wrong with the request or the images, or training failed.
+    Example: zoo fit unet_timm --data folder:photos/ -o mine.safetensors --budget 30min
     """
-    from zoo_benchmark.run.validation import Files
-
-    files = Files(request.out.expanduser())
-    with _alone(files):
-        return _fit(request, files)
-
-
-def _fit(request: Request, files: Files) -> int:
     from zoo import registry
-    from zoo.cli.console import make_console
     from zoo.data.containers import check_size
-    from zoo.errors import OptionError
+    from zoo.options import read_settings
     from zoo.training.budget import Budget
     from zoo.training.checkpoint import Checkpoint
+    from zoo.training.session import training_identity
+    from zoo.weights.file import find_weights
     from zoo_benchmark.run.scoring import metric_names
-    from zoo_benchmark.run.validation import Validation
+    from zoo_benchmark.run.validation import Files, Validation
 
-    # Whatever can be found out before the images are read comes first.
-    budget = Budget.parse(request.budget)
-    if request.learning_rate not in ("options", "find"):
-        raise OptionError(f"--lr is options or find, got {request.learning_rate!r}")
-    wanted = metric_names(request.metrics)
-    colorizer = _open_colorizer(request)
-    check_size(request.size, colorizer.multiple, colorizer.minimum_size)
-    _check_files(files, request)
-    console = make_console(stderr=True)
-    view = _View(console, request)
-    checkpoint = Checkpoint(files.checkpoint, request.checkpoint_every, _note, view.resumed)
-    if request.resume:
-        checkpoint.read(_identity(request, colorizer, budget))
-    dataset = registry.open_dataset(request.data)
-    size = dataset.info.native_size if request.size is None else request.size
-    images = {split: _load(dataset, split, size, console) for split in ("train", "test")}
-    metrics, notes = _open_metrics(wanted, request, colorizer, images["test"], console)
-    for split, images_of_split in images.items():
-        notes += [f"{split}: {note}" for note in images_of_split.left_out()]
-    for note in notes:
-        _note(note)
+    files = Files(out.expanduser())
+    with _alone(files):
+        # Whatever can be found out before the images are read comes first.
+        limit = Budget.parse(budget)
+        if learning_rate not in ("options", "find"):
+            raise OptionError(f"--lr is options or find, got {learning_rate!r}")
+        wanted = metric_names(metrics)
+        changes = read_settings(settings or ()) | {"device": device, "precision": precision}
+        colorizer = _open_colorizer(model, preset, initial, changes)
+        check_size(size, colorizer.multiple, colorizer.minimum_size)
+        _check_files(files, resume=resume, overwrite=overwrite)
+        console = make_console(stderr=True)
+        view = _View(console, model)
+        checkpoint = Checkpoint(files.checkpoint, checkpoint_every, _note, view.resumed)
+        if resume:
+            identity = training_identity(
+                colorizer,
+                limit,
+                seed=seed,
+                data_seed=None,
+                find_learning_rate=learning_rate == "find",
+                initial=None if initial is None else find_weights(initial, type(colorizer)),
+            )
+            checkpoint.read(identity)
+        dataset = registry.open_dataset(data)
+        side = dataset.info.native_size if size is None else size
+        images = {split: _load(dataset, split, side, console) for split in ("train", "test")}
+        opened, notes = _open_metrics(wanted, lpips_weights, colorizer, images["test"], console)
+        for split, images_of_split in images.items():
+            notes += [f"{split}: {note}" for note in images_of_split.left_out()]
+        for note in notes:
+            _note(note)
 
-    if request.overwrite and not request.resume:
-        checkpoint.remove()
-    validation = Validation(
-        colorizer,
-        images["test"],
-        metrics,
-        budget,
-        files,
-        title=f"{request.model} on {request.data}, {budget}",
-        on_point=view.point,
-        on_problem=_note,
-    )
-    floor = validation.floor()
-    with _stoppable(checkpoint) as stopped_by:
-        try:
-            with view.shown(validation, checkpoint):
-                colorizer.fit(
-                    images["train"],
-                    budget=budget,
-                    seed=request.seed,
-                    size=size,
-                    find_learning_rate=request.learning_rate == "find",
-                    initial=request.initial,
-                    checkpoint=checkpoint,
-                    on_step=view.step,
-                )
-            colorizer.save(files.weights)
-            validation.finish()
-        except KeyboardInterrupt:
-            return _interrupted(checkpoint, stopped_by)
-        checkpoint.remove()
-    _show(request, colorizer, validation, files, floor)
-    return 0
+        if overwrite and not resume:
+            checkpoint.remove()
+        validation = Validation(
+            colorizer,
+            images["test"],
+            opened,
+            limit,
+            files,
+            title=f"{model} on {data}, {limit}",
+            on_point=view.point,
+            on_problem=_note,
+        )
+        floor = validation.floor()
+        with _stoppable(checkpoint) as stopped_by:
+            try:
+                with view.shown(validation, checkpoint):
+                    colorizer.fit(
+                        images["train"],
+                        budget=limit,
+                        seed=seed,
+                        size=side,
+                        find_learning_rate=learning_rate == "find",
+                        initial=initial,
+                        checkpoint=checkpoint,
+                        on_step=view.step,
+                    )
+                colorizer.save(files.weights)
+                validation.finish()
+            except KeyboardInterrupt:
+                raise typer.Exit(_interrupted(checkpoint, stopped_by)) from None
+            checkpoint.remove()
+        _show(model, colorizer, validation, files, floor, as_json=as_json)
 
 
 def _note(text: str) -> None:
@@ -138,9 +188,10 @@ def _note(text: str) -> None:
 @contextlib.contextmanager
 def _alone(files: Files) -> Iterator[None]:
     """A block in which no other `zoo fit` on this machine writes the same files."""
+    import hashlib
+
     from filelock import FileLock, Timeout
 
-    from zoo.errors import InputError
     from zoo.files import cache_folder
 
     name = hashlib.sha256(str(files.weights.resolve()).encode()).hexdigest()
@@ -156,74 +207,52 @@ def _alone(files: Files) -> Iterator[None]:
         ) from None
 
 
-def _open_colorizer(request: Request) -> Colorizer:
+def _open_colorizer(
+    model: str, preset: str | None, initial: str | None, changes: dict[str, object]
+) -> Colorizer:
     """The colorizer with the options of its preset, or of the weights that it starts from."""
     from zoo import registry
-    from zoo.errors import OptionError
-    from zoo.options import read_settings
 
-    changes = read_settings(request.settings)
-    changes |= {"device": request.device, "precision": request.precision}
-    if request.initial is None:
-        cls = registry.colorizer_class(request.model)
-        return cls(cls.preset(request.preset or "small"), **changes)  # type: ignore[arg-type]
-    if request.preset is not None:
+    if initial is None:
+        cls = registry.colorizer_class(model)
+        return cls(cls.preset(preset or "small"), **changes)  # type: ignore[arg-type]
+    if preset is not None:
         raise OptionError(
-            f"--init {request.initial} brings its own options; leave --preset {request.preset} "
+            f"--init {initial} brings its own options; leave --preset {preset} "
             "out, and change single ones with --set option=value"
         )
     # Loaded as a whole: tells now, not after an hour, if they do not fit.
-    return registry.load(request.model, request.initial, **changes)  # type: ignore[arg-type]
+    return registry.load(model, initial, **changes)  # type: ignore[arg-type]
 
 
-def _identity(request: Request, colorizer: Colorizer, budget: Budget) -> dict[str, object]:
-    """What a checkpoint is compared with before the images are read."""
-    from zoo.training.session import training_identity
-    from zoo.weights.file import find_weights
-
-    initial = request.initial
-    return training_identity(
-        colorizer,
-        budget,
-        seed=request.seed,
-        data_seed=None,
-        find_learning_rate=request.learning_rate == "find",
-        initial=None if initial is None else find_weights(initial, type(colorizer)),
-    )
-
-
-def _check_files(files: Files, request: Request) -> None:
+def _check_files(files: Files, *, resume: bool, overwrite: bool) -> None:
     from zoo.cli.outputs import check_outputs, output_paths
-    from zoo.errors import InputError
     from zoo.pipeline.plan import check_folders_are_writable
 
     output_paths(files.weights, ".safetensors", overwrite=True)
     unfinished = files.checkpoint.exists()
-    if request.resume and not unfinished:
+    if resume and not unfinished:
         raise InputError(f"there is nothing to resume: no {files.checkpoint}; leave --resume out")
-    if unfinished and not (request.resume or request.overwrite):
+    if unfinished and not (resume or overwrite):
         raise InputError(
             f"{files.checkpoint} is an unfinished training: type --resume to go on with it, "
             "or --overwrite to begin anew"
         )
     # A resumed training goes on in its own tables and pictures; weights are never its own.
-    mine = [files.weights] if request.resume else files.results
-    check_outputs(mine, overwrite=request.overwrite)
+    mine = [files.weights] if resume else files.results
+    check_outputs(mine, overwrite=overwrite)
     check_folders_are_writable([files.weights])
 
 
 def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:
-    from zoo_benchmark.report.progress import bar_callback, progress_bars
-
-    with progress_bars(console) as bars:
-        task = bars.add_task(f"{dataset.info.name} {split}", total=None, state="")
-        images: ImageSet = dataset.open(split, size, bar_callback(bars, task))
+    with StageBars(console) as bars:
+        images: ImageSet = dataset.open(split, size, bars.bar(f"{dataset.info.name} {split}"))
         return images
 
 
 def _open_metrics(
     names: Sequence[str],
-    request: Request,
+    lpips_weights: Path | None,
     colorizer: Colorizer,
     held_out: ImageSet,
     console: Console,
@@ -231,15 +260,13 @@ def _open_metrics(
     """The metrics that can work here, and why the others cannot."""
     from zoo.metric import MetricContext
     from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-    from zoo_benchmark.report.progress import bar_callback, progress_bars
     from zoo_benchmark.run.scoring import open_metrics
 
     backbone, status = None, ""
     if "lpips" in names:
-        with progress_bars(console) as bars:
-            task = bars.add_task("LPIPS weights", total=None, state="")
+        with StageBars(console) as bars:
             found = find_lpips_weights(
-                request.lpips_weights, download=True, progress=bar_callback(bars, task)
+                lpips_weights, download=True, progress=bars.bar("LPIPS weights")
             )
         backbone, status = found.path, found.status
     context = MetricContext(colorizer.device, held_out.images, backbone)
@@ -252,17 +279,16 @@ def _open_metrics(
 class _View:
     """What is seen of a training: a bar for people, a line per look for everyone."""
 
-    def __init__(self, console: Console, request: Request) -> None:
-        self._console, self._request = console, request
+    def __init__(self, console: Console, model: str) -> None:
+        self._console, self._model = console, model
 
     @contextlib.contextmanager
     def shown(self, validation: Validation, checkpoint: Checkpoint) -> Iterator[None]:
         """Shows the bar while the block runs."""
-        from zoo_benchmark.report.progress import progress_bars
-
         self._validation, self._checkpoint = validation, checkpoint
-        with progress_bars(self._console) as self._bars:
-            self._task = self._bars.add_task(self._request.model, total=1.0, state="starting")
+        with StageBars(self._console) as bars:
+            self._bar = bars.bar(self._model)
+            self._bar("starting", 0, 1)
             yield
 
     def resumed(self, checkpoint: Checkpoint) -> None:
@@ -277,7 +303,7 @@ class _View:
         rate = cost.images / cost.seconds if cost.seconds else 0.0
         loss = f", loss {feed.curve.points[-1]['loss']:.3f}" if feed.curve.points else ""
         state = f"{cost.steps:,} steps, {rate:,.0f} images/s{loss}"
-        self._bars.update(self._task, completed=feed.progress, state=state)
+        self._bar(state, feed.progress, 1)
 
     def point(self, point: Point) -> None:
         """After every look at the half-trained model."""
@@ -327,21 +353,21 @@ def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:
 
 
 def _show(
-    request: Request,
+    model: str,
     colorizer: Colorizer,
     validation: Validation,
     files: Files,
     floor: dict[str, float],
+    *,
+    as_json: bool,
 ) -> None:
-    from zoo.cli.console import make_console
-
     record = colorizer.record
     assert record is not None
     points = validation.points()
     written = [file for file in files.results if file.exists()]
-    if request.as_json:
+    if as_json:
         facts = {
-            "model": request.model,
+            "model": model,
             "weights": str(files.weights),
             "stop_reason": record.stop_reason,
             "grey": floor,
@@ -356,7 +382,7 @@ def _show(
 
     console = make_console()
     table = Table(show_edge=False, pad_edge=False)
-    for heading in ("held-out images", "left grey", request.model, "truth"):
+    for heading in ("held-out images", "left grey", model, "truth"):
         table.add_column(heading, justify="left" if heading == "held-out images" else "right")
     last = points[-1] if points else {}
     for name, value in _shown(last).items():
@@ -365,10 +391,10 @@ def _show(
             table.add_row(name, *("" if cell is None else f"{cell:.4g}" for cell in cells))
     cost = record.cost
     lines = [
-        f"{request.model}: {cost.steps:,} steps, {cost.images:,} images in {cost.seconds:.1f} s, "
+        f"{model}: {cost.steps:,} steps, {cost.images:,} images in {cost.seconds:.1f} s, "
         f"{colorizer.parameter_count:,} parameters",
         *(f"written: {file}" for file in written),
-        f"to use it: zoo colorize PHOTOS -o OUT --model {request.model} --weights {files.weights}",
+        f"to use it: zoo colorize PHOTOS -o OUT --model {model} --weights {files.weights}",
     ]
     console.print(lines[0], markup=False, highlight=False)
     console.print(table)

@@ -1,66 +1,90 @@
-"""`zoo lr-find`: what is printed and written."""
+"""`zoo lr-find`: a learning rate out of a range test, with its plot."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.cli.console import make_console, share_bars
+from zoo.cli.parameters import (
+    Device,
+    JsonFlag,
+    Model,
+    Overwrite,
+    Precision,
+    Preset,
+    Seed,
+    Set,
+    Size,
+)
+from zoo.errors import TrainingError
 
-@dataclass(frozen=True)
-class Request:
-    """What `zoo lr-find` was asked for; attributes are the command's options."""
-
-    model: str
-    dataset: str
-    size: int | None
-    preset: str
-    settings: Sequence[str]
-    steps: int
-    lowest: float
-    highest: float
-    device: str
-    precision: str
-    seed: int
-    out: Path | None
-    overwrite: bool
-    as_json: bool
-
-
-def lr_find_command(request: Request) -> None:
-    """Sweeps the learning rate of a model, shows the suggestion, writes the plot and its numbers.
-
-    Raises:
-        ZooError: something is wrong with the request, or the loss never fell.
-    """
-    from zoo import registry
-    from zoo.cli.console import make_console, share_bars
-    from zoo.cli.outputs import output_paths
-    from zoo.diagnose.learning_rate import range_test
-    from zoo.errors import TrainingError
-    from zoo.files import atomic_path
-    from zoo.options import read_settings
+if TYPE_CHECKING:
     from zoo.training.feed import Feed
 
-    cls = registry.colorizer_class(request.model)
-    colorizer = cls(
-        cls.preset(request.preset),  # type: ignore[arg-type]
-        device=request.device,
-        precision=request.precision,
-        **read_settings(request.settings),
-    )
-    wanted = request.out or Path(f"lr-{request.model}.png")
-    picture, table = output_paths(wanted, ".png", ".csv", overwrite=request.overwrite)
-    dataset = registry.open_dataset(request.dataset)
-    images = dataset.open("train", request.size or dataset.info.native_size)
 
-    console = make_console(stderr=True)
-    with share_bars(console) as bars:
-        task = bars.add_task(f"learning rates of {request.model}", total=1.0)
+def lr_find(
+    model: Model,
+    dataset: Annotated[
+        str,
+        typer.Option(help="Images to train on: folder:PATH, or a name that zoo datasets shows."),
+    ] = "photos",
+    size: Size = None,
+    preset: Preset = "small",
+    settings: Set = None,
+    steps: Annotated[
+        int, typer.Option(help="Training steps of the test, each with a higher learning rate.")
+    ] = 100,
+    lowest: Annotated[
+        float, typer.Option("--from", help="The learning rate of the first step.")
+    ] = 1e-6,
+    highest: Annotated[
+        float, typer.Option("--to", help="The learning rate of the last step.")
+    ] = 1.0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The plot to write, a .png; its numbers (.csv) go beside it. "
+            "[default: lr-<model>.png]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find a good learning rate: raise it, watch the loss, plot it.
+
+    Example: zoo lr-find zhang_rebalanced --dataset folder:photos/
+    """
+    from zoo import registry
+    from zoo.cli.outputs import output_paths
+    from zoo.diagnose.learning_rate import range_test
+    from zoo.files import atomic_path
+    from zoo.options import read_settings
+
+    cls = registry.colorizer_class(model)
+    colorizer = cls(
+        cls.preset(preset),  # type: ignore[arg-type]
+        device=device,
+        precision=precision,
+        **read_settings(settings or ()),
+    )
+    picture, table = output_paths(
+        out or Path(f"lr-{model}.png"), ".png", ".csv", overwrite=overwrite
+    )
+    images_of = registry.open_dataset(dataset)
+    images = images_of.open("train", size or images_of.info.native_size)
+
+    with share_bars(make_console(stderr=True)) as bars:
+        task = bars.add_task(f"learning rates of {model}", total=1.0)
 
         def on_step(feed: Feed) -> None:
             bars.update(task, completed=feed.progress)
@@ -68,11 +92,11 @@ def lr_find_command(request: Request) -> None:
         test = range_test(
             colorizer,
             images,
-            steps=request.steps,
-            lowest=request.lowest,
-            highest=request.highest,
-            seed=request.seed,
-            size=request.size,
+            steps=steps,
+            lowest=lowest,
+            highest=highest,
+            seed=seed,
+            size=size,
             on_step=on_step,
         )
     test.plot(picture, f"{cls.info.title}: learning-rate range test")
@@ -81,18 +105,16 @@ def lr_find_command(request: Request) -> None:
         writer.writerow(["learning_rate", "loss", "smoothed"])
         writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
     used = colorizer.training_options.learning_rate
-    if request.as_json:
-        facts = {"model": request.model, "suggestion": test.suggestion, "default": used}
+    if as_json:
+        facts = {"model": model, "suggestion": test.suggestion, "default": used}
         facts |= {"steps": len(test.losses), "stop_reason": test.stop_reason}
         typer.echo(json.dumps(facts | {"plot": str(picture), "table": str(table)}, indent=1))
     elif test.suggestion is not None:
         typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
-        typer.echo(
-            f"to use it: zoo bench --set {request.model}.learning_rate={test.suggestion:.2g}"
-        )
+        typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
         typer.echo(f"written to {picture} and {table}")
     if test.suggestion is None:
         raise TrainingError(
-            f"the loss of {request.model} never fell between {request.lowest:g} and "
-            f"{request.highest:g}; look at {picture}, or try more --steps"
+            f"the loss of {model} never fell between {lowest:g} and {highest:g}; look at "
+            f"{picture}, or try more --steps"
         )

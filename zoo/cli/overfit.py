@@ -1,118 +1,125 @@
-"""`zoo overfit`: what is printed and written."""
+"""`zoo overfit`: one image learnt by heart, with the colour error at object edges."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from zoo.cli.console import make_console, share_bars
+from zoo.cli.parameters import Device, JsonFlag, Model, Overwrite, Precision, Preset, Seed, Set
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo.diagnose.bleeding import EdgeError
     from zoo.diagnose.overfit import Overfit
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `zoo overfit` was asked for; attributes are the command's options."""
-
-    model: str
-    image: Path
-    initialization: str | None
-    budget: str
-    size: int
-    preset: str
-    settings: Sequence[str]
-    device: str
-    precision: str
-    seed: int
-    out: Path | None
-    overwrite: bool
-    as_json: bool
-
-
-def overfit_command(request: Request) -> None:
-    """Fits one image, once for each initialization; shows how far it got, writes the picture.
-
-    Raises:
-        ZooError: something is wrong with the request, or training failed.
-    """
-    from zoo.cli.console import make_console, share_bars
-    from zoo.cli.outputs import output_paths
-    from zoo.diagnose.overfit import (
-        grey_error,
-        initializations,
-        overfit,
-        prepare_overfit,
-        read_tile,
-    )
-    from zoo.diagnose.overfit_plot import plot_overfit
-    from zoo.errors import InputError
-    from zoo.options import read_settings
-    from zoo.training.budget import Budget
     from zoo.training.feed import Feed
 
-    changes = read_settings(request.settings)
-    asked: list[str | None] = [
-        *initializations(request.model, request.initialization, changes)
-    ] or [None]
+
+def overfit(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="The file of a photograph in colour.")],
+    initialization: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="How the network's weights start: default (as PyTorch sets them), xavier, or "
+            "both, one after the other. [default: the model's own]",
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(help="How long to train with each initialization, as 500steps or 2min."),
+    ] = "200steps",
+    size: Annotated[
+        int, typer.Option(help="Side in pixels of the square that the image is reduced to.")
+    ] = 128,
+    preset: Preset = "small",
+    settings: Set = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The picture of the results to write, a .png. [default: overfit-<model>.png]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn one image by heart: a quick test of a network.
+
+    A network that cannot learn one image will not learn many. Shows how far it gets, and how
+    much colour bleeds over the edges of objects.
+
+    Example: zoo overfit unet_timm cat.jpg --init both
+    """
+    from zoo.cli.outputs import output_paths
+    from zoo.diagnose import overfit as work
+    from zoo.diagnose.overfit_plot import plot_overfit
+    from zoo.options import read_settings
+    from zoo.training.budget import Budget
+
+    changes = read_settings(settings or ())
+    asked: list[str | None] = [*work.initializations(model, initialization, changes)] or [None]
     colorizers = [
-        prepare_overfit(
-            request.model,
-            request.size,
-            preset=request.preset,  # type: ignore[arg-type]
-            initialization=initialization,
+        work.prepare_overfit(
+            model,
+            size,
+            preset=preset,  # type: ignore[arg-type]
+            initialization=each,
             changes=changes,
-            device=request.device,
-            precision=request.precision,
+            device=device,
+            precision=precision,
         )
-        for initialization in asked
+        for each in asked
     ]
-    budget = Budget.parse(request.budget)
-    wanted = request.out or Path(f"overfit-{request.model}.png")
-    [picture] = output_paths(wanted, ".png", overwrite=request.overwrite)
-    if picture.resolve() == request.image.resolve():
+    limit = Budget.parse(budget)
+    [picture] = output_paths(out or Path(f"overfit-{model}.png"), ".png", overwrite=overwrite)
+    if picture.resolve() == image.resolve():
         raise InputError(f"-o {picture} is the image itself; name another with -o")
-    tile = read_tile(request.image, request.size)
+    tile = work.read_tile(image, size)
 
     fits: list[Overfit] = []
-    console = make_console(stderr=True)
-    with share_bars(console) as bars:
-        for colorizer, initialization in zip(colorizers, asked, strict=True):
-            task = bars.add_task(f"{request.model} {initialization or ''}", total=1.0)
+    with share_bars(make_console(stderr=True)) as bars:
+        for colorizer, each in zip(colorizers, asked, strict=True):
+            task = bars.add_task(f"{model} {each or ''}", total=1.0)
 
             def on_step(feed: Feed, task: Any = task) -> None:
                 bars.update(task, completed=feed.progress)
 
-            fits.append(overfit(colorizer, tile, budget, seed=request.seed, on_step=on_step))
-    plot_overfit(picture, tile, fits, f"{colorizers[0].info.title}: {request.image.name}")
+            fits.append(work.overfit(colorizer, tile, limit, seed=seed, on_step=on_step))
+    plot_overfit(picture, tile, fits, f"{colorizers[0].info.title}: {image.name}")
 
-    grey = grey_error(tile)
-    if request.as_json:
+    grey = work.grey_error(tile)
+    if as_json:
         rows = [
             {"initialization": fit.initialization or None, "losses": fit.losses}
             | {"steps": fit.steps, "seconds": fit.seconds, **_facts(fit.error)}
             for fit in fits
         ]
-        facts = {"model": request.model, "image": str(request.image), "size": request.size}
-        facts |= {"budget": str(budget), "plot": str(picture)}
+        facts = {"model": model, "image": str(image), "size": size}
+        facts |= {"budget": str(limit), "plot": str(picture)}
         typer.echo(json.dumps(facts | {"fits": rows, "grey": _facts(grey)}, indent=1))
         return
-    _show(request, fits, grey)
+    _show(model, fits, grey)
     typer.echo(f"written to {picture}")
 
 
-def _show(request: Request, fits: Sequence[Overfit], grey: EdgeError) -> None:
+def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:
     from rich.table import Table
 
-    from zoo.cli.console import make_console
     from zoo.diagnose.bleeding import REACH
 
     table = Table(show_edge=False, pad_edge=False)
-    table.add_column(request.model, overflow="fold")
+    table.add_column(model, overflow="fold")
     for heading in ("loss, first → last", "ab error", "at edges", "elsewhere", "ratio"):
         table.add_column(heading, justify="right")
     for fit in fits:

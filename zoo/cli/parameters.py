@@ -1,4 +1,4 @@
-"""Options that several commands have, with their help."""
+"""Options and arguments that several commands have, with their help."""
 
 from __future__ import annotations
 
@@ -7,13 +7,64 @@ from typing import Annotated
 
 import typer
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+Model = Annotated[
+    str, typer.Argument(help="The colorizer's name, as zoo list shows it: zhang_rebalanced.")
+]
+Run = Annotated[Path, typer.Argument(help="The folder of results that zoo bench wrote.")]
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Import each one in a process of its own, and say if it works."
+    ),
+]
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print the results as JSON, for other programs to read.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to compute: cpu, cuda (cuda:1 is the second GPU), mps, "
+        "or auto for the fastest one here."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Numbers to compute in: fp32 (most exact), bf16 (faster on newer hardware), "
+        "or auto for what suits the device."
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help="Size of the network: small for laptops, or paper as it was published."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Side of the square training images in pixels. [default: the dataset's own]"),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="Start of the random numbers: of the weights, and of the order of the images."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Changes an option of the colorizer, as width=0.5; zoo info NAME lists them. "
+        "May be repeated.",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output files that are there already.")
+]
 LPIPSWeights = Annotated[
     Path | None,
     typer.Option(
-        help="AlexNet's features for LPIPS (.pth or .safetensors), where there is no network.",
+        help="A file with AlexNet's weights for the metric lpips (.pth or .safetensors), where "
+        "they cannot be downloaded.",
         envvar="ZOO_LPIPS_WEIGHTS",
         show_envvar=True,
     ),

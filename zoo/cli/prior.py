@@ -1,51 +1,64 @@
-"""`zoo prior`: what is printed and written."""
+"""`zoo prior`: how common each colour of a training set is."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from zoo.cli.console import counting_bars, make_console
+from zoo.cli.parameters import JsonFlag, Overwrite, Size
 
 _OPTION = "prior"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `zoo prior` was asked for; attributes are the command's options."""
+def prior(
+    data: Annotated[
+        str,
+        typer.Argument(help="The images to count: folder:PATH, or a name that zoo datasets shows."),
+    ],
+    size: Size = None,
+    neighbours: Annotated[
+        int,
+        typer.Option(help="How many of the nearest of the 313 colour bins share each pixel."),
+    ] = 5,
+    sigma: Annotated[
+        float,
+        typer.Option(
+            help="Width of the Gaussian that shares a pixel among its bins, in units of Lab's ab."
+        ),
+    ] = 5.0,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", help="The table to write, a .csv; a plot (.png) goes beside it."
+        ),
+    ] = Path("prior.csv"),
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Count how common each colour is in a training set.
 
-    data: str
-    size: int | None
-    neighbours: int
-    sigma: float
-    out: Path
-    overwrite: bool
-    as_json: bool
+    Colorizers that weigh rare colours more (class rebalancing) take the table as an option.
 
-
-def prior_command(request: Request) -> None:
-    """Counts the colours of a training set, writes table and plot, shows the class weights.
-
-    Raises:
-        ZooError: something is wrong with the request or with the data.
+    Example: zoo prior folder:photos/ -o prior.csv
     """
     from zoo import registry
-    from zoo.cli.console import counting_bars, make_console
     from zoo.cli.outputs import output_paths
     from zoo.color.prior import REBALANCING, check_counting, class_weights, write_prior
     from zoo.diagnose.prior_plot import plot_prior
     from zoo.training.prior import prior_of_images
 
-    table, picture = output_paths(request.out, ".csv", ".png", overwrite=request.overwrite)
-    dataset = registry.open_dataset(request.data)
-    size = dataset.info.native_size if request.size is None else request.size
-    check_counting(size, request.neighbours, request.sigma)
+    table, picture = output_paths(out, ".csv", ".png", overwrite=overwrite)
+    dataset = registry.open_dataset(data)
+    size = dataset.info.native_size if size is None else size
+    check_counting(size, neighbours, sigma)
 
-    console = make_console(stderr=True)
-    with counting_bars(console) as bars:
-        loading = bars.add_task(f"images of {request.data}", total=None)
+    with counting_bars(make_console(stderr=True)) as bars:
+        loading = bars.add_task(f"images of {data}", total=None)
 
         def on_load(what: str, done: int, total: int) -> None:
             bars.update(loading, description=what, completed=done, total=total or None)
@@ -53,27 +66,27 @@ def prior_command(request: Request) -> None:
         images = dataset.open("train", size, on_load)
         bars.remove_task(loading)
         counting = bars.add_task("counting colours", total=len(images))
-        prior = prior_of_images(
+        shares = prior_of_images(
             images.images,
             size,
-            neighbours=request.neighbours,
-            sigma=request.sigma,
+            neighbours=neighbours,
+            sigma=sigma,
             on_images=lambda done: bars.update(counting, completed=done),
         )
-    weights = class_weights(prior, REBALANCING)
-    write_prior(table, prior)
+    weights = class_weights(shares, REBALANCING)
+    write_prior(table, shares)
     counted = f"{len(images):,} training images of {size} px"
-    plot_prior(picture, prior, REBALANCING, f"{request.data}: {counted}")
+    plot_prior(picture, shares, REBALANCING, f"{data}: {counted}")
 
-    seen, largest = int((prior > 0).sum()), prior.max().item()
+    seen, largest = int((shares > 0).sum()), shares.max().item()
     lowest, highest = weights.min().item(), weights.max().item()
-    if request.as_json:
-        facts = {"data": request.data, "images": len(images), "size": size, "bins": seen}
+    if as_json:
+        facts = {"data": data, "images": len(images), "size": size, "bins": seen}
         facts |= {"largest": largest, "rebalancing": REBALANCING, "weights": [lowest, highest]}
         typer.echo(json.dumps(facts | {"table": str(table), "plot": str(picture)}, indent=1))
         return
-    typer.echo(f"{request.data}: {counted}")
-    typer.echo(f"{seen} of {len(prior)} bins occur; the largest has {largest:.2%} of the pixels")
+    typer.echo(f"{data}: {counted}")
+    typer.echo(f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels")
     typer.echo(f"class weights at λ = {REBALANCING:g}: {lowest:.4f} … {highest:.4f}")
     typer.echo(f"written to {table} and {picture}")
     for model in registry.colorizers_with_option(_OPTION):

@@ -1,45 +1,57 @@
-"""`zoo score` and `zoo export-test`: what is printed and written."""
+"""`zoo score`: pictures that any program coloured, measured as the bench measures its own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from zoo.cli.console import make_console
+from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo_benchmark.results.external import FolderScores
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `zoo score` was asked for; attributes are the command's options."""
+def score(
+    pred: Annotated[Path, typer.Option(help="A folder of pictures that any program coloured.")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="A folder of the originals in colour, under the same file names."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call these pictures in the table. [default: the folder's name]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder to write scores.csv to, a line for each picture.")
+    ] = None,
+    add_to: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of --truth: the folder of a run of zoo bench whose test images were "
+            "coloured; they become a row of its table."
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Which metrics, as psnr,lpips. [default: those of zoo bench]"),
+    ] = None,
+    lpips_weights: LPIPSWeights = None,
+    device: Device = "auto",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace scores.csv, or the run's row of the same name."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score pictures of any program with the metrics of the bench.
 
-    pred: Path
-    truth: Path | None
-    name: str | None
-    out: Path | None
-    add_to: Path | None
-    metrics: str | None
-    lpips_weights: Path | None
-    device: str
-    overwrite: bool
-    as_json: bool
-
-    @property
-    def table(self) -> Path | None:
-        """The file for the scores."""
-        return self.out / "scores.csv" if self.out is not None else None
-
-
-def score_command(request: Request) -> None:
-    """Scores pictures of any program against their truth, or against a run's test images.
-
-    Raises:
-        ZooError: the folders do not match, or something is wrong with the request.
+    Example: zoo score --pred coloured/ --truth originals/ --metrics psnr,ssim
     """
     from zoo.device import resolve_device
     from zoo.files import atomic_path
@@ -47,36 +59,35 @@ def score_command(request: Request) -> None:
     from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
 
-    _check(request)
-    device = resolve_device(request.device)
-    name = request.name if request.name is not None else request.pred.resolve().name
-    pictures_in(request.pred)  # before LPIPS' backbone is looked for, and maybe downloaded
-    if request.add_to is not None:
-        run = open_run(request.add_to)
-        backbone = _backbone(request, run.manifest["metrics"])
-        found = add_to_run(run, name, request.pred, backbone, device, replace=request.overwrite)
-        redraw(request.add_to)
-    else:
-        assert request.truth is not None
-        truth = pictures_in(request.truth)
-        wanted = _metrics(request.metrics)
-        backbone = _backbone(request, wanted)
-        found = score_folder(request.pred, {**truth}, wanted, backbone, device)
-    if request.table is not None:
-        with atomic_path(request.table) as partial:
-            found.scores.to_csv(partial, index=False)
-    _show(name, found, request)
-
-
-def _check(request: Request) -> None:
-    from zoo.errors import InputError
-
-    if (request.truth is None) == (request.add_to is None):
+    table = out / "scores.csv" if out is not None else None
+    if (truth is None) == (add_to is None):
         raise InputError("give either --truth DIR or --add-to RUN, whose test images are the truth")
-    if request.add_to is not None and request.metrics is not None:
+    if add_to is not None and metrics is not None:
         raise InputError("--add-to scores the run's own metrics; leave --metrics out")
-    if request.table is not None and request.table.exists() and not request.overwrite:
-        raise InputError(f"{request.table} is there already; name another --out, or --overwrite")
+    if table is not None and table.exists() and not overwrite:
+        raise InputError(f"{table} is there already; name another --out, or --overwrite")
+    where = resolve_device(device)
+    name = name if name is not None else pred.resolve().name
+    pictures_in(pred)  # before LPIPS' backbone is looked for, and maybe downloaded
+    if add_to is not None:
+        run = open_run(add_to)
+        backbone = _backbone(lpips_weights, run.manifest["metrics"])
+        found = add_to_run(run, name, pred, backbone, where, replace=overwrite)
+        redraw(add_to)
+    else:
+        assert truth is not None
+        originals = pictures_in(truth)
+        wanted = _metrics(metrics)
+        backbone = _backbone(lpips_weights, wanted)
+        found = score_folder(pred, {**originals}, wanted, backbone, where)
+    if table is not None:
+        with atomic_path(table) as partial:
+            found.scores.to_csv(partial, index=False)
+    _show(name, found, as_json=as_json)
+    if table is not None and not as_json:
+        typer.echo(f"written to {table}")
+    if add_to is not None and not as_json:
+        typer.echo(f"added to {add_to / 'report.html'}")
 
 
 def _metrics(asked: str | None) -> list[str]:
@@ -87,29 +98,15 @@ def _metrics(asked: str | None) -> list[str]:
     return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
-def _backbone(request: Request, metrics: Collection[str]) -> Path | None:
+def _backbone(file: Path | None, metrics: Collection[str]) -> Path | None:
     from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
 
-    if "lpips" not in metrics:
-        return None
-    return find_lpips_weights(request.lpips_weights, download=True).path
+    return find_lpips_weights(file, download=True).path if "lpips" in metrics else None
 
 
-def export_command(run: Path, out: Path) -> None:
-    """Writes a run's test images for other programs to colour."""
-    from zoo_benchmark.results.external import export_test
-    from zoo_benchmark.results.run_folder import open_run
-
-    count = export_test(open_run(run), out)
-    typer.echo(f"{count} pictures to colour in {out / 'grey'}, their truth in {out / 'truth'}")
-    typer.echo(f"then: zoo score --pred COLOURED --add-to {run} --name NAME")
-
-
-def _show(name: str, found: FolderScores, request: Request) -> None:
-    from zoo.cli.console import make_console
-
+def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
     means = found.scores.groupby("metric", sort=False)["value"].mean()
-    if request.as_json:
+    if as_json:
         facts = {
             "name": name,
             "count": found.count,
@@ -133,7 +130,3 @@ def _show(name: str, found: FolderScores, request: Request) -> None:
     console.print(shown)
     for note in found.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    if request.table is not None:
-        console.print(f"written to {request.table}", markup=False, highlight=False)
-    if request.add_to is not None:
-        console.print(f"added to {request.add_to / 'report.html'}", markup=False, highlight=False)

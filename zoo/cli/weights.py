@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.parameters import JsonFlag
+from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
@@ -22,13 +22,17 @@ app = typer.Typer(
 )
 
 Names = Annotated[
-    list[str] | None, typer.Argument(help="NAME or MODEL:NAME, as zoo weights list shows them.")
+    list[str] | None,
+    typer.Argument(help="Published weights by name, as zoo weights list shows them: eccv16."),
 ]
 
 
 @app.command("list")
 def list_command(as_json: JsonFlag = False) -> None:
-    """Show the published weights, and which are here."""
+    """Show the published weights, and which are on this computer.
+
+    Example: zoo weights list --json
+    """
     from zoo.weights import published
 
     rows = [_describe(weights) for weights in published.published()]
@@ -43,22 +47,36 @@ def list_command(as_json: JsonFlag = False) -> None:
 @app.command()
 def fetch(
     names: Names = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that are published.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Fetch all weights that are published.")
+    ] = False,
     source: Annotated[
-        Path | None, typer.Option("--from", help="A file on disk to take, once it is verified.")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Take this file on disk instead of downloading, if it is the one published.",
+        ),
     ] = None,
     mirror: Annotated[
         str | None,
         typer.Option(
-            help="Base URL to try first, with the file's name appended. [or ZOO_WEIGHTS_MIRROR]"
+            help="Address of a server to try first; the file's name is appended to it. "
+            "[or ZOO_WEIGHTS_MIRROR]"
         ),
     ] = None,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Download nothing, say what is missing. [or ZOO_OFFLINE=1]"),
+        typer.Option(
+            "--offline", help="Download nothing, and say what is missing. [or ZOO_OFFLINE=1]"
+        ),
     ] = False,
 ) -> None:
-    """Download weights; an interrupted download goes on where it was."""
+    """Download published weights, and check that they are whole.
+
+    A download that was interrupted goes on where it was.
+
+    Example: zoo weights fetch eccv16
+    """
     from zoo.weights import published
     from zoo.weights.download import download_bar
 
@@ -87,7 +105,12 @@ def fetch(
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Read fetched files whole and compare them with their hashes."""
+    """Check that downloaded weights are still as published.
+
+    Reads the files whole and compares their SHA-256; without names, all that are here.
+
+    Example: zoo weights verify eccv16
+    """
     from zoo.weights import published
 
     if names:
@@ -111,10 +134,14 @@ def verify(names: Names = None) -> None:
 @app.command()
 def where(
     name: Annotated[
-        str | None, typer.Argument(help="NAME or MODEL:NAME, as zoo weights list shows them.")
+        str | None,
+        typer.Argument(help="The name of published weights, as zoo weights list shows it: eccv16."),
     ] = None,
 ) -> None:
-    """Print where a fetched file is, or where all are."""
+    """Print the path of a downloaded file, or of the folder of all.
+
+    Example: zoo weights where eccv16
+    """
     from zoo.weights import published
 
     if name is None:
@@ -132,24 +159,33 @@ def where(
 @app.command()
 def convert(
     file: Annotated[
-        Path, typer.Argument(help="A .pth or .safetensors file in a format that MODEL knows.")
+        Path,
+        typer.Argument(
+            help="A .pth or .safetensors file of another program, in a layout that the "
+            "colorizer can read."
+        ),
     ],
-    model: Annotated[str, typer.Option(help="The colorizer that the weights are for.")],
+    model: Annotated[
+        str, typer.Option(help="The colorizer that the weights are for: zhang_rebalanced.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
     license: Annotated[
         str | None,
         typer.Option(
             "--license",
             "--licence",
-            help="Of the weights. [default: the published file's, else unknown]",
+            help="License of the weights, as MIT. [default: the published file's, else unknown]",
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Where they are published.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output that exists.")
-    ] = False,
+    source: Annotated[
+        str | None, typer.Option(help="The web address where the weights are published.")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write weights of another program in the zoo's own format."""
+    """Write weights of another program in the zoo's own format.
+
+    Example: zoo weights convert colors.pth --model zhang_rebalanced -o colors.safetensors
+    """
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
     from zoo.weights.file import UNKNOWN_LICENSE

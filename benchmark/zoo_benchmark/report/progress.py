@@ -1,15 +1,25 @@
-"""What `zoo bench` shows while it works: bars for people, lines for pipes."""
+"""What `zoo bench` says of its work: bars for people and lines for pipes, which are handed in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing import Any, Protocol
 
 from zoo_benchmark.run.executor import Task
 from zoo_benchmark.run.trial_spec import OK, Spec
+
+Bar = Callable[[str, float, float], None]
+"""Called with what is at work, how much of it is done, and of how much (0: not known)."""
+
+
+class Display(Protocol):
+    """Where a comparison shows its work; the command line's bars are one."""
+
+    def bar(self, name: str) -> Bar:
+        """Adds a bar."""
+
+    def say(self, line: str) -> None:
+        """Shows a line where there are no bars to watch."""
 
 
 def row_name(spec: Spec) -> str:
@@ -20,15 +30,15 @@ def row_name(spec: Spec) -> str:
 class Reporter:
     """A bar per task for people, a line per result for pipes."""
 
-    def __init__(self, bars: Progress, console: Console) -> None:
-        self._bars, self._console = bars, console
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._bars: dict[str, Bar] = {}
 
     def progress(self, task: Task, state: dict[str, Any]) -> None:
         """Shows what a task says of itself."""
         loss = f" loss {state['loss']:.3f}" if state.get("loss") is not None else ""
         share = state["share"] if state["stage"] == "training" else 1.0
-        self._bars.update(self._bar(task), completed=share, state=state["stage"] + loss)
+        self._bar(task)(state["stage"] + loss, share, 1)
 
     def done(self, task: Task, result: Mapping[str, Any]) -> None:
         """Shows how a task ended."""
@@ -42,38 +52,10 @@ class Reporter:
                 f"{row['images_per_s']:,.0f} images/s on {row['device']}"
                 for row in result["throughput"]
             )
-        self._bars.update(self._bar(task), completed=1.0, state=state)
-        say(self._console, f"{row_name(task.spec)}: {state}")
+        self._bar(task)(state, 1, 1)
+        self._display.say(f"{row_name(task.spec)}: {state}")
 
-    def _bar(self, task: Task) -> TaskID:
-        if task.key not in self._tasks:
-            name = row_name(task.spec)
-            self._tasks[task.key] = self._bars.add_task(name, total=1.0, state="starting")
-        return self._tasks[task.key]
-
-
-def say(console: Console, line: str) -> None:
-    """Prints a line where there are no bars to watch."""
-    if not console.is_terminal:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def progress_bars(console: Console) -> Progress:
-    """Bars for a terminal; nothing for a pipe."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def bar_callback(bars: Progress, task: TaskID) -> Callable[[str, int, int], None]:
-    """What a dataset or download reports its progress to."""
-
-    def update(what: str, done: int, total: int) -> None:
-        bars.update(task, completed=done, total=total or None, state=what)
-
-    return update
+    def _bar(self, task: Task) -> Bar:
+        if task.key not in self._bars:
+            self._bars[task.key] = self._display.bar(row_name(task.spec))
+        return self._bars[task.key]

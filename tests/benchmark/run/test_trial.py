@@ -24,7 +24,7 @@ from zoo_benchmark.run import process
 from zoo_benchmark.run.process import Progress, run_cell
 from zoo_benchmark.run.trial import train_and_score
 from zoo_benchmark.run.trial_spec import TrialSpec
-from zoo_benchmark.settings import choose_timeout
+from zoo_benchmark.settings import default_timeout
 
 # Row → a part of its reason; None for those that work.
 OUTCOMES = {
@@ -287,9 +287,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_finished(interrupted: Any) -> Non
 
 
 def test_the_default_timeout_grows_with_a_budget_in_seconds() -> None:
-    hour, short, steps = (
-        choose_timeout(None, Budget.parse(text)) for text in ("1h", "20s", "5steps")
-    )
+    hour, short, steps = (default_timeout(Budget.parse(text)) for text in ("1h", "20s", "5steps"))
     assert hour > short > 20
     assert hour >= 3600
     assert steps >= 3600

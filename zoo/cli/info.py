@@ -1,0 +1,64 @@
+"""`zoo info`: what a colorizer says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+
+import typer
+
+from zoo.cli.console import make_console
+from zoo.cli.parameters import JsonFlag, Model
+
+
+def info(name: Model, as_json: JsonFlag = False) -> None:
+    """Show a colorizer's paper, license, options and presets.
+
+    Also what it does otherwise than its paper, and what each option means.
+
+    Example: zoo info zhang_rebalanced
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from zoo import registry
+    from zoo.options import describe_options
+
+    # What a plugin prints when it is imported is no part of this command's output.
+    with contextlib.redirect_stdout(sys.stderr):
+        cls = registry.colorizer_class(name)
+    options = describe_options(cls.Options)
+    small = cls.preset("small")
+    colorizer = cls(device="cpu")  # sides may depend on options; no network is built
+    sides = {side: getattr(colorizer, side) for side in ("minimum_size", "multiple")}
+    if as_json:
+        described = []
+        for option in options:
+            fields = option._asdict()
+            fields |= {"paper": fields.pop("default"), "small": getattr(small, option.name)}
+            described.append(fields)
+        facts = {**dataclasses.asdict(cls.info), **sides, "options": described}
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    console = make_console()
+    console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
+    rows = [
+        ("paper", cls.info.paper),
+        ("license", cls.info.license),
+        ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
+        ("sides", f"at least {sides['minimum_size']} px, padded to {sides['multiple']}s"),
+        *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
+        *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
+    ]
+    for label, text in rows:
+        console.print(f"  {label:<8} {text}", markup=False, highlight=False)
+    if options:
+        table = Table(show_edge=False, pad_edge=False)
+        for heading in ("option", "type", "range", "paper", "small", "meaning"):
+            table.add_column(heading, overflow="fold")
+        for name, kind, default, values, meaning in options:
+            texts = (kind, values, str(default), str(getattr(small, name)), meaning)
+            table.add_row(name, *map(escape, texts))
+        console.print(table)
