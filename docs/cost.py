@@ -60,7 +60,7 @@ def measure(model: str, weights: str, side: int) -> Cost:
     seconds: list[float] = []
     while len(seconds) < _REPEATS and sum(seconds) < _SECONDS:
         start = time.perf_counter()
-        colorizer.predict(grey)
+        colorizer.predict(grey, "full")
         seconds.append(time.perf_counter() - start)
     return Cost(model, side, min(seconds), memory.pause() - before)
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import zoo
+from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet
 from zoo.diagnose.learning_rate import range_test
@@ -22,6 +24,7 @@ from zoo.diagnose.overfit_plot import plot_overfit
 from zoo.diagnose.prior_plot import plot_prior
 from zoo.files import atomic_path
 from zoo.images.open import square_tile, to_grey
+from zoo.metric import Pictures
 from zoo.registry import colorizer_class
 from zoo.training.budget import Budget
 from zoo.training.prior import prior_of_images
@@ -91,8 +94,10 @@ def train_on(model: str, images: ImageSet) -> Colorizer:
 
 
 def painted(colorizer: Colorizer, greys: np.ndarray) -> list[Image.Image]:
-    """What a colorizer makes of N×H×W grey pictures."""
-    return [Image.fromarray(colour) for colour in colorizer.predict(greys)]
+    """What a colorizer makes of N×H×W grey pictures: at their own size, RGB as it was painted."""
+    L = grey_to_L(torch.from_numpy(greys).unsqueeze(1))
+    colours = Pictures.from_unit_rgb(colorizer.predict_rgb(L)).rgb8.permute(0, 2, 3, 1)
+    return [Image.fromarray(colour) for colour in colours.numpy()]
 
 
 def annealed(out: Path, greys: np.ndarray) -> list[Column]:

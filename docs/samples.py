@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 import zoo
+from zoo.color.lab import grey_to_L
 from zoo.data.dataset import ImageSet
 from zoo.images.open import square_tile, to_grey
+from zoo.metric import Pictures
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.run.trial_spec import WEIGHTS_FOLDER, slug
 from zoo_datasets.photos import Photos
@@ -27,6 +30,7 @@ def main(run: Path, out: Path) -> None:
     photographs = [square_tile(photo.pixels(), SIDE) for photo in Photos().manifest]
     pictures = ImageSet(np.stack(photographs), [photo.name for photo in Photos().manifest])
     greys = np.stack([to_grey(Image.fromarray(photograph)) for photograph in photographs])
+    L = grey_to_L(torch.from_numpy(greys).unsqueeze(1))
     runs = pd.read_csv(run / "runs.csv").drop_duplicates("model").set_index("model")
     board = pd.read_csv(run / "leaderboard.csv")
     columns = []
@@ -34,7 +38,9 @@ def main(run: Path, out: Path) -> None:
         model = str(row.model)
         weights = run / WEIGHTS_FOLDER / f"{slug(model)}.safetensors"
         colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
-        painted = [Image.fromarray(colour) for colour in colorizer.predict(greys)]
+        # As they are scored: at their own size, and RGB as it was painted.
+        colours = Pictures.from_unit_rgb(colorizer.predict_rgb(L)).rgb8.permute(0, 2, 3, 1)
+        painted = [Image.fromarray(colour) for colour in colours.numpy()]
         columns.append(Column(model, f"LPIPS {row.lpips:.3f}", painted))
     write_samples(out, pictures, columns)
 

@@ -63,6 +63,39 @@ def test_50_megapixels_in_the_stated_memory(kind, saved, tmp_path):
         assert image.size == shape[::-1]
 
 
+ARRAY = """
+import sys
+import numpy as np
+import zoo
+
+def status(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(name))
+
+colorizer = zoo.load(sys.argv[1], sys.argv[2], device="cpu")
+grey = np.resize(np.arange(256, dtype=np.uint8), (5776, 8672))
+colorizer.predict(grey[:600, :600])  # what PyTorch sets up once
+before = status("VmRSS:")
+colour = colorizer.predict(grey)
+assert colour.shape == (*grey.shape, 3)
+print(before, status("VmHWM:"))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak")
+def test_predict_merges_strip_by_strip(saved):
+    arguments = ["zhang_rebalanced", str(saved("zhang_rebalanced"))]
+    result = subprocess.run(
+        [sys.executable, "-c", ARRAY, *arguments],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    before, peak = (int(value) / 1024 for value in result.stdout.split())
+    sys.stderr.write(f"{before:.0f} MiB before, {peak:.0f} MiB at most\n")
+    # 143 MiB are the picture; whole planes in float would take 191 MiB for each channel.
+    assert peak - before < 143 + 250
+
+
 MANY = """
 import sys
 import zoo
