@@ -23,13 +23,8 @@ from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
-from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-from zoo_benchmark.plan import (
-    SHOWCASE_COUNT,
-    Backbone,
-    PlannedCell,
-    plan_cells,
-)
+from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
+from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.report.progress import Reporter, bar_callback, progress_bars, row_name, say
 from zoo_benchmark.requests import parse_models
@@ -99,7 +94,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, console)
     device = resolve_device(settings.device)
-    backbone = _find_backbone(settings, protocol, console)
+    files = _find_files(settings, protocol, console)
     expected = protocol.expected or None
     check_pipeline(data.test, expected, device)
     executor, hardware_names = _open_executor(settings, protocol, device)
@@ -107,9 +102,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
     make_folder(out)
     with closing(executor), _only_one(out):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
-        cells = plan_cells(
-            models, protocol, settings, store, data.manifests, backbone, hardware_names
-        )
+        cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
         notes = _opening_notes(named, protocol, settings, data)
         manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
         _check_same_protocol(out, manifest)
@@ -122,7 +115,7 @@ def run_bench(settings: BenchSettings, console: Console) -> Comparison:
         with progress_bars(console) as bars:
             task = bars.add_task("references", total=None, state="")
             began = time.monotonic()
-            write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+            write_references(out / REFERENCES, data.test, protocol, files, device)
             spent["scoring"] += time.monotonic() - began
             bars.update(task, total=1, completed=1)
         interrupted = False
@@ -281,16 +274,15 @@ def _load_data(dataset: Dataset, protocol: Protocol, console: Console) -> Data:
     return Data(dataset, splits, manifests, notes)
 
 
-def _find_backbone(settings: BenchSettings, protocol: Protocol, console: Console) -> Backbone:
-    if "lpips" not in protocol.metrics:
-        return Backbone(None, "")
+def _find_files(settings: BenchSettings, protocol: Protocol, console: Console) -> MetricFiles:
     with progress_bars(console) as bars:
-        task = bars.add_task("LPIPS weights", total=None, state="")
-        found = find_lpips_weights(
-            settings.lpips_weights, download=True, progress=bar_callback(bars, task)
+        task = bars.add_task("metrics", total=None, state="")
+        found = find_metric_files(
+            list(protocol.metrics), settings.weights_files, progress=bar_callback(bars, task)
         )
-        bars.update(task, total=1, completed=1, state=found.status)
-    return Backbone(found.path, found.status)
+        state = "; ".join([*found.missing.values(), *found.statuses])
+        bars.update(task, total=1, completed=1, state=state)
+    return found
 
 
 def _open_executor(

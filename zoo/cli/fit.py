@@ -7,7 +7,7 @@ import hashlib
 import json
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Request:
     resume: bool
     checkpoint_every: float
     metrics: str
-    lpips_weights: Path | None
+    weights_files: Mapping[str, Path]
     learning_rate: str
     seed: int
     device: str
@@ -233,22 +233,15 @@ def _open_metrics(
 ) -> tuple[list[Metric], list[str]]:
     """The metrics that can work here, and why the others cannot."""
     from zoo.metric import MetricContext
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
+    from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.report.progress import bar_callback, progress_bars
     from zoo_benchmark.run.scoring import open_metrics
 
-    backbone, status = None, ""
-    if "lpips" in names:
-        with progress_bars(console) as bars:
-            task = bars.add_task("LPIPS weights", total=None, state="")
-            found = find_lpips_weights(
-                request.lpips_weights, download=True, progress=bar_callback(bars, task)
-            )
-        backbone, status = found.path, found.status
-    context = MetricContext(colorizer.device, held_out.images, backbone)
-    metrics, unavailable = open_metrics(names, context, held_out.size)
-    if "lpips" in unavailable and status:
-        unavailable["lpips"] = status
+    with progress_bars(console) as bars:
+        task = bars.add_task("metrics", total=None, state="")
+        files = find_metric_files(names, request.weights_files, progress=bar_callback(bars, task))
+    context = MetricContext(colorizer.device, held_out.images)
+    metrics, unavailable = open_metrics(names, context, held_out.size, files)
     return metrics, [f"{name} is not measured: {why}" for name, why in unavailable.items()]
 
 

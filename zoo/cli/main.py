@@ -11,7 +11,14 @@ import typer
 
 from zoo._version import __version__
 from zoo.cli import authors, weights
-from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
+from zoo.cli.parameters import (
+    Device,
+    JsonFlag,
+    LPIPSWeights,
+    Precision,
+    WeightsFiles,
+    named_files,
+)
 from zoo.cli.training_commands import add_training_commands
 from zoo.errors import ZooError
 
@@ -154,6 +161,7 @@ def bench(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.option=value; may be repeated.")
     ] = None,
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     timeout: Annotated[
         float | None,
@@ -199,7 +207,7 @@ def bench(
             out=out,
             settings=settings or (),
             metrics=metrics,
-            lpips_weights=lpips_weights,
+            weights_files=named_files(weights_file, lpips_weights),
             timeout=timeout,
             throughput=throughput,
             jobs=jobs,
@@ -259,6 +267,7 @@ def score(
     metrics: Annotated[
         str | None, typer.Option(help="NAME[,NAME…]. [default: all usual ones]")
     ] = None,
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     device: Device = "auto",
     overwrite: Annotated[
@@ -277,7 +286,7 @@ def score(
             out=out,
             add_to=add_to,
             metrics=metrics,
-            lpips_weights=lpips_weights,
+            weights_files=named_files(weights_file, lpips_weights),
             device=device,
             overwrite=overwrite,
             as_json=as_json,

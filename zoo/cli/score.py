@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ class Request:
     out: Path | None
     add_to: Path | None
     metrics: str | None
-    lpips_weights: Path | None
+    weights_files: Mapping[str, Path]
     device: str
     overwrite: bool
     as_json: bool
@@ -43,6 +43,7 @@ def score_command(request: Request) -> None:
     """
     from zoo.device import resolve_device
     from zoo.files import atomic_path
+    from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
     from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
@@ -50,18 +51,18 @@ def score_command(request: Request) -> None:
     _check(request)
     device = resolve_device(request.device)
     name = request.name if request.name is not None else request.pred.resolve().name
-    pictures_in(request.pred)  # before LPIPS' backbone is looked for, and maybe downloaded
+    pictures_in(request.pred)  # before metrics' weights are looked for, and maybe downloaded
     if request.add_to is not None:
         run = open_run(request.add_to)
-        backbone = _backbone(request, run.manifest["metrics"])
-        found = add_to_run(run, name, request.pred, backbone, device, replace=request.overwrite)
+        weights = find_metric_files(list(run.manifest["metrics"]), request.weights_files)
+        found = add_to_run(run, name, request.pred, weights, device, replace=request.overwrite)
         redraw(request.add_to)
     else:
         assert request.truth is not None
         truth = pictures_in(request.truth)
         wanted = _metrics(request.metrics)
-        backbone = _backbone(request, wanted)
-        found = score_folder(request.pred, {**truth}, wanted, backbone, device)
+        weights = find_metric_files(wanted, request.weights_files)
+        found = score_folder(request.pred, {**truth}, wanted, weights, device)
     if request.table is not None:
         with atomic_path(request.table) as partial:
             found.scores.to_csv(partial, index=False)
@@ -87,14 +88,6 @@ def _metrics(asked: str | None) -> list[str]:
     return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
-def _backbone(request: Request, metrics: Collection[str]) -> Path | None:
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-
-    if "lpips" not in metrics:
-        return None
-    return find_lpips_weights(request.lpips_weights, download=True).path
-
-
 def export_command(run: Path, out: Path) -> None:
     """Writes a run's test images for other programs to colour."""
     from zoo_benchmark.results.external import export_test
@@ -106,9 +99,13 @@ def export_command(run: Path, out: Path) -> None:
 
 
 def _show(name: str, found: FolderScores, request: Request) -> None:
-    from zoo.cli.console import make_console
+    import pandas as pd
 
-    means = found.scores.groupby("metric", sort=False)["value"].mean()
+    from zoo.cli.console import make_console
+    from zoo_benchmark.results.columns import PRECISE
+
+    images = found.scores.groupby("metric", sort=False)["value"].mean()
+    means = pd.concat([images, pd.Series(found.sets, dtype=float)])
     if request.as_json:
         facts = {
             "name": name,
@@ -127,7 +124,7 @@ def _show(name: str, found: FolderScores, request: Request) -> None:
     shown.add_column("metric")
     shown.add_column("mean", justify="right")
     for metric, value in means.items():
-        shown.add_row(str(metric), f"{value:.4f}")
+        shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()
     console.print(f"{name}: {found.count} pictures", markup=False, highlight=False)
     console.print(shown)

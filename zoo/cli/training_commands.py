@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
+from zoo.cli.parameters import (
+    Device,
+    JsonFlag,
+    LPIPSWeights,
+    Precision,
+    WeightsFiles,
+    named_files,
+)
 
 Settings = Annotated[list[str] | None, typer.Option("--set", help="option=value; may be repeated.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
@@ -42,6 +49,7 @@ def fit(
     metrics: Annotated[
         str, typer.Option(help="Of held-out images: NAME[,NAME…].")
     ] = "psnr,lpips,colourfulness",
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     learning_rate: Annotated[
         str, typer.Option("--lr", help="options, or find: searched inside the budget.")
@@ -68,7 +76,7 @@ def fit(
             resume=resume,
             checkpoint_every=checkpoint_every,
             metrics=metrics,
-            lpips_weights=lpips_weights,
+            weights_files=named_files(weights_file, lpips_weights),
             learning_rate=learning_rate,
             seed=seed,
             device=device,

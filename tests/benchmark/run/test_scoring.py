@@ -62,8 +62,10 @@ def scores_of(colorizer: Colorizer, images: ImageSet) -> Any:
     colorizer.fit(np.asarray(images.images), budget="1steps")
     metrics, unavailable = open_metrics(NAMES, context(images), images.size)
     assert not unavailable
-    table, broken = score(colorizer, images, metrics)
-    assert not broken
+    scores = score(colorizer, images, metrics)
+    assert not scores.broken
+    assert not scores.sets
+    table = scores.images
     assert list(table.columns) == ["image", "metric", "value"]
     return table.pivot(index="image", columns="metric", values="value")
 
@@ -199,19 +201,19 @@ def test_a_broken_metric_is_an_empty_column_and_no_models_fault(
         "unbuilt": "it raised KeyError: 'a bug'",
     }
     colorizer = Chroma(device="cpu").fit(np.asarray(test_set.images), budget="1steps")
-    table, broken = score(colorizer, test_set, metrics)
-    assert broken.keys() == {"later", "one"}
-    assert "not again" in broken["later"]
-    assert set(table["metric"]) == {"psnr"}
-    assert len(table) == len(test_set)
+    scores = score(colorizer, test_set, metrics)
+    assert scores.broken.keys() == {"later", "one"}
+    assert "not again" in scores.broken["later"]
+    assert set(scores.images["metric"]) == {"psnr"}
+    assert len(scores.images) == len(test_set)
 
 
 def test_no_metric_at_all_is_an_empty_table(test_set: ImageSet) -> None:
     colorizer = Chroma(device="cpu").fit(np.asarray(test_set.images), budget="1steps")
-    table, broken = score(colorizer, test_set, [])
-    assert list(table.columns) == ["image", "metric", "value"]
-    assert len(table) == 0
-    assert not broken
+    scores = score(colorizer, test_set, [])
+    assert list(scores.images.columns) == ["image", "metric", "value"]
+    assert len(scores.images) == 0
+    assert not scores.broken
 
 
 def test_images_too_small_for_a_metric_leave_its_column_empty() -> None:
