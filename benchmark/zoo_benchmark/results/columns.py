@@ -37,11 +37,13 @@ class Column:
         title: in a report, in one line.
         heading: in a terminal, in two lines.
         form: of its values.
-        around: of what follows ±.
-        shown: where, beside CSV files: `terminal`, `markdown`, `html`.
+        shown: where, beside CSV files: of `terminal`, `markdown` and `html`, with spaces between.
         place: among the columns that are no metrics, in a terminal.
         keep: as `MetricInfo.keep` has it.
+        around: the format of what follows ±.
         optional: left out of reports, too, where nothing was measured.
+        recorded: a cell's `result.json` has it under this name.
+        timed: the device, and the name in a cell's timing on it.
         metric: what it shows the values of; None for all else.
     """
 
@@ -49,11 +51,13 @@ class Column:
     title: str = ""
     heading: str = ""
     form: str = "{:.2f}"
-    around: str = ""
-    shown: Collection[str] = ()
+    shown: str = ""
     place: int = 0
     keep: float = 10
+    around: str = ""
     optional: bool = False
+    recorded: bool = False
+    timed: tuple[str, str] | None = None
     metric: MetricInfo | None = None
 
     def text(self, value: Any) -> str:
@@ -63,26 +67,23 @@ class Column:
 
 _REPORTS = ("markdown", "html")
 
+
 # In the order of `leaderboard.csv`, where the metrics stand between these two groups.
 BEFORE_METRICS = (
     Column("model"),
     Column("preset"),
     Column("seeds"),
-    Column("params", "parameters", "params\n", WHOLE, "", ("terminal", "html"), 1, 14),
+    Column("params", "parameters", "params\n", WHOLE, "terminal html", 1, 14, recorded=True),
 )
 # fmt: off
+# ruff: noqa: E501 - a column is one line
 BEHIND_METRICS = (
-    Column("train_images_per_s", "train images/s", "train\nimages/s", WHOLE, "",
-           ("terminal", "html"), 2, 13),
-    Column("predict_images_per_s_cpu", "predict CPU images/s", "predict\nCPU im/s", WHOLE, "",
-           ("terminal", *_REPORTS), 3, 16),
-    Column("predict_images_per_s_cuda", "predict GPU images/s", "predict\nGPU im/s", WHOLE, "",
-           ("terminal", "html"), 5, 15, optional=True),
-    Column("latency_ms_cpu", "latency CPU ms", "latency\nCPU ms", "{:.1f}", "",
-           ("terminal",), 4, 12),
-    Column("latency_ms_cuda", "latency GPU ms", "latency\nGPU ms", "{:.2f}", "",
-           ("terminal",), 6, 11),
-    Column("peak_memory_mb"),
+    Column("train_images_per_s", "train images/s", "train\nimages/s", WHOLE, "terminal html", 2, 13, recorded=True),
+    Column("predict_images_per_s_cpu", "predict CPU images/s", "predict\nCPU im/s", WHOLE, "terminal markdown html", 3, 16, timed=("cpu", "images_per_s")),
+    Column("predict_images_per_s_cuda", "predict GPU images/s", "predict\nGPU im/s", WHOLE, "terminal html", 5, 15, timed=("cuda", "images_per_s"), optional=True),
+    Column("latency_ms_cpu", "latency CPU ms", "latency\nCPU ms", "{:.1f}", "terminal", 4, 12, timed=("cpu", "latency_ms")),
+    Column("latency_ms_cuda", "latency GPU ms", "latency\nGPU ms", "{:.2f}", "terminal", 6, 11, timed=("cuda", "latency_ms")),
+    Column("peak_memory_mb", recorded=True),
     Column("budget"),
     Column("stop_reason"),
     Column("status"),
@@ -100,7 +101,9 @@ CURVE = (
 COSTS = [column.name for column in CURVE[1:]]
 """What training spends, as budgets and curves count it."""
 
-_FIXED = (*BEFORE_METRICS, *BEHIND_METRICS)
+FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
+"""All columns of a leaderboard that are no metrics."""
+
 _FIRST_SEEDS, _LAST_SEEDS = 0, 21
 
 
@@ -139,7 +142,7 @@ def metric_column(name: str) -> Column:
         heading=info.heading or f"{info.title}{arrow}\n{info.unit}",
         form=form,
         around="{:.2g}" if info.decimals is None else form,
-        shown=("terminal", *_REPORTS),
+        shown="terminal markdown html",
         keep=info.keep,
         metric=info,
     )
@@ -148,7 +151,7 @@ def metric_column(name: str) -> Column:
 def metric_names(names: Iterable[str]) -> list[str]:
     """Those of a table's columns that are metrics: no cost, and nothing that follows from one."""
     everything = list(names)
-    fixed = {column.name for column in _FIXED}
+    fixed = {column.name for column in FACTS}
     return [name for name in everything if name not in fixed and not _follows(name, everything)]
 
 
@@ -265,7 +268,7 @@ class ShownTable:
         return [
             column
             for column in self.facts.values()
-            if output in column.shown
+            if output in column.shown.split()
             and (self.is_measured(column.name) or (output != "terminal" and not column.optional))
         ]
 
@@ -296,7 +299,7 @@ def shown_table(
     """
     scored = [name for name in metric_names(board.columns) if board[name].notna().any()]
     metrics = {name: metric_column(name) for name in sorted(scored, key=_terminal_place)}
-    facts = {c.name: c for c in sorted(_FIXED, key=lambda c: c.place) if c.shown}
+    facts = {c.name: c for c in sorted(FACTS, key=lambda c: c.place) if c.shown}
     ranking = ranking_metric(scored)
     labels = [str(label) for label in board["model"]]
     alike = [False] * len(labels)

@@ -12,7 +12,9 @@ import pandas as pd
 
 from zoo.files import atomic_path
 from zoo_benchmark.results.columns import (
+    BEHIND_METRICS,
     COSTS,
+    FACTS,
     POOLED,
     installed_metrics,
     leaderboard_columns,
@@ -59,7 +61,7 @@ def _run_row(cell: Cell) -> dict[str, Any]:
     row["stop_reason"] = training.get("stop_reason")
     row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in COSTS}
     row |= {name: training.get(name) for name in _RECORDED}
-    row |= {name: result.get(name) for name in ("params", "train_images_per_s", "peak_memory_mb")}
+    row |= {column.name: result.get(column.name) for column in FACTS if column.recorded}
     for speed in cell.timing:
         flat = {k: v for k, v in speed.items() if k not in ("device", "control")}
         flat |= {f"control_{k}": v for k, v in speed.get("control", {}).items()}
@@ -127,13 +129,14 @@ def _row(
         if info.pooled is not None and info.name in row:
             values = scores.loc[scores["metric"] == info.name, "value"]
             row[f"{info.name}{POOLED}"] = info.pooled(values.to_numpy())
-    for name in ("train_images_per_s", "peak_memory_mb"):
-        row[name] = _mean([r.get(name) for r in results])
-    for device in ("cpu", "cuda"):
-        speeds = [s for cell in done for s in cell.timing if s["device"] == device]
-        alike = len({s["hardware"] for s in speeds}) == 1
-        for column, name in (("predict_images_per_s", "images_per_s"), ("latency_ms",) * 2):
-            row[f"{column}_{device}"] = _mean([s[name] for s in speeds]) if alike else None
+    for column in BEHIND_METRICS:
+        if column.recorded:
+            row[column.name] = _mean([r.get(column.name) for r in results])
+        elif column.timed is not None:
+            device, name = column.timed
+            speeds = [s for cell in done for s in cell.timing if s["device"] == device]
+            alike = len({s["hardware"] for s in speeds}) == 1
+            row[column.name] = _mean([s[name] for s in speeds]) if alike else None
     return row
 
 
