@@ -90,7 +90,8 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
         for label in run.labels
     ]
     board = pd.DataFrame(rows)
-    board = board.reindex(columns=leaderboard_columns(board.columns))
+    wanted = run.manifest.get("metrics", ())  # an empty column for what could not be scored
+    board = board.reindex(columns=leaderboard_columns([*board.columns, *wanted]))
     # Whole numbers stay whole beside a row that has none.
     board = board.astype({"params": "Int64", "seeds": "Int64"})
     ranking = ranking_metric(board.columns[board.notna().any()])
