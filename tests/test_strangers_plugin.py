@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from documents import DOCUMENTS, files
+from PIL import Image
 from typing_in import PRESUMED
 
 from zoo import registry
@@ -244,6 +246,44 @@ def test_the_example_is_benchmarked_with_all_others(example: Environment, reposi
     assert float(rows["tiny_cnn"]["predict_images_per_s_cpu"]) > 0
     if arguments:
         assert all(0 < float(row["lpips"]) < 2 for row in rows.values())
+
+
+def test_a_metric_of_the_example_finds_its_weights(example: Environment, tmp_path: Path) -> None:
+    arguments = ("--models", "grey", "--metrics", "psnr,rgb_error", "--no-throughput")
+    code, rows, _ = _bench(example, *arguments)
+    assert (code, rows["grey"]["rgb_error"]) == (0, "")
+    again = ("zoo", "report", str(max(example.cwd.glob("out*"), key=lambda p: p.stat().st_mtime)))
+    assert (
+        "rgb_error was not scored: the weights of R, G and B are not here: "
+        "pass --weights-file rgb_error=FILE" in example.run(*again).stdout
+    )
+
+    weights = tmp_path / "mine.txt"
+    weights.write_bytes(b"1 0 0\n")
+    named = ("--weights-file", f"rgb_error={weights}")
+    refused = example.run("zoo", "bench", *arguments, *named, "--out", "refused-weights")
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1)
+    assert f"{weights} (from --weights-file) has SHA-256" in refused.stderr
+    weights.write_bytes(b"0.25 0.5 0.25\n")
+    code, rows, errors = _bench(example, *arguments, *named)
+    assert code == 0, errors
+    assert float(rows["grey"]["rgb_error"]) > 1
+
+    random = np.random.default_rng(0)
+    for folder in ("truth", "pred"):
+        (tmp_path / folder).mkdir()
+    truth = random.integers(0, 200, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(truth).save(tmp_path / "truth" / "a.png")
+    Image.fromarray(truth + np.array([4, 8, 12], np.uint8)).save(tmp_path / "pred" / "a.png")
+    folders = ("--pred", str(tmp_path / "pred"), "--truth", str(tmp_path / "truth"))
+    scored = example.run(
+        *("zoo", "score", *folders, "--metrics", "rgb_error", "--json"),
+        ZOO_RGB_ERROR_WEIGHTS=str(weights),
+    )
+    assert scored.returncode == 0, scored.stderr
+    found = json.loads(scored.stdout)["metrics"]["rgb_error"]
+    # The truth goes through CIE Lab, which may move a value by one.
+    assert found == pytest.approx(0.25 * 4 + 0.5 * 8 + 0.25 * 12, abs=0.1)
 
 
 REASONS = {

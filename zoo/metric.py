@@ -1,26 +1,76 @@
-"""What a metric plugin implements: one value per image, from pictures and their truth.
+"""What a metric plugin implements: numbers from pictures and their truth.
 
 A metric is an entry point in the group `zoo.metrics`. The harness constructs each one once
-per trial with a `MetricContext` and then calls it on batches.
+per trial with a `MetricContext` and then calls it on batches. All that tables, files and plots
+need to know of a metric stands in its `MetricInfo`.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from zoo.color.lab import rgb_to_lab
+from zoo.errors import WeightsError
+from zoo.weights.download import file_sha256, wrong_hash
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from zoo.arrays import UInt8Array
 
 Direction = Literal["higher", "lower", "match"]
+
+BY_STRANGERS = 100
+"""The first `MetricInfo.place` behind the zoo's own metrics."""
+
+ALWAYS = math.inf
+"""`MetricInfo.keep` of a column that no terminal is too narrow for."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights that a metric needs.
+
+    It is looked for where the option `--weights-file` says, where the environment variable
+    says, in a cache, and at last downloaded.
+
+    Attributes:
+        name: what the metric calls it: the key in `MetricContext.files`.
+        title: in words and in the plural: `AlexNet's weights`.
+        file_name: in the cache.
+        sha256: of the file to be downloaded, or the first digits of it, at least eight.
+        urls: where it is, tried in this order; empty where it cannot be downloaded.
+        size: in bytes, if known.
+        license: of the weights.
+        how_to_get: what a person does who has no network, before naming the file; empty for
+            downloading the first URL elsewhere.
+        variable: the environment variable that names a file; empty for `ZOO_<KEY>_WEIGHTS`, the
+            key as in `--weights-file`.
+        option: an option of its own that names a file, if the command line has one.
+        in_torch_hub: whether it is kept in the cache of `torch.hub`, which other programs share.
+    """
+
+    name: str
+    title: str
+    file_name: str
+    sha256: str
+    urls: tuple[str, ...] = ()
+    size: int | None = None
+    license: str = ""
+    how_to_get: str = ""
+    variable: str = ""
+    option: str = ""
+    in_torch_hub: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +86,20 @@ class MetricInfo:
         minimum_size: the smallest side in pixels that can be scored.
         paper: where the metric is defined.
         default: shown by `zoo bench` unless asked otherwise.
+        per: whether each image has a value, or only a whole set of images (`SetMetric`).
+        heading: two lines at the head of its column; empty for title, arrow and unit.
+        decimals: of its values in tables; four significant digits where None.
+        place: among the columns, the lowest first. One below `BY_STRANGERS` has its column in
+            every `leaderboard.csv`, empty where it was not scored.
+        ranks: a table is ordered by the metric that was scored and has the most; 0 for never.
+        keep: how long its column stays where a terminal is too narrow: the lowest goes first.
+            Costs and speeds lie between 10 and 20.
+        brief: in a terminal its values stand without their interval.
+        l_copied: where the lightness is not the input's, it is scored with the input's, too
+            (`NAME_l_copied`).
+        pooled: makes one more value, `NAME_pooled`, out of the values of all images.
+        weights: the files that it needs.
+        packages: distributions that decide its values; their versions are recorded.
     """
 
     name: str
@@ -46,6 +110,48 @@ class MetricInfo:
     minimum_size: int = 1
     paper: str = ""
     default: bool = True
+    per: Literal["image", "set"] = "image"
+    heading: str = ""
+    decimals: int | None = None
+    place: int = BY_STRANGERS
+    ranks: int = 0
+    keep: float = 30
+    brief: bool = False
+    l_copied: bool = False
+    pooled: Callable[[ArrayLike], float] | None = None
+    weights: tuple[WeightsFile, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    @property
+    def arrow(self) -> str:
+        """Points to where values are better; empty for `match`."""
+        return {"higher": "↑", "lower": "↓", "match": ""}[self.direction]
+
+    @property
+    def sign(self) -> int:
+        """What values are multiplied by to have the best ones first in rising order."""
+        return -1 if self.direction == "higher" else 1
+
+    def weights_key(self, wanted: WeightsFile) -> str:
+        """What `--weights-file KEY=FILE` calls a file: the metric, and which if it has several."""
+        return self.name if len(self.weights) == 1 else f"{self.name}.{wanted.name}"
+
+    def weights_variable(self, wanted: WeightsFile) -> str:
+        """The environment variable that names a file."""
+        key = re.sub(r"[^A-Z0-9]", "_", self.weights_key(wanted).upper())
+        return wanted.variable or f"ZOO_{key}_WEIGHTS"
+
+    def how_to_get(self, wanted: WeightsFile) -> str:
+        """What a person can do for a file that could not be had."""
+        option = wanted.option or f"--weights-file {self.weights_key(wanted)}="
+        name = f"{option}FILE" if option.endswith("=") else f"{option} FILE"
+        if wanted.how_to_get:
+            return f"{wanted.how_to_get} and pass {name}"
+        return (
+            f"download {wanted.urls[0]} elsewhere and pass {name}"
+            if wanted.urls
+            else (f"pass {name}")
+        )
 
 
 @dataclass(frozen=True)
@@ -90,27 +196,88 @@ class MetricContext:
         device: where the pictures are and the metric computes.
         truth: all truth pictures of the test set, N×H×W×3 uint8, for metrics whose weights
             depend on the test set (the rebalanced AuC).
-        lpips_weights: the AlexNet features for LPIPS, or None where none could be had.
+        files: the files of `MetricInfo.weights` by their names. All of them are there, and
+            `check_file` has accepted each.
     """
 
     device: torch.device
     truth: UInt8Array
-    lpips_weights: Path | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Metric(ABC):
     """One number per image.
 
-    Subclasses set `info` and implement `__call__`. A metric that cannot work here (a missing
-    backbone) raises `zoo.errors.WeightsError` from its constructor; its column then states
-    the reason and every other metric goes on.
+    Subclasses set `info` and implement `__call__`. A metric that cannot work here raises
+    `zoo.errors.WeightsError` from its constructor; its column then states the reason and every
+    other metric goes on.
     """
 
     info: ClassVar[MetricInfo]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "info" in vars(cls) and (cls.info.per == "set") != issubclass(cls, SetMetric):
+            raise TypeError(
+                f"{cls.__name__} says per={cls.info.per!r}: a metric per image derives from "
+                "Metric, one per set from SetMetric"
+            )
+
     def __init__(self, context: MetricContext) -> None:
         self.context = context
+
+    def file(self, wanted: WeightsFile) -> Path:
+        """Where one of `info.weights` is.
+
+        Raises:
+            WeightsError: the context lacks it.
+        """
+        if wanted.name not in self.context.files:
+            raise WeightsError(
+                f"{self.info.title} needs {wanted.title}: {self.info.how_to_get(wanted)}"
+            )
+        return self.context.files[wanted.name]
 
     @abstractmethod
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
         """N values, float, for N predicted pictures and their N truths of the same size."""
+
+    @classmethod
+    def check_file(cls, wanted: WeightsFile, path: Path, where: str) -> None:
+        """Refuses a file that is not the wanted one; by default, its SHA-256 decides.
+
+        A metric that takes other files of the same weights, such as another format, does so
+        here. All files that pass must give the same values.
+
+        Args:
+            wanted: one of `info.weights`.
+            path: a file that exists.
+            where: the path and what named it, for the message.
+
+        Raises:
+            WeightsError: in one line, that begins with `where`.
+        """
+        found = file_sha256(path)
+        if not found.startswith(wanted.sha256):
+            raise WeightsError(f"{wrong_hash(where, found, wanted.sha256)}: it is another file")
+
+
+class SetMetric(Metric):
+    """One number for a whole set of images, such as the distance of two distributions.
+
+    Subclasses set `info` with `per="set"` and implement `update` and `compute`. What was
+    gathered of the pictures so far is a state that `update` gives back, so that one metric can
+    gather several sets at a time.
+    """
+
+    @abstractmethod
+    def update(self, state: Any, predicted: Pictures, truth: Pictures) -> Any:
+        """The state with a batch of pictures added; the state is None before the first one."""
+
+    @abstractmethod
+    def compute(self, state: Any) -> float:
+        """The value of all pictures that were added to a state."""
+
+    def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
+        """One value: that of the set which these pictures are."""
+        return torch.tensor([self.compute(self.update(None, predicted, truth))])

@@ -266,12 +266,12 @@ class TestColorizers:
 @pytest.mark.parametrize("name", plugins.names(plugins.METRICS))
 @pytest.mark.benchmark(group="metrics, 64 images of 64²")
 def test_metric(benchmark: Benchmark, name: str, tiles: UInt8Array) -> None:
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
+    from zoo_benchmark.metrics.weights_files import find_metric_files
 
-    weights = find_lpips_weights(None, download=False)
-    if name == "lpips" and weights.path is None:
-        pytest.skip(weights.status)
-    context = MetricContext(device=CPU, truth=tiles, lpips_weights=weights.path)
+    files = find_metric_files([name], {}, download=False)
+    if name in files.missing:
+        pytest.skip(files.missing[name])
+    context = MetricContext(device=CPU, truth=tiles, files=files.paths.get(name, {}))
     metric = registry.metric_class(name)(context)
     truth = Pictures.from_array(tiles)
     benchmark(lambda: metric(Pictures.from_array(tiles[::-1].copy()), truth))

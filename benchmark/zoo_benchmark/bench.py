@@ -22,13 +22,8 @@ from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
-from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-from zoo_benchmark.plan import (
-    SHOWCASE_COUNT,
-    Backbone,
-    PlannedCell,
-    plan_cells,
-)
+from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
+from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.report.progress import Display, Reporter, row_name
 from zoo_benchmark.requests import parse_models
@@ -96,7 +91,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, display)
     device = resolve_device(settings.device)
-    backbone = _find_backbone(settings, protocol, display)
+    files = _find_files(settings, protocol, display)
     expected = protocol.expected or None
     check_pipeline(data.test, expected, device)
     executor, hardware_names = _open_executor(settings, protocol, device)
@@ -104,9 +99,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     make_folder(out)
     with _only_one(out):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
-        cells = plan_cells(
-            models, protocol, settings, store, data.manifests, backbone, hardware_names
-        )
+        cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
         notes = _opening_notes(named, protocol, settings, data)
         manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
         _check_same_protocol(out, manifest)
@@ -118,7 +111,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
         spent: defaultdict[str, float] = defaultdict(float)
         bar = display.bar("references")
         began = time.monotonic()
-        write_references(out / REFERENCES, data.test, protocol, backbone.path, device)
+        write_references(out / REFERENCES, data.test, protocol, files, device)
         spent["scoring"] += time.monotonic() - began
         bar("", 1, 1)
         interrupted = False
@@ -276,13 +269,11 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
     return Data(dataset, splits, manifests, notes)
 
 
-def _find_backbone(settings: BenchSettings, protocol: Protocol, display: Display) -> Backbone:
-    if "lpips" not in protocol.metrics:
-        return Backbone(None, "")
-    bar = display.bar("LPIPS weights")
-    found = find_lpips_weights(settings.lpips_weights, download=True, progress=bar)
-    bar(found.status, 1, 1)
-    return Backbone(found.path, found.status)
+def _find_files(settings: BenchSettings, protocol: Protocol, display: Display) -> MetricFiles:
+    bar = display.bar("metrics")
+    found = find_metric_files(list(protocol.metrics), settings.weights_files, progress=bar)
+    bar("; ".join([*found.missing.values(), *found.statuses]), 1, 1)
+    return found
 
 
 def _open_executor(

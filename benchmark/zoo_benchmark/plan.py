@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from zoo.training.budget import Budget
+from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.protocol import Protocol, seeds_of
 from zoo_benchmark.run.trial_spec import WEIGHTS, TimingSpec, TrialSpec
 from zoo_benchmark.settings import BenchSettings, CheckedModel
@@ -52,21 +53,13 @@ class PlannedCell:
         }
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """AlexNet's features for LPIPS: where they are, or why there are none."""
-
-    path: Path | None
-    status: str
-
-
 def plan_cells(
     models: Sequence[CheckedModel],
     protocol: Protocol,
     settings: BenchSettings,
     store: Store,
     manifests: Mapping[str, str],
-    backbone: Backbone,
+    files: MetricFiles,
     hardware_names: tuple[str, str],
 ) -> list[PlannedCell]:
     """All cells, the first repetition of every model first.
@@ -77,7 +70,7 @@ def plan_cells(
         settings: what else was asked for.
         store: where finished cells are.
         manifests: of the images of each split.
-        backbone: of LPIPS.
+        files: what was found of the files that the metrics need.
         hardware_names: of the hardware that cells are trained on, and that they are timed on.
             Part of a trial's key where the budget is in seconds, as other hardware does other
             work in that time, and of every timing's.
@@ -85,7 +78,7 @@ def plan_cells(
     cells = []
     for repetition in range(protocol.seeds):
         for model in models:
-            spec = _trial_spec(model, repetition, protocol, settings, manifests, backbone)
+            spec = _trial_spec(model, repetition, protocol, settings, manifests, files)
             key = _key(model, spec, protocol, hardware_names[0])
             request = model.request
             timing = None
@@ -102,7 +95,7 @@ def _trial_spec(
     protocol: Protocol,
     settings: BenchSettings,
     manifests: Mapping[str, str],
-    backbone: Backbone,
+    files: MetricFiles,
 ) -> TrialSpec:
     request = model.request
     data_seed, model_seed = seeds_of(protocol.seed, protocol.id, repetition, request.name)
@@ -122,8 +115,11 @@ def _trial_spec(
         device=settings.device,
         precision=settings.precision,
         metrics=list(protocol.metrics),
-        lpips_weights=str(backbone.path.resolve()) if backbone.path else None,
-        lpips_status=backbone.status,
+        metric_files={
+            metric: {name: str(path.resolve()) for name, path in paths.items()}
+            for metric, paths in files.paths.items()
+        },
+        metrics_missing=dict(files.missing),
         showcase=SHOWCASE_COUNT,
     )
 
@@ -144,7 +140,7 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "seeds": [spec.data_seed, spec.model_seed],
         "manifests": spec.manifests,
         "metrics": dict(protocol.metrics),
-        "lpips": spec.lpips_weights is not None,
+        "metric_files": sorted(spec.metric_files),
         "device": device,
         "precision": model.colorizer.precision,
         "torch": torch.__version__,

@@ -26,7 +26,7 @@ DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
 SMALLEST_SIZE = 32
-"""LPIPS needs 31 px."""
+"""The metrics of the package's protocols need 31 px."""
 
 
 class ProtocolError(ZooError, ValueError):
@@ -83,7 +83,7 @@ class Protocol:
         Budget.parse(self.budget)
         if self.size < SMALLEST_SIZE:
             raise InputError(
-                f"--size {self.size} is too small: LPIPS needs 31 px; type --size {SMALLEST_SIZE}"
+                f"--size {self.size} is too small: metrics need 31 px; type --size {SMALLEST_SIZE}"
             )
         if self.seeds < 1:
             raise InputError(f"--seeds must be at least 1, got {self.seeds}")

@@ -8,8 +8,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class BenchSettings:
     out: Path | None = None
     settings: Sequence[str] = ()
     metrics: str | None = None
-    lpips_weights: Path | None = None
+    weights_files: Mapping[str, Path] = field(default_factory=dict)
     timeout: float | None = None
     throughput: bool = True
     jobs: int = 1

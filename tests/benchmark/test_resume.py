@@ -18,7 +18,8 @@ import pytest
 import torch
 
 import zoo
-from zoo_benchmark.plan import Backbone, plan_cells
+from zoo_benchmark.metrics.weights_files import MetricFiles
+from zoo_benchmark.plan import plan_cells
 from zoo_benchmark.protocol import find_protocol
 from zoo_benchmark.requests import parse_models
 from zoo_benchmark.results.run_folder import open_run
@@ -283,9 +284,9 @@ def _keys(hardware: str = "this", **changes: Any) -> dict[str, tuple[str, str]]:
     requests = parse_models(settings.models, settings.settings)
     models = check_models(requests, protocol, settings)
     manifests = changes.get("manifests", {"train": "a", "test": "b"})
-    store, backbone = Store(Path("nowhere")), Backbone(None, "")
+    store, files = Store(Path("nowhere")), MetricFiles()
     names = (hardware, hardware)
-    cells = plan_cells(models, protocol, settings, store, manifests, backbone, names)
+    cells = plan_cells(models, protocol, settings, store, manifests, files, names)
     return {f"{c.spec.label} {c.spec.repetition}": (c.key, c.timing[1]) for c in cells}
 
 

@@ -101,7 +101,7 @@ def test_folders_are_looked_at_before_a_backbone_is_fetched(
     def fetch(*_: object, **__: object) -> None:
         pytest.fail("the backbone was looked for")
 
-    monkeypatch.setattr("zoo_benchmark.metrics.lpips_weights.find_lpips_weights", fetch)
+    monkeypatch.setattr("zoo_benchmark.metrics.weights_files.find_metric_files", fetch)
     answer = zoo("score", "--pred", "nowhere", "--truth", str(photographs / "test"))
     assert (answer.code, "nowhere is not a folder" in answer.stderr) == (2, True)
     answer = zoo("score", "--pred", str(sepia), "--truth", "nowhere")

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from zoo.cli.console import StageBars, make_console
-from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, Precision
+from zoo.cli.parameters import (
+    Device,
+    JsonFlag,
+    LPIPSWeights,
+    Precision,
+    WeightsFiles,
+    named_files,
+)
 
 
 def bench(
@@ -101,6 +108,7 @@ def bench(
             "zoo info NAME lists them. May be repeated.",
         ),
     ] = None,
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     timeout: Annotated[
         float | None,
@@ -163,7 +171,7 @@ def bench(
         out=out,
         settings=settings or (),
         metrics=metrics,
-        lpips_weights=lpips_weights,
+        weights_files=named_files(weights_file, lpips_weights),
         timeout=timeout,
         throughput=throughput,
         jobs=jobs,

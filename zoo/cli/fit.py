@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,8 @@ from zoo.cli.parameters import (
     Seed,
     Set,
     Size,
+    WeightsFiles,
+    named_files,
 )
 from zoo.errors import InputError, OptionError
 
@@ -83,6 +85,7 @@ def fit(
         str,
         typer.Option(help="How to measure progress on images kept out of training: NAME[,NAME…]."),
     ] = "psnr,lpips,colourfulness",
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     learning_rate: Annotated[
         str,
@@ -121,6 +124,7 @@ def fit(
         if learning_rate not in ("options", "find"):
             raise OptionError(f"--lr is options or find, got {learning_rate!r}")
         wanted = metric_names(metrics)
+        named = named_files(weights_file, lpips_weights)
         changes = read_settings(settings or ()) | {"device": device, "precision": precision}
         colorizer = _open_colorizer(model, preset, initial, changes)
         check_size(size, colorizer.multiple, colorizer.minimum_size)
@@ -141,7 +145,7 @@ def fit(
         dataset = registry.open_dataset(data)
         side = dataset.info.native_size if size is None else size
         images = {split: _load(dataset, split, side, console) for split in ("train", "test")}
-        opened, notes = _open_metrics(wanted, lpips_weights, colorizer, images["test"], console)
+        opened, notes = _open_metrics(wanted, named, colorizer, images["test"], console)
         for split, images_of_split in images.items():
             notes += [f"{split}: {note}" for note in images_of_split.left_out()]
         for note in notes:
@@ -252,27 +256,20 @@ def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:
 
 def _open_metrics(
     names: Sequence[str],
-    lpips_weights: Path | None,
+    weights_files: Mapping[str, Path],
     colorizer: Colorizer,
     held_out: ImageSet,
     console: Console,
 ) -> tuple[list[Metric], list[str]]:
     """The metrics that can work here, and why the others cannot."""
     from zoo.metric import MetricContext
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
+    from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.run.scoring import open_metrics
 
-    backbone, status = None, ""
-    if "lpips" in names:
-        with StageBars(console) as bars:
-            found = find_lpips_weights(
-                lpips_weights, download=True, progress=bars.bar("LPIPS weights")
-            )
-        backbone, status = found.path, found.status
-    context = MetricContext(colorizer.device, held_out.images, backbone)
-    metrics, unavailable = open_metrics(names, context, held_out.size)
-    if "lpips" in unavailable and status:
-        unavailable["lpips"] = status
+    with StageBars(console) as bars:
+        files = find_metric_files(names, weights_files, progress=bars.bar("metrics"))
+    context = MetricContext(colorizer.device, held_out.images)
+    metrics, unavailable = open_metrics(names, context, held_out.size, files)
     return metrics, [f"{name} is not measured: {why}" for name, why in unavailable.items()]
 
 

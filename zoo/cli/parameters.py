@@ -63,9 +63,26 @@ Overwrite = Annotated[
 LPIPSWeights = Annotated[
     Path | None,
     typer.Option(
-        help="A file with AlexNet's weights for the metric lpips (.pth or .safetensors), where "
-        "they cannot be downloaded.",
-        envvar="ZOO_LPIPS_WEIGHTS",
-        show_envvar=True,
+        help="Short for --weights-file lpips=FILE: a file with AlexNet's weights (.pth or "
+        ".safetensors), where they cannot be downloaded. [or ZOO_LPIPS_WEIGHTS]",
     ),
 ]
+WeightsFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights-file",
+        help="A file of weights that a metric needs, as lpips=alexnet.pth, where it cannot be "
+        "downloaded. May be repeated. [or ZOO_<METRIC>_WEIGHTS]",
+    ),
+]
+
+
+def named_files(texts: list[str] | None, lpips: Path | None) -> dict[str, Path]:
+    """The files of weights that both options name, by metric.
+
+    Raises:
+        ZooError: a metric that is not installed or needs no file, or no file is named.
+    """
+    from zoo_benchmark.metrics.weights_files import read_named_files
+
+    return read_named_files(texts or ()) | ({"lpips": lpips} if lpips is not None else {})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.console import make_console
-from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights
+from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def score(
         str | None,
         typer.Option(help="Which metrics, as psnr,lpips. [default: those of zoo bench]"),
     ] = None,
+    weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     device: Device = "auto",
     overwrite: Annotated[
@@ -55,6 +55,7 @@ def score(
     """
     from zoo.device import resolve_device
     from zoo.files import atomic_path
+    from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
     from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
@@ -68,18 +69,19 @@ def score(
         raise InputError(f"{table} is there already; name another --out, or --overwrite")
     where = resolve_device(device)
     name = name if name is not None else pred.resolve().name
-    pictures_in(pred)  # before LPIPS' backbone is looked for, and maybe downloaded
+    files = named_files(weights_file, lpips_weights)
+    pictures_in(pred)  # before metrics' weights are looked for, and maybe downloaded
     if add_to is not None:
         run = open_run(add_to)
-        backbone = _backbone(lpips_weights, run.manifest["metrics"])
-        found = add_to_run(run, name, pred, backbone, where, replace=overwrite)
+        weights = find_metric_files(list(run.manifest["metrics"]), files)
+        found = add_to_run(run, name, pred, weights, where, replace=overwrite)
         redraw(add_to)
     else:
         assert truth is not None
         originals = pictures_in(truth)
         wanted = _metrics(metrics)
-        backbone = _backbone(lpips_weights, wanted)
-        found = score_folder(pred, {**originals}, wanted, backbone, where)
+        weights = find_metric_files(wanted, files)
+        found = score_folder(pred, {**originals}, wanted, weights, where)
     if table is not None:
         with atomic_path(table) as partial:
             found.scores.to_csv(partial, index=False)
@@ -98,14 +100,13 @@ def _metrics(asked: str | None) -> list[str]:
     return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
-def _backbone(file: Path | None, metrics: Collection[str]) -> Path | None:
-    from zoo_benchmark.metrics.lpips_weights import find_lpips_weights
-
-    return find_lpips_weights(file, download=True).path if "lpips" in metrics else None
-
-
 def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
-    means = found.scores.groupby("metric", sort=False)["value"].mean()
+    import pandas as pd
+
+    from zoo_benchmark.results.columns import PRECISE
+
+    images = found.scores.groupby("metric", sort=False)["value"].mean()
+    means = pd.concat([images, pd.Series(found.sets, dtype=float)])
     if as_json:
         facts = {
             "name": name,
@@ -124,7 +125,7 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
     shown.add_column("metric")
     shown.add_column("mean", justify="right")
     for metric, value in means.items():
-        shown.add_row(str(metric), f"{value:.4f}")
+        shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()
     console.print(f"{name}: {found.count} pictures", markup=False, highlight=False)
     console.print(shown)

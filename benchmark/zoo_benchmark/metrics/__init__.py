@@ -1,6 +1,6 @@
 """The metrics of the leaderboard, each registered as an entry point in `zoo.metrics`.
 
-`lpips_weights` finds the backbone of LPIPS. Importing it, or this package, does not import torch.
+`weights_files` finds the files that they need.
 """
 
 from __future__ import annotations

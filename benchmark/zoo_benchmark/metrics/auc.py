@@ -29,7 +29,16 @@ class AuC(Metric):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        name="auc", title="AuC", unit="%", direction="higher", version=1, paper=_PAPER
+        name="auc",
+        title="AuC",
+        unit="%",
+        direction="higher",
+        version=1,
+        paper=_PAPER,
+        decimals=2,
+        place=6,
+        keep=2,
+        brief=True,
     )
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
@@ -52,6 +61,11 @@ class RebalancedAuC(Metric):
         direction="higher",
         version=1,
         paper=_PAPER,
+        heading="AuC reb.\n↑ %",
+        decimals=2,
+        place=7,
+        keep=4,
+        brief=True,
     )
 
     def __init__(self, context: MetricContext) -> None:

@@ -27,6 +27,10 @@ class Colourfulness(Metric):
         direction="match",
         version=1,
         paper=_PAPER,
+        heading="colourful-\nness",
+        decimals=1,
+        place=2,
+        keep=22,
     )
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:

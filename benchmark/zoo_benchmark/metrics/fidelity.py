@@ -13,34 +13,13 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from zoo.color.lab import rgb_to_lab
-from zoo.metric import Metric, MetricInfo, Pictures
+from zoo.metric import ALWAYS, Metric, MetricInfo, Pictures
 from zoo_benchmark.metrics import check_pair, in_parts
 
 _RANGE = 255
 
 _PIXELS_AT_A_TIME = 1 << 19
 """CIEDE2000 holds some thirty float32 planes at once: about 60 MiB of them."""
-
-
-class PSNR(Metric):
-    """10·log₁₀(255² / MSE) of 8-bit RGB, the MSE taken over the pixels and channels of an image.
-
-    Identical pictures score infinity. The table's value is the mean over the images;
-    `pooled_psnr` is the second one, which infinities do not spoil.
-    """
-
-    info: ClassVar[MetricInfo] = MetricInfo(
-        name="psnr", title="PSNR", unit="dB", direction="higher", version=1
-    )
-
-    def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
-        """N values in dB."""
-        check_pair(self.info, predicted, truth)
-        difference = predicted.rgb8.int() - truth.rgb8.int()
-        # Summed as integers: the same value on every device, whatever the order.
-        total = difference.square().sum(dim=(1, 2, 3), dtype=torch.int64)
-        mse = total.float() / math.prod(difference.shape[1:])
-        return 10 * torch.log10(_RANGE**2 / mse)
 
 
 def pooled_psnr(psnr: npt.ArrayLike) -> float:
@@ -55,6 +34,37 @@ def pooled_psnr(psnr: npt.ArrayLike) -> float:
     return math.inf if relative_mse == 0 else -10 * math.log10(relative_mse)
 
 
+class PSNR(Metric):
+    """10·log₁₀(255² / MSE) of 8-bit RGB, the MSE taken over the pixels and channels of an image.
+
+    Identical pictures score infinity. The table's value is the mean over the images;
+    `pooled_psnr` is the second one, which infinities do not spoil.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        name="psnr",
+        title="PSNR",
+        unit="dB",
+        direction="higher",
+        version=1,
+        decimals=2,
+        place=1,
+        ranks=1,
+        keep=ALWAYS,
+        l_copied=True,
+        pooled=pooled_psnr,
+    )
+
+    def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
+        """N values in dB."""
+        check_pair(self.info, predicted, truth)
+        difference = predicted.rgb8.int() - truth.rgb8.int()
+        # Summed as integers: the same value on every device, whatever the order.
+        total = difference.square().sum(dim=(1, 2, 3), dtype=torch.int64)
+        mse = total.float() / math.prod(difference.shape[1:])
+        return 10 * torch.log10(_RANGE**2 / mse)
+
+
 class SSIM(Metric):
     """Structural similarity with scikit-image's defaults (7×7 uniform window), mean of R, G, B."""
 
@@ -66,6 +76,10 @@ class SSIM(Metric):
         version=1,
         minimum_size=7,
         paper="Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004",
+        decimals=4,
+        place=4,
+        keep=3,
+        packages=("scikit-image",),
     )
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
@@ -91,6 +105,12 @@ class CIEDE2000(Metric):
         direction="lower",
         version=1,
         paper="Sharma, Wu and Dalal, Color Research & Application 2005",
+        heading="ΔE00 ↓\n",
+        decimals=2,
+        place=5,
+        keep=1,
+        brief=True,
+        packages=("scikit-image",),
     )
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:

@@ -20,13 +20,9 @@ from zoo.errors import PluginError, UnknownNameError
 from zoo.files import write_text
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
-from zoo_benchmark.results.leaderboard import ranking_metric
+from zoo_benchmark.results.columns import COSTS, ShownTable, shown_table
 from zoo_benchmark.results.run_folder import Cell, External, Run
-from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
-
-_COSTS = ("seconds", "steps", "images", "flops")
-# Facts of a metric that is not installed any more.
-_UNKNOWN = {"title": "", "unit": "", "direction": "higher"}
+from zoo_benchmark.results.statistics import Statistics
 
 
 def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
@@ -45,24 +41,30 @@ def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     painted = {label: p for label in _order(board) if (p := _predictions(run, label)) is not None}
-    metrics = _metrics(run)
+    shown = shown_table(
+        board,
+        run.manifest["floors"],
+        statistics,
+        run.ceilings,
+        [external.name for external in run.externals],
+    )
     page = environment.get_template("report.html").render(
         manifest=run.manifest,
         protocol=run.protocol_id,
         command=shlex.join(run.manifest["command"]),
-        metrics=metrics,
-        rows=_rows(run, board, statistics, metrics),
-        ceilings=_ceilings(run, metrics),
+        metrics=[shown.metrics[m] for m in run.manifest["metrics"] if m in shown.metrics],
+        facts=shown.facts_in("html"),
+        shown=shown,
         cards=[_card(cell) for cell in run.cells if cell.repetition == 0],
         histograms=_histograms(run, painted),
         environment=_environment(run),
         error_scale=ERROR_SCALE,
-        data=_data(run, board, statistics, painted, metrics),
+        data=_data(run, shown, statistics, painted),
         plotly=plotly.offline.get_plotlyjs(),
     )
     path = run.folder / "report.html"
     write_text(path, page)
-    write_markdown(run, board, statistics)
+    write_markdown(run, shown)
     _write_parquet(run)
     return path
 
@@ -88,73 +90,6 @@ def _predictions(run: Run, label: str) -> ImageSet | None:
     return next((p for each in sources if (p := each.predictions()) is not None), None)
 
 
-def _metrics(run: Run) -> dict[str, dict[str, str]]:
-    """Title, unit and direction of each metric that was scored, in the protocol's order."""
-    found = {}
-    scored = set(run.scores["metric"].unique())
-    for name in run.manifest["metrics"]:
-        if name not in scored:
-            continue
-        try:
-            info = registry.metric_class(name).info
-            found[name] = {"title": info.title, "unit": info.unit, "direction": info.direction}
-        except (PluginError, UnknownNameError):
-            found[name] = {**_UNKNOWN, "title": name}
-    return found
-
-
-# ---- the table -------------------------------------------------------------------------------
-
-
-def _rows(
-    run: Run, board: pd.DataFrame, statistics: Statistics, metrics: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    labels = _order(board)
-    alike = cannot_tell_apart(labels, ranking_metric(board), statistics.pairs)
-    intervals = {(row["model"], row["metric"]): row for row in _records(statistics.intervals)}
-    external = {each.name for each in run.externals}
-    rows = []
-    for (_, row), label, mark in zip(board.iterrows(), labels, alike, strict=True):
-        cells = {}
-        for metric in metrics:
-            interval = intervals.get((label, metric), {})
-            low, high = interval.get("low"), interval.get("high")
-            cells[metric] = {
-                "value": _number(row.get(metric)),
-                "half": None if low is None or high is None else (high - low) / 2,
-                "seeds": interval.get("seed_std"),
-            }
-        numbers = {
-            name: _number(row.get(name))
-            for name in (
-                *("params", "train_images_per_s", "peak_memory_mb"),
-                *("predict_images_per_s_cpu", "predict_images_per_s_cuda"),
-            )
-        }
-        kind = "external" if label in external else ""
-        kind = "floor" if label in run.manifest["floors"] else kind
-        rows.append(
-            {
-                "label": label,
-                "kind": kind,
-                "alike": mark,
-                "status": str(row["status"]),
-                "metrics": cells,
-                **numbers,
-            }
-        )
-    return rows
-
-
-def _ceilings(run: Run, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    means = run.references.groupby(["model", "metric"], sort=False)["value"].mean()
-    names = list(dict.fromkeys(run.references["model"]))
-    return [
-        {"label": name, "metrics": {m: _number(means.get((name, m))) for m in metrics}}
-        for name in names
-    ]
-
-
 def _number(value: Any) -> float | None:
     """A finite number, or None: JSON knows no others."""
     if value is None or value is pd.NA:
@@ -166,19 +101,19 @@ def _number(value: Any) -> float | None:
 # ---- what the page's script draws ------------------------------------------------------------
 
 
-def _data(
-    run: Run,
-    board: pd.DataFrame,
-    statistics: Statistics,
-    painted: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-) -> str:
-    ranking = ranking_metric(board)
+def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[str, Any]) -> str:
+    # What is drawn needs a value per image.
+    infos = [shown.metrics[m].metric for m in run.manifest["metrics"] if m in shown.metrics]
+    metrics = {
+        info.name: {"title": info.title, "unit": info.unit, "direction": info.direction}
+        for info in infos
+        if info is not None and info.per == "image"
+    }
     content: dict[str, Any] = {
-        "labels": _order(board),
+        "labels": [row.label for row in shown.rows],
         "floors": run.manifest["floors"],
         "metrics": metrics,
-        "ranking": ranking if ranking in metrics else next(iter(metrics), None),
+        "ranking": shown.ranking if shown.ranking in metrics else next(iter(metrics), None),
         "intervals": _records(statistics.intervals),
         "pairs": _records(statistics.pairs),
         "speeds": _speeds(run),
@@ -226,7 +161,7 @@ def _learning(run: Run) -> list[dict[str, Any]]:
     for cell in _first_cells(run):
         learning = cell.learning()
         for metric, part in learning.groupby("metric", sort=False):
-            curve = {name: [_number(v) for v in part[name]] for name in (*_COSTS, "value")}
+            curve = {name: [_number(v) for v in part[name]] for name in (*COSTS, "value")}
             curves.append({"model": cell.label, "metric": str(metric), **curve})
     return curves
 
@@ -238,7 +173,7 @@ def _losses(run: Run) -> list[dict[str, Any]]:
         if len(losses):
             # A few hundred points tell as much as a thousand.
             part = losses.iloc[np.unique(np.linspace(0, len(losses) - 1, 200).astype(int))]
-            curve = {name: [_number(v) for v in part[name]] for name in (*_COSTS, "loss")}
+            curve = {name: [_number(v) for v in part[name]] for name in (*COSTS, "loss")}
             curves.append({"model": cell.label, **curve})
     return curves
 

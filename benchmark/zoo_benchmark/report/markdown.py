@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import shlex
 
-import pandas as pd
-
 from zoo.files import write_text
-from zoo_benchmark.results.leaderboard import ranking_metric
+from zoo_benchmark.results.columns import ShownTable
 from zoo_benchmark.results.run_folder import Run
-from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
-
-_DECIMALS = {"psnr": 2, "lpips": 4, "ssim": 4, "colourfulness": 1, "ciede2000": 2}
 
 
-def write_markdown(run: Run, board: pd.DataFrame, statistics: Statistics) -> None:
+def write_markdown(run: Run, shown: ShownTable) -> None:
     """Writes `report.md` into the run's folder."""
     manifest = run.manifest
-    metrics = [m for m in manifest["metrics"] if m in board and board[m].notna().any()]
-    labels = [str(label) for label in board["model"]]
-    alike = cannot_tell_apart(labels, ranking_metric(board), statistics.pairs)
-    halves = statistics.intervals.assign(
-        half=(statistics.intervals["high"] - statistics.intervals["low"]) / 2
-    ).set_index(["model", "metric"])["half"]
+    metrics = [name for name in manifest["metrics"] if name in shown.metrics]
+    facts = shown.facts_in("markdown")
     lines = [f"# {_text(manifest['title'])}", ""]
     lines += [f"- {_text(note)}" for note in manifest["notes"]]
-    lines += ["", "| model | " + " | ".join(metrics) + " | predict CPU images/s | status |"]
-    lines.append("| --- |" + " ---: |" * (len(metrics) + 1) + " --- |")
-    for (_, row), label, mark in zip(board.iterrows(), labels, alike, strict=True):
-        kind = " (floor)" if label in manifest["floors"] else ""
-        cells = [_cell(row.get(m), halves.get((label, m)), m) for m in metrics]
-        speed = row.get("predict_images_per_s_cpu")
-        cells.append(f"{speed:,.0f}" if pd.notna(speed) else "–")
-        name = f"{'≈ ' * mark}{_text(label)}{kind}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {_text(str(row['status']))} |")
-    means = run.references.groupby(["model", "metric"], sort=False)["value"].mean()
-    for name in dict.fromkeys(run.references["model"]):
-        cells = [_cell(means.get((name, m)), None, m) for m in metrics]
-        lines.append(f"| {_text(name)} (ceiling) | {' | '.join(cells)} | – | |")
+    headings = ["model", *metrics, *(column.title for column in facts), "status"]
+    lines += ["", f"| {' | '.join(headings)} |"]
+    lines.append("| --- |" + " ---: |" * (len(headings) - 2) + " --- |")
+    for row in (*shown.rows, *shown.ceilings):
+        cells = [row.cells[name] for name in (*metrics, *(column.name for column in facts))]
+        texts = [f"{cell.text} {cell.half}".strip() for cell in cells]
+        name = f"{'≈ ' * row.alike}{_text(row.label)}{row.name.removeprefix(row.label)}"
+        lines.append(f"| {name} | {' | '.join(texts)} |{f' {_text(row.status)}'.rstrip()} |")
     lines += [
         "",
         "±: half the 95 % interval over images. ≈: cannot be told from the row above.",
@@ -50,14 +36,6 @@ def write_markdown(run: Run, board: pd.DataFrame, statistics: Statistics) -> Non
         "",
     ]
     write_text(run.folder / "report.md", "\n".join(lines))
-
-
-def _cell(value: float | None, half: float | None, metric: str) -> str:
-    if value is None or pd.isna(value):
-        return "–"
-    decimals = _DECIMALS.get(metric, 3)
-    around = f" ±{half:.{decimals}f}" if half is not None and pd.notna(half) else ""
-    return f"{value:.{decimals}f}{around}"
 
 
 def _text(text: str) -> str:

@@ -15,10 +15,9 @@ from rich.table import Table
 
 from zoo.errors import BudgetError
 from zoo.training.budget import Budget
+from zoo_benchmark.results.columns import CURVE, DIFFERENCE, TRUTH, metric_column
 from zoo_benchmark.results.leaderboard import write_csv
 from zoo_benchmark.results.run_folder import Cell, open_run
-
-_FORMATS = {"lpips": "{:.4f}", "ssim": "{:.4f}", "colourfulness": "{:.1f}"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,7 @@ def show_at(earlier: EarlierTable, console: Console) -> None:
     """Prints the table; its rows stay in the order of the request, as it is no ranking."""
     console.print(earlier.title, style="italic", markup=False, highlight=False)
     table = Table(show_edge=False, pad_edge=False)
-    columns = [
-        c for c in map(str, earlier.table.columns) if not c.endswith(("_truth", "_difference"))
-    ]
+    columns = [c for c in map(str, earlier.table.columns) if not c.endswith((TRUTH, DIFFERENCE))]
     for column in columns:
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for _, row in earlier.table.iterrows():
@@ -108,22 +105,15 @@ def _last_point(cell: Cell, point: Budget) -> dict[str, float] | None:
     if not len(within):
         return None
     last = within[within["share"] == within["share"].max()]
-    costs = {
-        name: float(last[name].iloc[0]) for name in ("share", "seconds", "steps", "images", "flops")
-    }
+    costs = {column.name: float(last[column.name].iloc[0]) for column in CURVE}
     return costs | {str(m): float(v) for m, v in zip(last["metric"], last["value"], strict=True)}
 
 
 def _cell_text(column: str, value: Any) -> str:
     if column == "model":
         return escape(str(value))
-    if pd.isna(value):
-        return "–"
-    if column == "share":
-        return f"{value:.0%}"
-    if column in ("steps", "images"):
-        return f"{value:,.0f}"
-    return _FORMATS.get(column, "{:.3g}" if column == "flops" else "{:.2f}").format(value)
+    known = {each.name: each for each in CURVE}
+    return (known.get(column) or metric_column(column)).text(value)
 
 
 def _spaced(budget: str) -> str:

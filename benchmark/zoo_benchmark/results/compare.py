@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zoo_benchmark.results.columns import NOTHING, PRECISE, WHOLE
 from zoo_benchmark.results.run_folder import Cell, Run, open_run
 from zoo_benchmark.results.statistics import analyse
 
@@ -87,9 +88,11 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
         changed = comparison.scores
         table = _table("model", "metric", *(_A, _B), "B − A", "95 % interval", "")
         for _, row in changed.iterrows():
-            interval = f"{row['low']:+.4g} … {row['high']:+.4g}" if pd.notna(row["low"]) else "–"
+            interval = (
+                f"{row['low']:+.4g} … {row['high']:+.4g}" if pd.notna(row["low"]) else NOTHING
+            )
             mark = "changed" if row["distinguishable"] else "≈"
-            numbers = (f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4g}")
+            numbers = (*map(PRECISE.format, row[["a", "b"]]), f"{row['difference']:+.4g}")
             table.add_row(escape(row["model"]), escape(row["metric"]), *numbers, interval, mark)
         table.caption = "the interval is over test images: another seed would move scores as well"
         table.caption_justify = "left"
@@ -99,8 +102,8 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
             "model", "device", "A images/s", "B images/s", "B / A by control", "hardware"
         )
         for _, row in comparison.speeds.iterrows():
-            ratio = f"{row['ratio']:.2f}×" if pd.notna(row["ratio"]) else "–"
-            speeds = (f"{row['a']:,.0f}", f"{row['b']:,.0f}", ratio)
+            ratio = f"{row['ratio']:.2f}×" if pd.notna(row["ratio"]) else NOTHING
+            speeds = (*map(WHOLE.format, row[["a", "b"]]), ratio)
             table.add_row(escape(row["model"]), row["device"], *speeds, escape(row["hardware"]))
         console.print(table)
     table = _table("environment", _A, _B)

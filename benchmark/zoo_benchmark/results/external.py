@@ -28,6 +28,7 @@ from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results.run_folder import Run, write_pictures
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.trial_spec import EXTERNAL, PREDICTIONS, SCORES, slug
@@ -45,6 +46,7 @@ class FolderScores:
 
     Attributes:
         scores: long form: image, metric, value.
+        sets: values of the whole folder, by column, of metrics that have none per image.
         count: pictures that were scored.
         grey: ids left out because their truth is already grey.
         metrics: names and versions of what was scored.
@@ -53,6 +55,7 @@ class FolderScores:
     """
 
     scores: pd.DataFrame
+    sets: dict[str, float]
     count: int
     grey: list[str]
     metrics: dict[str, int]
@@ -89,20 +92,20 @@ def score_folder(
     pred: Path,
     truth: Mapping[str, UInt8Array | Path],
     metrics: Sequence[str],
-    backbone: Path | None,
+    weights: MetricFiles,
     device: torch.device,
 ) -> FolderScores:
     """Scores a folder of coloured files against the truth of the same names.
 
     As in the bench, metrics see the truth after its way through CIE Lab, and pictures as 8-bit
-    RGB. Where the lightness is not the truth's, `psnr_l_copied` and `lpips_l_copied` tell what
-    the colours alone are worth.
+    RGB. Where the lightness is not the truth's, columns called `…_l_copied` tell what the colours
+    alone are worth.
 
     Args:
         pred: the coloured files.
         truth: pictures H×W×3 uint8 or files, by name.
         metrics: names of the metrics.
-        backbone: AlexNet's features for LPIPS, or None.
+        weights: what was found of the files that the metrics need.
         device: where to compute.
 
     Raises:
@@ -116,17 +119,19 @@ def score_folder(
     # Still mapped into memory when it is cleaned up, which Windows minds.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         decoded = _decode(files, truth, pred, Path(scratch))
-        context = MetricContext(device, decoded.all_truth(), backbone)
-        opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side)
-        scores, broken = scoring.score_pictures(_painted(decoded, device), opened)
-    unscored = [f"{name} was not scored: {why}" for name, why in {**unavailable, **broken}.items()]
-    if scores.empty:
+        context = MetricContext(device, decoded.all_truth())
+        opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
+        scores = scoring.score_pictures(_painted(decoded, device), opened)
+    failed = {**unavailable, **scores.broken}
+    unscored = [f"{name} was not scored: {why}" for name, why in failed.items()]
+    if not scores.means():
         raise PluginError("; ".join(unscored))
     return FolderScores(
-        scores=scores,
+        scores=scores.images,
+        sets=scores.sets,
         count=len(decoded.names),
         grey=decoded.grey,
-        metrics={m.info.name: m.info.version for m in opened if m.info.name not in broken},
+        metrics={m.info.name: m.info.version for m in opened if m.info.name not in failed},
         notes=[*unscored, *decoded.notes(pred)],
         seconds=time.monotonic() - start,
     )
@@ -175,7 +180,7 @@ def export_test(run: Run, out: Path) -> int:
 
 
 def add_to_run(
-    run: Run, name: str, pred: Path, backbone: Path | None, device: torch.device, *, replace: bool
+    run: Run, name: str, pred: Path, weights: MetricFiles, device: torch.device, *, replace: bool
 ) -> FolderScores:
     """Scores pictures of a run's test images and adds them to it as a row.
 
@@ -192,7 +197,7 @@ def add_to_run(
     truth: dict[str, UInt8Array | Path] = {
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
-    found = score_folder(pred, truth, list(run.manifest["metrics"]), backbone, device)
+    found = score_folder(pred, truth, list(run.manifest["metrics"]), weights, device)
     scores = found.scores.assign(image=found.scores["image"].map(ids))
     facts = {
         "name": name,
@@ -200,6 +205,7 @@ def add_to_run(
         "count": found.count,
         "grey": len(found.grey),
         "metrics": found.metrics,
+        "set_scores": found.sets,
         "notes": found.notes,
         "zoo_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,35 +11,18 @@ import numpy as np
 import pandas as pd
 
 from zoo.files import atomic_path
-from zoo_benchmark.metrics.fidelity import pooled_psnr
-from zoo_benchmark.results.run_folder import Cell, Run
+from zoo_benchmark.results.columns import (
+    BEHIND_METRICS,
+    COSTS,
+    FACTS,
+    POOLED,
+    installed_metrics,
+    leaderboard_columns,
+    ranking_metric,
+)
+from zoo_benchmark.results.run_folder import Cell, External, Run
 from zoo_benchmark.run.trial_spec import FAILED, NOT_RUN, OK
 
-LEADERBOARD_COLUMNS = [
-    "model",
-    "preset",
-    "seeds",
-    "params",
-    "psnr",
-    "colourfulness",
-    "colourfulness_truth",
-    "lpips",
-    "ssim",
-    "ciede2000",
-    "auc",
-    "auc_rebalanced",
-    "train_images_per_s",
-    "predict_images_per_s_cpu",
-    "predict_images_per_s_cuda",
-    "latency_ms_cpu",
-    "latency_ms_cuda",
-    "peak_memory_mb",
-    "budget",
-    "stop_reason",
-    "status",
-]
-_L_COPIED_COLUMNS = ["psnr_l_copied", "lpips_l_copied"]
-_COSTS = ("seconds", "steps", "images", "flops")
 _RECORDED = (
     "images_available",
     "images_seen",
@@ -74,10 +57,11 @@ def _run_row(cell: Cell) -> dict[str, Any]:
         name: spec.get(name)
         for name in ("preset", "dataset", "size", "budget", "data_seed", "model_seed")
     }
+    row |= cell.set_scores
     row["stop_reason"] = training.get("stop_reason")
-    row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in _COSTS}
+    row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in COSTS}
     row |= {name: training.get(name) for name in _RECORDED}
-    row |= {name: result.get(name) for name in ("params", "train_images_per_s", "peak_memory_mb")}
+    row |= {column.name: result.get(column.name) for column in FACTS if column.recorded}
     for speed in cell.timing:
         flat = {k: v for k, v in speed.items() if k not in ("device", "control")}
         flat |= {f"control_{k}": v for k, v in speed.get("control", {}).items()}
@@ -88,41 +72,37 @@ def _run_row(cell: Cell) -> dict[str, Any]:
 
 
 def leaderboard_table(run: Run) -> pd.DataFrame:
-    """Exactly one row per requested model, the best LPIPS (else PSNR) first, failures last.
+    """Exactly one row per requested model, the best first, failures last.
+
+    The best by the metric that ranks most of those that were scored (`MetricInfo.ranks`).
 
     Rows of other programs (`zoo score --add-to`) are among them. A row's speed is the mean
     over its repetitions, and empty where these ran on unlike hardware.
     """
-    external = {each.name for each in run.externals}
+    external = {each.name: each for each in run.externals}
     rows = [
         _row(
             label,
             [cell for cell in run.cells if cell.label == label],
             run.scores[run.scores["model"] == label],
-            external=label in external,
+            external.get(label),
         )
         for label in run.labels
     ]
-    extra = [c for row in rows for c in row if c not in LEADERBOARD_COLUMNS]
-    ordered_extra = [c for c in _L_COPIED_COLUMNS if c in extra]
-    ordered_extra += sorted(set(extra) - set(ordered_extra))
-    board = pd.DataFrame(rows).reindex(columns=LEADERBOARD_COLUMNS + ordered_extra)
+    board = pd.DataFrame(rows)
+    wanted = run.manifest.get("metrics", ())  # an empty column for what could not be scored
+    board = board.reindex(columns=leaderboard_columns([*board.columns, *wanted]))
     # Whole numbers stay whole beside a row that has none.
     board = board.astype({"params": "Int64", "seeds": "Int64"})
-    failed = board["status"] != OK
-    by = ranking_metric(board)
-    order = board.assign(_failed=failed, _key=board[by] if by == "lpips" else -board[by])
+    ranking = ranking_metric(board.columns[board.notna().any()])
+    key = 0 if ranking is None else board[ranking.name] * ranking.sign
+    order = board.assign(_failed=board["status"] != OK, _key=key)
     index = order.sort_values(["_failed", "_key"], kind="stable").index
     return board.loc[index].reset_index(drop=True)
 
 
-def ranking_metric(board: pd.DataFrame) -> str:
-    """What a leaderboard is ordered by: LPIPS where it was scored, else PSNR."""
-    return "lpips" if board["lpips"].notna().any() else "psnr"
-
-
 def _row(
-    label: str, cells: Sequence[Cell], scores: pd.DataFrame, *, external: bool
+    label: str, cells: Sequence[Cell], scores: pd.DataFrame, external: External | None
 ) -> dict[str, Any]:
     done = [cell for cell in cells if cell.ok]
     reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
@@ -139,21 +119,25 @@ def _row(
         "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in results})) or None,
         "status": "; ".join(dict.fromkeys(reasons)) or OK,
     }
-    if external:
+    if external is not None:
         row["stop_reason"] = "external"
     # First over the images of a seed, then over seeds.
     per_seed = scores.groupby(["metric", "seed"])["value"].mean()
     row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
-    if "psnr" in row:
-        values = scores.loc[scores["metric"] == "psnr", "value"]
-        row["psnr_pooled"] = pooled_psnr(values.to_numpy())
-    for name in ("train_images_per_s", "peak_memory_mb"):
-        row[name] = _mean([r.get(name) for r in results])
-    for device in ("cpu", "cuda"):
-        speeds = [s for cell in done for s in cell.timing if s["device"] == device]
-        alike = len({s["hardware"] for s in speeds}) == 1
-        for column, name in (("predict_images_per_s", "images_per_s"), ("latency_ms",) * 2):
-            row[f"{column}_{device}"] = _mean([s[name] for s in speeds]) if alike else None
+    sets = [cell.set_scores for cell in done] if external is None else [external.set_scores]
+    row |= {str(k): float(v) for k, v in pd.DataFrame(sets).mean().items()}
+    for info in installed_metrics():
+        if info.pooled is not None and info.name in row:
+            values = scores.loc[scores["metric"] == info.name, "value"]
+            row[f"{info.name}{POOLED}"] = info.pooled(values.to_numpy())
+    for column in BEHIND_METRICS:
+        if column.recorded:
+            row[column.name] = _mean([r.get(column.name) for r in results])
+        elif column.timed is not None:
+            device, name = column.timed
+            speeds = [s for cell in done for s in cell.timing if s["device"] == device]
+            alike = len({s["hardware"] for s in speeds}) == 1
+            row[column.name] = _mean([s[name] for s in speeds]) if alike else None
     return row
 
 

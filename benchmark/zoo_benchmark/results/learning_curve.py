@@ -100,10 +100,8 @@ class LearningCurve:
             pd.DataFrame(self.rows, columns=COLUMNS).to_csv(partial, index=False)
 
     def _measure(self, share: float, cost: Cost) -> None:
-        scores, _ = scoring.score(self._colorizer, self._subset, self._metrics)
-        means = scores.groupby("metric", sort=False)["value"].mean()
         point = {"share": share, **asdict(cost)}
-        values = {str(name): float(mean) for name, mean in means.items()}
+        values = scoring.score(self._colorizer, self._subset, self._metrics).means()
         self.rows += [{**point, "metric": name, "value": mean} for name, mean in values.items()]
         if self._on_point is not None:
             self._on_point(share, cost, values)

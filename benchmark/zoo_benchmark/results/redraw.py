@@ -16,6 +16,7 @@ from zoo.files import atomic_path
 from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
 from zoo_benchmark.report.terminal import leaderboard_to_rich
+from zoo_benchmark.results.columns import score_note
 from zoo_benchmark.results.leaderboard import leaderboard_table, runs_table, write_csv
 from zoo_benchmark.results.run_folder import Run, open_run, read_pictures
 from zoo_benchmark.results.statistics import Statistics, analyse
@@ -92,7 +93,7 @@ def redraw(folder: Path) -> Comparison:
     write_csv(statistics.intervals, folder / "intervals.csv")
     write_csv(statistics.pairs, folder / "pairs.csv")
     write_csv(run.learning, folder / "learning.csv")
-    comparison = Comparison(run, board, statistics, _means(run.references))
+    comparison = Comparison(run, board, statistics, run.ceilings)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)
     _offer_weights(run)
@@ -115,11 +116,6 @@ def show(comparison: Comparison, console: Console) -> None:
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
     console.print(f"written to {comparison.out}", markup=False, highlight=False)
-
-
-def _means(references: pd.DataFrame) -> pd.DataFrame:
-    means = references.pivot_table(index="model", columns="metric", values="value", sort=False)
-    return means.reset_index().rename_axis(columns=None)
 
 
 def _notes(run: Run) -> list[str]:
@@ -170,10 +166,10 @@ def _write_grid(comparison: Comparison) -> None:
         if label in comparison.floors and is_colourless(showcase):
             continue  # the input once more
         row = comparison.board[comparison.board["model"] == label].iloc[0]
-        lpips = f"LPIPS {row['lpips']:.3f}" if pd.notna(row["lpips"]) else ""
+        note = score_note(row.dropna())
         nothing: list[Image.Image | None] = [None] * len(pictures)
         painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
-        columns.append(Column(label, lpips, painted))
+        columns.append(Column(label, note, painted))
     write_samples(run.folder / "samples.png", pictures, columns)
 
 

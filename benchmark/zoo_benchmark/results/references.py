@@ -20,6 +20,7 @@ from zoo.data.dataset import ImageSet
 from zoo.errors import UnknownNameError
 from zoo.files import atomic_path
 from zoo.metric import Metric, MetricContext, Pictures
+from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.results.run_folder import SCORE_COLUMNS
 from zoo_benchmark.run import scoring
@@ -63,6 +64,8 @@ def ceiling_scores(
 ) -> pd.DataFrame:
     """Scores of the named ceilings in long form; the seed is always 0.
 
+    A value of the whole set has no image.
+
     Raises:
         UnknownNameError: a ceiling that does not exist.
     """
@@ -70,7 +73,11 @@ def ceiling_scores(
     for name in names:
         if name not in CEILINGS:
             raise UnknownNameError("ceiling", name, CEILINGS)
-        scores, _ = scoring.score_pictures(from_truth(test, CEILINGS[name], device), metrics)
+        found = scoring.score_pictures(from_truth(test, CEILINGS[name], device), metrics)
+        whole = pd.DataFrame(
+            {"image": "", "metric": found.sets.keys(), "value": found.sets.values()}
+        )
+        scores = pd.concat([found.images, whole]) if found.sets else found.images
         scores.insert(0, "model", name)
         scores.insert(1, "seed", 0)
         frames.append(scores)
@@ -80,11 +87,11 @@ def ceiling_scores(
 
 
 def write_references(
-    path: Path, test: ImageSet, protocol: Protocol, backbone: Path | None, device: torch.device
+    path: Path, test: ImageSet, protocol: Protocol, files: MetricFiles, device: torch.device
 ) -> None:
     """Writes the scores of the protocol's ceilings as CSV, atomically."""
-    context = MetricContext(device=device, truth=test.images, lpips_weights=backbone)
-    metrics, _ = scoring.open_metrics(list(protocol.metrics), context, protocol.size)
+    context = MetricContext(device=device, truth=test.images)
+    metrics, _ = scoring.open_metrics(list(protocol.metrics), context, protocol.size, files)
     scores = ceiling_scores(test, protocol.ceilings, metrics, device)
     with atomic_path(path) as partial:
         scores.to_csv(partial, index=False)

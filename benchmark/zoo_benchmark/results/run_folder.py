@@ -6,7 +6,8 @@ RUN/cells/KEY/        one folder per finished cell (with --out; else RUN/../.cel
 RUN/attempts/KEY/     what failed, with its log: never taken for a result
 RUN/external/NAME/    pictures of other programs, scored by `zoo score --add-to RUN`
 RUN/truth.npz         the truth of the pictures that cells keep in predictions.npz
-RUN/references.csv    the ceilings' scores, in the columns of scores.csv
+RUN/references.csv    the ceilings' scores, in the columns of scores.csv; a value of the whole
+                      set has no image
 ```
 """
 
@@ -78,6 +79,11 @@ class Cell:
         """Whether it was trained and scored."""
         return bool(self.result["status"] == OK)
 
+    @property
+    def set_scores(self) -> dict[str, float]:
+        """Values of the whole test set, by column: of metrics that have none per image."""
+        return dict(self.result.get("set_scores", {}))
+
     def scores(self) -> pd.DataFrame:
         """Columns of `SCORE_COLUMNS`, one row per image and metric; empty where not ok."""
         return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
@@ -125,6 +131,11 @@ class External:
     name: str
     folder: Path
     facts: dict[str, Any]
+
+    @property
+    def set_scores(self) -> dict[str, float]:
+        """Values of the whole set, by column: of metrics that have none per image."""
+        return dict(self.facts.get("set_scores", {}))
 
     def scores(self) -> pd.DataFrame:
         """Columns of `SCORE_COLUMNS`, the seed always 0."""
@@ -180,6 +191,14 @@ class Run:
         """Scores of the ceilings, in long form; empty where they were not computed."""
         file = self.folder / REFERENCES
         return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=SCORE_COLUMNS)
+
+    @cached_property
+    def ceilings(self) -> pd.DataFrame:
+        """A row per ceiling: `model`, and the means of the metrics."""
+        means = self.references.pivot_table(
+            index="model", columns="metric", values="value", sort=False
+        )
+        return means.reset_index().rename_axis(columns=None)
 
     @cached_property
     def learning(self) -> pd.DataFrame:

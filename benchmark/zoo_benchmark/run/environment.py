@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("colorizer-zoo", "torch", "torchvision", "timm", "lpips", "scikit-image", "numpy")
+from zoo_benchmark.results.columns import installed_metrics
+
+_PACKAGES = ("colorizer-zoo", "torch", "torchvision", "timm")
 
 
 def describe_environment(device: torch.device) -> dict[str, str | int | float | bool]:
@@ -39,7 +41,8 @@ def describe_environment(device: torch.device) -> dict[str, str | int | float | 
         description["gpu_driver"] = _nvidia_driver()
         description["cuda"] = str(torch.version.cuda)
         description["cudnn"] = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
-    for package in _PACKAGES:
+    of_metrics = (package for info in installed_metrics() for package in info.packages)
+    for package in dict.fromkeys([*_PACKAGES, *of_metrics, "numpy"]):
         try:
             description[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:

@@ -147,11 +147,25 @@ class RayExecutor:
 def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
     """A spec as JSON, its kind, and the files that its paths name."""
     files: Files = {}
+
+    def pack(path: str) -> str:
+        name = f"{len(files)}-{Path(path).name}"
+        files[name] = Path(path).read_bytes()
+        return name
+
+    packed = _with_paths(replace(spec, device=device), pack)
+    return json.dumps(asdict(packed)), type(spec).__name__, files
+
+
+def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
+    """The spec with every path in it changed."""
     if isinstance(spec, TimingSpec):
-        files["weights"] = Path(spec.weights).read_bytes()
-    elif spec.lpips_weights:
-        files["lpips_weights"] = Path(spec.lpips_weights).read_bytes()
-    return json.dumps(asdict(replace(spec, device=device))), type(spec).__name__, files
+        return replace(spec, weights=change(spec.weights))
+    changed = {
+        metric: {name: change(path) for name, path in paths.items()}
+        for metric, paths in spec.metric_files.items()
+    }
+    return replace(spec, metric_files=changed)
 
 
 def _run_remotely(
@@ -161,12 +175,9 @@ def _run_remotely(
     kinds: dict[str, type[Spec]] = {"TrialSpec": TrialSpec, "TimingSpec": TimingSpec}
     with tempfile.TemporaryDirectory(prefix="zoo-cell-") as name:
         folder = Path(name)
-        paths = {}
-        for field, content in files.items():
-            path = folder / f"{field}.safetensors"
-            path.write_bytes(content)
-            paths[field] = str(path)
-        spec = kinds[kind](**{**json.loads(text), **paths})
+        for sent, content in files.items():
+            (folder / sent).write_bytes(content)
+        spec = _with_paths(kinds[kind](**json.loads(text)), lambda sent: str(folder / sent))
         out = folder / "cell"
         result = run_cell(spec, out, timeout, threads=threads)
         made = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,14 @@ from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
-from zoo.metric import Metric, MetricContext, Pictures
+from zoo.metric import Metric, MetricContext, Pictures, SetMetric
+from zoo_benchmark.metrics.weights_files import MetricFiles
+from zoo_benchmark.results.columns import DIFFERENCE, L_COPIED, TRUTH
 
-# Pixels scored at once: bounds the memory of LPIPS' features and the colour conversions.
+_T = TypeVar("_T")
+
+# Pixels scored at once: bounds the memory of networks' features and the colour conversions.
 _BATCH_PIXELS = 1 << 18
-# For models that paint RGB these are also scored with the input's lightness put back.
-_L_COPIED = ("psnr", "lpips")
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,17 @@ def metric_names(text: str) -> list[str]:
 
 
 def open_metrics(
-    names: Sequence[str], context: MetricContext, size: int
+    names: Sequence[str], context: MetricContext, size: int, files: MetricFiles | None = None
 ) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics that can work here, and for the others the reason why not."""
+    """The metrics that can work here, and for the others the reason why not.
+
+    Args:
+        names: of the metrics.
+        context: of all of them, without files.
+        size: the smallest side of the pictures, in pixels.
+        files: what was found of the files that they need.
+    """
+    files = files or MetricFiles()
     metrics: list[Metric] = []
     unavailable: dict[str, str] = {}
     for name in names:
@@ -69,7 +81,9 @@ def open_metrics(
                 raise WeightsError(
                     f"{name} needs images of at least {cls.info.minimum_size} px, these have {size}"
                 )
-            metrics.append(cls(context))
+            if name in files.missing:
+                raise WeightsError(files.missing[name])
+            metrics.append(cls(replace(context, files=files.paths.get(name, {}))))
         except ZooError as error:
             unavailable[name] = str(error)
         except Exception as error:
@@ -78,45 +92,72 @@ def open_metrics(
     return metrics, unavailable
 
 
-def score(
-    colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]
-) -> tuple[pd.DataFrame, dict[str, str]]:
+@dataclass(frozen=True)
+class Scores:
+    """Values of metrics.
+
+    Attributes:
+        images: in long form: columns image, metric, value.
+        sets: values of the whole set, by column, of metrics that have none per image.
+        broken: metrics that failed, with the reasons; they have no values.
+    """
+
+    images: pd.DataFrame
+    sets: dict[str, float]
+    broken: dict[str, str]
+
+    def means(self) -> dict[str, float]:
+        """One value per column: the mean over the images, or the set's own."""
+        means = self.images.groupby("metric", sort=False)["value"].mean()
+        return {str(name): float(mean) for name, mean in means.items()} | self.sets
+
+
+def score(colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]) -> Scores:
     """`score_pictures` of what a colorizer makes of CIE L of every test image."""
     return score_pictures(_predictions(colorizer, test), metrics)
 
 
-def score_pictures(
-    pictures: Iterable[Painted], metrics: Sequence[Metric]
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Every metric of every picture, and the reasons of those metrics that failed.
+def score_pictures(pictures: Iterable[Painted], metrics: Sequence[Metric]) -> Scores:
+    """Every metric of every picture, or of all of them together, as the metric says.
 
-    The table is in long form: columns image, metric, value. Pictures are compared as 8-bit
-    RGB. A metric whose direction is `match` is also applied to the truth (`NAME_truth`) and
-    the absolute difference is kept (`NAME_difference`). A metric that fails is not the
-    pictures' fault: it scores nothing.
+    Pictures are compared as 8-bit RGB. A metric whose direction is `match` is also applied to
+    the truth (`NAME_truth`) and the absolute difference is kept (`NAME_difference`). A metric
+    that fails is not the pictures' fault: it scores nothing.
     """
     # Plain rows, not a table per batch: arrays that live on between the large ones of pictures
     # of many sizes would keep the freed memory from being used again (megabytes per picture).
-    rows: dict[str, list[tuple[str, str, float]]] = {metric.info.name: [] for metric in metrics}
+    rows: dict[str, list[tuple[str, str, float]]] = {}
+    states: dict[str, dict[str, Any]] = {}
     broken: dict[str, str] = {}
+
+    def attempt(metric: Metric, work: Callable[[], _T]) -> _T | None:
+        try:
+            return work()
+        except Exception as error:
+            traceback.print_exc()
+            name = metric.info.name
+            broken[name] = f"it raised {type(error).__name__}: {error}"
+            # A mean over some of the images would mislead.
+            rows.pop(name, None)
+            return None
+
     for painted in pictures:
         for metric in metrics:
             name = metric.info.name
             if name in broken:
                 continue
-            try:
-                values = _values(metric, painted)
-            except Exception as error:
-                traceback.print_exc()
-                broken[name] = f"it raised {type(error).__name__}: {error}"
-                # A mean over some of the images would mislead.
-                del rows[name]
-                continue
-            for column, value in values.items():
-                numbers = value.cpu().double().tolist()
-                rows[name] += zip(painted.ids, [column] * len(numbers), numbers, strict=True)
-    scored = [row for of_metric in rows.values() for row in of_metric]
-    return pd.DataFrame(scored, columns=["image", "metric", "value"]), broken
+            if isinstance(metric, SetMetric):
+                state = states.setdefault(name, {})
+                attempt(metric, partial(_update, metric, state, painted))
+            elif (found := attempt(metric, partial(_rows, metric, painted))) is not None:
+                rows.setdefault(name, []).extend(found)
+    sets: dict[str, float] = {}
+    for metric in metrics:
+        if isinstance(metric, SetMetric) and metric.info.name not in broken:
+            state = states.get(metric.info.name, {})
+            sets |= attempt(metric, partial(_set_values, metric, state)) or {}
+    ordered = (row for metric in metrics for row in rows.get(metric.info.name, ()))
+    return Scores(pd.DataFrame(ordered, columns=["image", "metric", "value"]), sets, broken)
 
 
 def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str], Pictures]]:
@@ -127,17 +168,44 @@ def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str
         yield list(test.ids[part]), Pictures.from_array(test.images[part], device)
 
 
-def _values(metric: Metric, painted: Painted) -> dict[str, Tensor]:
-    name, truth = metric.info.name, painted.truth
-    values = {name: metric(painted.predicted, truth)}
+def _compared(metric: Metric, painted: Painted) -> dict[str, Pictures]:
+    """What a metric compares with the truth, by the column that it fills."""
+    name = metric.info.name
+    compared = {name: painted.predicted}
     if metric.info.direction == "match":
-        values[f"{name}_truth"] = metric(truth, truth)
-        values[f"{name}_difference"] = (values[name] - values[f"{name}_truth"]).abs()
-    if painted.l_copied is not None and name in _L_COPIED:
-        values[f"{name}_l_copied"] = metric(painted.l_copied, truth)
-    for value in values.values():
-        if tuple(value.shape) != (len(truth),):
-            raise PluginError(f"{name} gave shape {tuple(value.shape)} for {len(truth)} images")
+        compared[f"{name}{TRUTH}"] = painted.truth
+    if painted.l_copied is not None and metric.info.l_copied:
+        compared[f"{name}{L_COPIED}"] = painted.l_copied
+    return compared
+
+
+def _rows(metric: Metric, painted: Painted) -> list[tuple[str, str, float]]:
+    name, count = metric.info.name, len(painted.truth)
+    values = {}
+    for column, pictures in _compared(metric, painted).items():
+        value = metric(pictures, painted.truth)
+        if tuple(value.shape) != (count,):
+            raise PluginError(f"{name} gave shape {tuple(value.shape)} for {count} images")
+        values[column] = value
+    if (truth := values.get(f"{name}{TRUTH}")) is not None:
+        values[f"{name}{DIFFERENCE}"] = (values[name] - truth).abs()
+    return [
+        (image, column, number)
+        for column, value in values.items()
+        for image, number in zip(painted.ids, value.cpu().double().tolist(), strict=True)
+    ]
+
+
+def _update(metric: SetMetric, states: dict[str, Any], painted: Painted) -> None:
+    for column, pictures in _compared(metric, painted).items():
+        states[column] = metric.update(states.get(column), pictures, painted.truth)
+
+
+def _set_values(metric: SetMetric, states: Mapping[str, Any]) -> dict[str, float]:
+    values = {column: float(metric.compute(state)) for column, state in states.items()}
+    name = metric.info.name
+    if f"{name}{TRUTH}" in values:
+        values[f"{name}{DIFFERENCE}"] = abs(values[name] - values[f"{name}{TRUTH}"])
     return values
 
 

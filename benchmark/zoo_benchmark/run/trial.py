@@ -21,6 +21,7 @@ from zoo.errors import DataError
 from zoo.files import atomic_path
 from zoo.metric import Metric, MetricContext
 from zoo.training.feed import Feed
+from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.results.run_folder import write_pictures
 from zoo_benchmark.run import scoring
@@ -84,11 +85,13 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
 
     progress.stage("scoring")
     assert colorizer.record is not None
-    scores, broken = scoring.score(colorizer, test, metrics)
-    result["metrics"] = {m.info.name: m.info.version for m in metrics if m.info.name not in broken}
-    result["metrics_broken"] = broken
+    scores = scoring.score(colorizer, test, metrics)
+    worked = [m.info for m in metrics if m.info.name not in scores.broken]
+    result["metrics"] = {info.name: info.version for info in worked}
+    result["metrics_broken"] = scores.broken
+    result["set_scores"] = scores.sets
     with atomic_path(out / SCORES) as partial:
-        scores.to_csv(partial, index=False)
+        scores.images.to_csv(partial, index=False)
     curve.finish(colorizer.record.cost)
     curve.write(out / LEARNING)
     _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
@@ -110,16 +113,15 @@ def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
 def _open_metrics(
     spec: TrialSpec, colorizer: Colorizer, test: ImageSet, result: dict[str, Any]
 ) -> list[Metric]:
-    context = MetricContext(
-        device=colorizer.device,
-        truth=test.images,
-        lpips_weights=Path(spec.lpips_weights) if spec.lpips_weights else None,
+    # What a search for files came to is not looked for again.
+    files = {
+        metric: {name: Path(path) for name, path in paths.items()}
+        for metric, paths in spec.metric_files.items()
+    }
+    context = MetricContext(device=colorizer.device, truth=test.images)
+    metrics, unavailable = scoring.open_metrics(
+        spec.metrics, context, spec.size, MetricFiles(files, spec.metrics_missing)
     )
-    # Where a search for the backbone was in vain, its reason is told, and not looked for again.
-    known = {} if spec.lpips_weights or not spec.lpips_status else {"lpips": spec.lpips_status}
-    wanted = [name for name in spec.metrics if name not in known]
-    metrics, unavailable = scoring.open_metrics(wanted, context, spec.size)
-    unavailable |= {name: why for name, why in known.items() if name in spec.metrics}
     result["metrics_unavailable"] = unavailable
     return metrics
 

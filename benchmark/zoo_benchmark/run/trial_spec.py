@@ -55,8 +55,8 @@ class TrialSpec:
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
         metrics: names of the metrics to score.
-        lpips_weights: file with AlexNet's features, or None where none could be had.
-        lpips_status: why there is none.
+        metric_files: of each metric that needs files of weights and has them: paths by name.
+        metrics_missing: of each metric that lacks one: why.
         showcase: how many pictures to colour for the grid.
     """
 
@@ -75,8 +75,8 @@ class TrialSpec:
     device: str = "auto"
     precision: str = "auto"
     metrics: list[str] = field(default_factory=list)
-    lpips_weights: str | None = None
-    lpips_status: str = ""
+    metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
+    metrics_missing: dict[str, str] = field(default_factory=dict)
     showcase: int = 8
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"

@@ -22,6 +22,7 @@ from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.report.training_plot import plot_training
+from zoo_benchmark.results.columns import score_note
 from zoo_benchmark.results.learning_curve import LearningCurve, spread, write_losses
 from zoo_benchmark.results.references import from_truth
 from zoo_benchmark.run import scoring
@@ -136,9 +137,7 @@ class Validation:
         """What the same images score if they are left grey; the truth's own values included."""
         device = self._colorizer.device
         grey = from_truth(self._images, torch.zeros_like, device)
-        scores, _ = scoring.score_pictures(grey, self._metrics)
-        means = scores.groupby("metric", sort=False)["value"].mean()
-        return {str(name): float(value) for name, value in means.items()}
+        return scoring.score_pictures(grey, self._metrics).means()
 
     def step(self, feed: Feed) -> None:
         """To be called after every step."""
@@ -181,7 +180,7 @@ class Validation:
 
     def _look(self, share: float, cost: Cost, metrics: dict[str, float]) -> None:
         painted = scoring.paint_images(self._colorizer, self._pictures.images)
-        note = f"LPIPS {metrics['lpips']:.3f}" if "lpips" in metrics else f"{cost.steps:,} steps"
+        note = score_note(metrics) or f"{cost.steps:,} steps"
         self._looks.append((share, note, painted))
         try:
             self._write()

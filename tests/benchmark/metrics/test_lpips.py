@@ -14,6 +14,7 @@ from zoo_benchmark.metrics.lpips_alexnet import LPIPSAlexNet
 SHARED = Path(__file__).parents[3].parent / "shared" / "weights" / "alexnet_features.safetensors"
 WEIGHTS = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
 NOTHING = np.zeros((0, 64, 64, 3), np.uint8)
+CONTEXT = MetricContext(torch.device("cpu"), NOTHING, {"alexnet": WEIGHTS})
 
 needs_weights = pytest.mark.skipif(
     not WEIGHTS.exists(), reason="AlexNet's weights are not here: set ZOO_LPIPS_WEIGHTS"
@@ -22,7 +23,7 @@ needs_weights = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def lpips() -> LPIPSAlexNet:
-    return LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, WEIGHTS))
+    return LPIPSAlexNet(CONTEXT)
 
 
 def pictures(*images: np.ndarray) -> Pictures:
@@ -43,7 +44,7 @@ def chelsea_and_noise() -> tuple[np.ndarray, np.ndarray]:
 
 def test_without_weights_it_says_what_to_do():
     with pytest.raises(WeightsError, match=r"download https://.*pass --lpips-weights FILE"):
-        LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, None))
+        LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING))
 
 
 @needs_weights
@@ -89,7 +90,7 @@ def test_building_it_warns_of_nothing_and_draws_no_random_numbers():
     torch.manual_seed(5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        metric = LPIPSAlexNet(MetricContext(torch.device("cpu"), NOTHING, WEIGHTS))
+        metric = LPIPSAlexNet(CONTEXT)
     assert torch.equal(torch.rand(3), expected)
     photo = pictures(data.coffee()[:40, :40])
     assert not metric(photo, photo).requires_grad

@@ -7,27 +7,43 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from zoo.errors import WeightsError
-from zoo_benchmark.metrics import lpips_weights
-from zoo_benchmark.metrics.lpips_weights import find_lpips_weights, load_alexnet_features
+from zoo_benchmark.metrics import lpips_alexnet
+from zoo_benchmark.metrics.lpips_alexnet import ALEXNET, LPIPSAlexNet, load_alexnet_features
+from zoo_benchmark.metrics.weights_files import FoundFile, find_file
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "weights" / "alexnet_features.safetensors"
 WEIGHTS = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
 TODO = "elsewhere and pass --lpips-weights FILE"
 
 
+def find_alexnet(named: str | Path | None, **how: Any) -> FoundFile:
+    (wanted,) = LPIPSAlexNet.info.weights
+    return find_file(LPIPSAlexNet, wanted, named, **how)
+
+
+def publish_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a URL that of AlexNet."""
+    name = url.rpartition("/")[2]
+    digits = name.rpartition("-")[2].removesuffix(".pth")
+    wanted = replace(ALEXNET, urls=(url,), file_name=name, sha256=digits)
+    monkeypatch.setattr(LPIPSAlexNet, "info", replace(LPIPSAlexNet.info, weights=(wanted,)))
+
+
 def random_features() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(shape, generator=generator)
-        for name, shape in lpips_weights._SHAPES.items()
+        for name, shape in lpips_alexnet._SHAPES.items()
     }
 
 
@@ -39,7 +55,7 @@ def features() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def official(features, monkeypatch) -> dict[str, torch.Tensor]:
     """Random features that this test's module takes for torchvision's."""
-    monkeypatch.setattr(lpips_weights, "FEATURES_SHA256", lpips_weights._digest(features))
+    monkeypatch.setattr(lpips_alexnet, "FEATURES_SHA256", lpips_alexnet._digest(features))
     return features
 
 
@@ -80,7 +96,7 @@ def save_whole(features, folder):
 @pytest.mark.parametrize("save", [save_plain, save_without_prefix, save_whole])
 def test_reads_every_layout(save, official, tmp_path):
     loaded = load_alexnet_features(save(official, tmp_path))
-    assert list(loaded) == list(lpips_weights._SHAPES)
+    assert list(loaded) == list(lpips_alexnet._SHAPES)
     assert all(torch.equal(loaded[name], official[name]) for name in loaded)
 
 
@@ -152,7 +168,7 @@ def test_a_checkpoint_of_something_else(tmp_path):
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="AlexNet's weights are not here")
 def test_knows_torchvisions_own_weights():
     loaded = load_alexnet_features(WEIGHTS)
-    assert [tuple(t.shape) for t in loaded.values()] == list(lpips_weights._SHAPES.values())
+    assert [tuple(t.shape) for t in loaded.values()] == list(lpips_alexnet._SHAPES.values())
 
 
 # ---------------------------------------------------------------- where it is looked for
@@ -161,18 +177,18 @@ def test_knows_torchvisions_own_weights():
 def test_the_option_comes_before_the_variable_before_the_cache(
     official, cache, tmp_path, monkeypatch
 ):
-    name = lpips_weights.alexnet_url().rpartition("/")[2]
+    name = url_of_torchvision().rpartition("/")[2]
     cached = checkpoint(official, cache / name)
-    found = find_lpips_weights(None, download=False)
+    found = find_alexnet(None, download=False)
     assert (found.path, found.status) == (cached, f"{cached} (from torchvision's cache)")
 
     by_variable = checkpoint(official, tmp_path / "variable.pth")
     monkeypatch.setenv("ZOO_LPIPS_WEIGHTS", str(by_variable))
-    found = find_lpips_weights(None, download=False)
+    found = find_alexnet(None, download=False)
     assert (found.path, found.status) == (by_variable, f"{by_variable} (from ZOO_LPIPS_WEIGHTS)")
 
     by_option = checkpoint(official, tmp_path / "option.pth")
-    found = find_lpips_weights(str(by_option), download=False)
+    found = find_alexnet(str(by_option), download=False)
     assert (found.path, found.status) == (by_option, f"{by_option} (from --lpips-weights)")
 
 
@@ -188,18 +204,18 @@ def test_a_named_file_that_does_not_do_is_an_error(
         monkeypatch.setenv(by, str(path))
     option = path if by == "--lpips-weights" else None
     with pytest.raises(WeightsError, match=rf"named\.safetensors \(from {by}\) {fault}"):
-        find_lpips_weights(option, download=True)
+        find_alexnet(option, download=True)
 
 
 def test_without_download_it_says_what_to_do(cache):
-    found = find_lpips_weights(None, download=False)
+    found = find_alexnet(None, download=False)
     assert found.path is None
     assert found.status == f"AlexNet's weights are not here: download {url_of_torchvision()} {TODO}"
 
 
 def test_a_spoilt_cache_is_not_used_and_named(features, cache):
     cached = checkpoint(features, cache / url_of_torchvision().rpartition("/")[2])
-    found = find_lpips_weights(None, download=False)
+    found = find_alexnet(None, download=False)
     assert found.path is None
     assert found.status.startswith(f"{cached} (from torchvision's cache) is not torchvision's")
     assert found.status.endswith(TODO)
@@ -211,8 +227,14 @@ def url_of_torchvision() -> str:
     return AlexNet_Weights.IMAGENET1K_V1.url
 
 
+def test_the_file_is_torchvisions():
+    assert ALEXNET.urls == (url_of_torchvision(),)
+    assert ALEXNET.file_name == url_of_torchvision().rpartition("/")[2]
+    assert ALEXNET.file_name.endswith(f"-{ALEXNET.sha256}.pth")
+
+
 def test_importing_the_module_does_not_import_torch():
-    code = "import sys, zoo_benchmark.metrics.lpips_weights; sys.exit('torch' in sys.modules)"
+    code = "import sys, zoo_benchmark.metrics.weights_files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -260,7 +282,7 @@ def serve(monkeypatch) -> Iterator[object]:
     def start(body: bytes, name: str, **how) -> str:
         servers.append(Server(body, **how))
         url = servers[-1].url(name)
-        monkeypatch.setattr(lpips_weights, "alexnet_url", lambda: url)
+        publish_at(url, monkeypatch)
         return url
 
     yield start
@@ -280,13 +302,13 @@ def name_for(body: bytes) -> str:
 def test_downloads_to_torchvisions_cache_once(serve, body, cache):
     told = []
     url = serve(body, name_for(body))
-    found = find_lpips_weights(None, download=True, progress=lambda *step: told.append(step))
+    found = find_alexnet(None, download=True, progress=lambda *step: told.append(step))
     assert found.path == cache / name_for(body)
     assert found.path.read_bytes() == body
     assert found.status == f"{found.path} (downloaded from {url})"
     assert told[-1][1:] == (len(body), len(body))
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
-    again = find_lpips_weights(None, download=True)
+    again = find_alexnet(None, download=True)
     assert again.status.endswith("(from torchvision's cache)")
 
 
@@ -294,7 +316,7 @@ def test_replaces_a_spoilt_cache(serve, body, cache):
     serve(body, name_for(body))
     cache.mkdir(parents=True)
     (cache / name_for(body)).write_bytes(body[: len(body) // 2])
-    found = find_lpips_weights(None, download=True)
+    found = find_alexnet(None, download=True)
     assert found.path is not None
     assert found.path.read_bytes() == body
 
@@ -317,7 +339,7 @@ def left_in(cache: Path) -> dict[str, int]:
 def test_a_failed_download_is_one_line_that_says_what_to_do(how, reason, kept, serve, body, cache):
     url = serve(body, name_for(body), **how)
     start = time.monotonic()
-    found = find_lpips_weights(None, download=True, timeout=0.2)
+    found = find_alexnet(None, download=True, timeout=0.2)
     assert time.monotonic() - start < 3
     assert found.path is None
     assert found.status == f"downloading {url} failed ({reason}): download {url} {TODO}"
@@ -331,7 +353,7 @@ def test_a_failed_download_is_one_line_that_says_what_to_do(how, reason, kept, s
 
 def test_a_wrong_checksum_leaves_no_file(serve, body, cache):
     url = serve(body, "alexnet-owt-00000000.pth")
-    found = find_lpips_weights(None, download=True)
+    found = find_alexnet(None, download=True)
     assert found.path is None
     assert found.status.startswith(f"{url} has SHA-256 {hashlib.sha256(body).hexdigest()[:8]}…")
     assert found.status.endswith(TODO)
@@ -341,7 +363,7 @@ def test_a_wrong_checksum_leaves_no_file(serve, body, cache):
 def test_offline_nothing_is_asked_for(serve, body, cache, monkeypatch):
     serve(body, name_for(body))
     monkeypatch.setenv("ZOO_OFFLINE", "1")
-    found = find_lpips_weights(None, download=True)
+    found = find_alexnet(None, download=True)
     assert found.path is None
     assert found.status.startswith("AlexNet's weights are not here, and ZOO_OFFLINE is set")
     assert found.status.endswith(TODO)
@@ -354,8 +376,8 @@ def test_a_refused_connection(monkeypatch, cache):
         port = unused.getsockname()[1]
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     url = f"http://127.0.0.1:{port}/alexnet-owt-7be5be79.pth"
-    monkeypatch.setattr(lpips_weights, "alexnet_url", lambda: url)
-    found = find_lpips_weights(None, download=True)
+    publish_at(url, monkeypatch)
+    found = find_alexnet(None, download=True)
     assert found.path is None
     assert "Connection refused" in found.status
     assert found.status.endswith(TODO)
@@ -375,7 +397,7 @@ def test_a_name_that_does_not_resolve(fault, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     start = time.monotonic()
-    found = find_lpips_weights(None, download=True, timeout=0.2)
+    found = find_alexnet(None, download=True, timeout=0.2)
     released.set()
     assert time.monotonic() - start < 3
     assert found.path is None
@@ -387,6 +409,6 @@ def test_a_cache_that_cannot_be_written(serve, body, cache):
     serve(body, name_for(body))
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder should be")
-    found = find_lpips_weights(None, download=True)
+    found = find_alexnet(None, download=True)
     assert found.path is None
     assert found.status.endswith(TODO)

@@ -15,7 +15,7 @@ from zoo import registry
 from zoo.cli.console import make_console
 from zoo.metric import MetricInfo
 from zoo_benchmark.report.terminal import leaderboard_to_rich
-from zoo_benchmark.results.leaderboard import LEADERBOARD_COLUMNS
+from zoo_benchmark.results.columns import leaderboard_columns
 from zoo_benchmark.results.statistics import Statistics, analyse
 
 LONG = "a_stranger[red]_with_a_very_long_name:learning_rate=0.00031,temperature=0.25,width=0.125"
@@ -25,7 +25,7 @@ REASON = "RuntimeError: " + "the sky is falling " * 12
 def board() -> pd.DataFrame:
     rows = [{"model": label, "status": "ok", "params": 7, **VALUES} for label in ("floor", LONG)]
     rows.append({"model": "fails", "status": REASON.strip()})
-    return pd.DataFrame(rows).reindex(columns=[*LEADERBOARD_COLUMNS, "stranger's"])
+    return pd.DataFrame(rows).reindex(columns=leaderboard_columns(["stranger's"]))
 
 
 def analysed(seeds: int = 1) -> Statistics:
@@ -92,7 +92,9 @@ def test_metrics_that_the_zoo_does_not_bring_stand_among_the_others(monkeypatch:
     class Theirs:
         info = MetricInfo("stranger's", "Strangeness", unit="px", direction="lower", version=1)
 
-    monkeypatch.setattr(registry, "metric_class", lambda name: Theirs)
+    find = registry.metric_class
+    theirs = {"stranger's": Theirs}
+    monkeypatch.setattr(registry, "metric_class", lambda name: theirs.get(name) or find(name))
     generator = np.random.default_rng(0)
     scores = [("floor", 0, f"i{n}", "stranger's", 3.25 + generator.normal()) for n in range(60)]
     columns = ["model", "seed", "image", "metric", "value"]

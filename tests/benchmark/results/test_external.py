@@ -22,6 +22,7 @@ from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.data.dataset import ImageSet
 from zoo.errors import DataError, InputError, PluginError
 from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results import external
 from zoo_benchmark.results.external import (
     add_to_run,
@@ -34,6 +35,7 @@ from zoo_benchmark.results.run_folder import open_run
 from zoo_benchmark.run import scoring
 
 CPU = torch.device("cpu")
+NO_FILES = MetricFiles()
 METRICS = ["psnr", "ssim", "ciede2000", "colourfulness", "auc", "auc_rebalanced"]
 SHARED = Path(__file__).parents[3].parent / "shared" / "weights" / "alexnet_features.safetensors"
 BACKBONE = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
@@ -62,16 +64,16 @@ def test_the_same_numbers_as_the_bench(
     name = painter if model == "painter" else floors[0]
     colorizer = zoo.load(name, device="cpu").fit(tiles, budget="2steps", size=64)
     test = ImageSet(tiles[:7], [f"n{i}/x.y{i}" for i in range(7)])
-    backbone = BACKBONE if "lpips" in chosen else None
-    metrics, _ = scoring.open_metrics(chosen, MetricContext(CPU, test.images, backbone), 64)
-    expected, _ = scoring.score(colorizer, test, metrics)
+    weights = MetricFiles({"lpips": {"alexnet": BACKBONE}} if "lpips" in chosen else {})
+    metrics, _ = scoring.open_metrics(chosen, MetricContext(CPU, test.images), 64, weights)
+    expected = scoring.score(colorizer, test, metrics).images
     L = rgb_to_lab(Pictures.from_array(test.images).rgb)[0]
     painted = scoring.paint(colorizer, L).rgb8.permute(0, 2, 3, 1).numpy()
     files = {f"{i}.png": picture for i, picture in zip(test.ids, painted, strict=True)}
     truth = {f"{i}.png": picture for i, picture in zip(test.ids, test.images, strict=True)}
     pred = _write(tmp_path / "pred", files)
     originals = {**pictures_in(_write(tmp_path / "truth", truth))}
-    found = score_folder(pred, originals, chosen, backbone, CPU)
+    found = score_folder(pred, originals, chosen, weights, CPU)
     assert found.count == 7
     ours, theirs = (
         table.set_index(["image", "metric"])["value"].sort_index()
@@ -97,7 +99,7 @@ def test_pictures_of_many_sizes_and_kinds(tiles: np.ndarray, tmp_path: Path) -> 
     }
     grey["ü ö.png"] = pictures["ü ö.webp"] // 2
     pred = _write(tmp_path / "pred", grey)
-    found = score_folder(pred, {**pictures_in(truth)}, METRICS, None, CPU)
+    found = score_folder(pred, {**pictures_in(truth)}, METRICS, NO_FILES, CPU)
     assert np.isfinite(found.scores["value"]).all()
     psnr = found.scores[found.scores["metric"] == "psnr"].set_index("image")["value"]
     assert set(psnr.index) == {"a", "deep/b.c", "ü ö"}
@@ -135,7 +137,7 @@ def test_every_mismatch_is_named(tiles: np.ndarray, tmp_path: Path) -> None:
 
     def score(files: dict[str, np.ndarray]) -> Any:
         shutil.rmtree(tmp_path / "pred", ignore_errors=True)
-        return score_folder(_write(tmp_path / "pred", files), truth, ["psnr"], None, CPU)
+        return score_folder(_write(tmp_path / "pred", files), truth, ["psnr"], NO_FILES, CPU)
 
     good = {f"{i}.png": tiles[i] for i in range(8)}
     with pytest.raises(InputError, match=r"missing: 3, 5; without truth: extra"):
@@ -149,7 +151,7 @@ def test_every_mismatch_is_named(tiles: np.ndarray, tmp_path: Path) -> None:
     score(good)
     (tmp_path / "pred" / "6.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"6\.png"):
-        score_folder(tmp_path / "pred", truth, ["psnr"], None, CPU)
+        score_folder(tmp_path / "pred", truth, ["psnr"], NO_FILES, CPU)
     with pytest.raises(InputError, match="is not a folder"):
         pictures_in(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -161,17 +163,17 @@ def test_what_looks_wrong_is_said(tiles: np.ndarray, tmp_path: Path) -> None:
     grey = np.repeat(tiles[2].mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
     folder = _write(tmp_path / "truth", {"a.png": tiles[0], "b.png": tiles[1], "c.png": grey})
     truth = {**pictures_in(folder)}
-    found = score_folder(folder, truth, ["psnr"], None, CPU)
+    found = score_folder(folder, truth, ["psnr"], NO_FILES, CPU)
     assert (found.count, found.grey) == (2, ["c"])
     assert any("already grey" in note for note in found.notes)
     assert any("its own truth" in note for note in found.notes)
     greyed = {
         f"{n}.png": np.repeat(p[..., :1], 3, axis=2) for n, p in zip("abc", tiles[:3], strict=True)
     }
-    found = score_folder(_write(tmp_path / "grey", greyed), truth, ["psnr"], None, CPU)
+    found = score_folder(_write(tmp_path / "grey", greyed), truth, ["psnr"], NO_FILES, CPU)
     assert any("was it coloured?" in note for note in found.notes)
     with pytest.raises(InputError, match="already grey"):
-        score_folder(folder, {"c": grey, "a": grey, "b": grey}, ["psnr"], None, CPU)
+        score_folder(folder, {"c": grey, "a": grey, "b": grey}, ["psnr"], NO_FILES, CPU)
 
 
 def test_a_missing_backbone_is_a_note_unless_nothing_is_left(
@@ -179,11 +181,11 @@ def test_a_missing_backbone_is_a_note_unless_nothing_is_left(
 ) -> None:
     folder = _write(tmp_path / "truth", {"a.png": tiles[0]})
     truth = {**pictures_in(folder)}
-    found = score_folder(folder, truth, ["psnr", "lpips"], None, CPU)
+    found = score_folder(folder, truth, ["psnr", "lpips"], NO_FILES, CPU)
     assert (set(found.scores["metric"]), set(found.metrics)) == ({"psnr"}, {"psnr"})
     assert any(note.startswith("lpips was not scored") for note in found.notes)
     with pytest.raises(PluginError, match="lpips was not scored"):
-        score_folder(folder, truth, ["lpips"], None, CPU)
+        score_folder(folder, truth, ["lpips"], NO_FILES, CPU)
 
 
 @pytest.mark.long
@@ -206,7 +208,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
             yield scoring.Painted([str(number)], painted, None, truth)
 
     metrics, _ = scoring.open_metrics(["psnr"], MetricContext(CPU, photo[None]), 300)
-    scores, _ = scoring.score_pictures(pictures(), metrics)
+    scores = scoring.score_pictures(pictures(), metrics).images
     assert len(scores) == 160
     # One of the pictures takes some 12 MB as float32, and a few of those are alive at a time.
     assert max(measured[40:]) - max(measured[:40]) < 100
@@ -259,7 +261,7 @@ def test_other_test_images_are_refused(run_copy: Path, tmp_path: Path) -> None:
     run = open_run(run_copy)
     for act in (
         lambda: export_test(run, tmp_path / "pictures"),
-        lambda: add_to_run(run, "x", tmp_path, None, CPU, replace=False),
+        lambda: add_to_run(run, "x", tmp_path, NO_FILES, CPU, replace=False),
     ):
         with pytest.raises(DataError, match="are not those that"):
             act()
@@ -280,7 +282,7 @@ def test_a_row_is_there_whole_or_not_at_all(
     run_copy: Path, sepia: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def add(name: str, *, replace: bool = False) -> None:
-        add_to_run(open_run(run_copy), name, sepia, None, CPU, replace=replace)
+        add_to_run(open_run(run_copy), name, sepia, NO_FILES, CPU, replace=replace)
 
     add("a/b")
     add("a b")
@@ -311,7 +313,7 @@ def test_names_that_would_lead_out_of_the_run(name: str, run_copy: Path, sepia: 
     before = sorted(run_copy.rglob("*"))
     for replace in (False, True):
         with pytest.raises(InputError, match="cannot name a row"):
-            add_to_run(open_run(run_copy), name, sepia, None, CPU, replace=replace)
+            add_to_run(open_run(run_copy), name, sepia, NO_FILES, CPU, replace=replace)
     assert sorted(run_copy.rglob("*")) == before
 
 
@@ -320,7 +322,7 @@ def test_other_versions_of_a_metric_are_refused(run_copy: Path, sepia: Path) -> 
     manifest["metrics"]["psnr"] += 1
     (run_copy / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="version 2 of the metric 'psnr', this zoo has 1"):
-        add_to_run(open_run(run_copy), "x", sepia, None, CPU, replace=False)
+        add_to_run(open_run(run_copy), "x", sepia, NO_FILES, CPU, replace=False)
     assert not open_run(run_copy).externals
 
 

@@ -15,7 +15,7 @@ from zoo import registry
 from zoo.colorizer import Colorizer, Info
 from zoo.data.dataset import ImageSet
 from zoo.errors import WeightsError
-from zoo.metric import Metric, MetricContext, MetricInfo, Pictures
+from zoo.metric import Metric, MetricContext, MetricInfo, Pictures, SetMetric
 from zoo_benchmark.run.scoring import open_metrics, score
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*negative Z values")
@@ -62,8 +62,10 @@ def scores_of(colorizer: Colorizer, images: ImageSet) -> Any:
     colorizer.fit(np.asarray(images.images), budget="1steps")
     metrics, unavailable = open_metrics(NAMES, context(images), images.size)
     assert not unavailable
-    table, broken = score(colorizer, images, metrics)
-    assert not broken
+    scores = score(colorizer, images, metrics)
+    assert not scores.broken
+    assert not scores.sets
+    table = scores.images
     assert list(table.columns) == ["image", "metric", "value"]
     return table.pivot(index="image", columns="metric", values="value")
 
@@ -199,19 +201,19 @@ def test_a_broken_metric_is_an_empty_column_and_no_models_fault(
         "unbuilt": "it raised KeyError: 'a bug'",
     }
     colorizer = Chroma(device="cpu").fit(np.asarray(test_set.images), budget="1steps")
-    table, broken = score(colorizer, test_set, metrics)
-    assert broken.keys() == {"later", "one"}
-    assert "not again" in broken["later"]
-    assert set(table["metric"]) == {"psnr"}
-    assert len(table) == len(test_set)
+    scores = score(colorizer, test_set, metrics)
+    assert scores.broken.keys() == {"later", "one"}
+    assert "not again" in scores.broken["later"]
+    assert set(scores.images["metric"]) == {"psnr"}
+    assert len(scores.images) == len(test_set)
 
 
 def test_no_metric_at_all_is_an_empty_table(test_set: ImageSet) -> None:
     colorizer = Chroma(device="cpu").fit(np.asarray(test_set.images), budget="1steps")
-    table, broken = score(colorizer, test_set, [])
-    assert list(table.columns) == ["image", "metric", "value"]
-    assert len(table) == 0
-    assert not broken
+    scores = score(colorizer, test_set, [])
+    assert list(scores.images.columns) == ["image", "metric", "value"]
+    assert len(scores.images) == 0
+    assert not scores.broken
 
 
 def test_images_too_small_for_a_metric_leave_its_column_empty() -> None:
@@ -219,3 +221,63 @@ def test_images_too_small_for_a_metric_leave_its_column_empty() -> None:
     metrics, unavailable = open_metrics(["psnr", "lpips"], context(images), 16)
     assert [m.info.name for m in metrics] == ["psnr"]
     assert "31 px" in unavailable["lpips"]
+
+
+# ---- metrics of a whole set -----------------------------------------------------------------
+
+
+class MeanDistance(SetMetric):
+    """How far apart the mean colours of two sets are: no mean over images gives it."""
+
+    info: ClassVar = MetricInfo("apart", "", "", "lower", 1, per="set", l_copied=True)
+
+    def update(self, state: Any, predicted: Pictures, truth: Pictures) -> Any:
+        count, total = state or (0, torch.zeros(3))
+        difference = predicted.rgb8.float() - truth.rgb8.float()
+        return count + len(truth), total + difference.mean((2, 3)).sum(0)
+
+    def compute(self, state: Any) -> float:
+        count, total = state
+        return float((total / count).norm())
+
+
+class MeanRed(MeanDistance):
+    """Of the first set alone, to be that of the truth."""
+
+    info: ClassVar = MetricInfo("red", "", "", "match", 1, per="set")
+
+    def update(self, state: Any, predicted: Pictures, truth: Pictures) -> Any:
+        return super().update(state, predicted, Pictures(torch.zeros_like(truth.rgb8)))
+
+    def compute(self, state: Any) -> float:
+        count, total = state
+        return float(total[0] / count)
+
+
+class FailsAtTheEnd(MeanDistance):
+    info: ClassVar = MetricInfo("end", "", "", "lower", 1, per="set")
+
+    def compute(self, state: Any) -> float:
+        raise RuntimeError("no value")
+
+
+def test_a_set_has_one_value_whatever_the_batches(
+    test_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo_benchmark.run.scoring._BATCH_PIXELS", 2 * 64**2)
+    classes = (MeanDistance, MeanRed, FailsAtTheEnd)
+    metrics = [cls(context(test_set)) for cls in classes]
+    painter = Painter(device="cpu").fit(np.asarray(test_set.images), budget="1steps")
+    scores = score(painter, test_set, metrics)
+    assert len(scores.images) == 0
+    assert "no value" in scores.broken["end"]
+    assert list(scores.sets) == ["apart", "apart_l_copied", "red", "red_truth", "red_difference"]
+    assert scores.means() == scores.sets
+    truth = np.asarray(test_set.images).astype(float)
+    painted = np.round(np.array([0.8, 0.4, 0.2]) * 255)
+    apart = np.linalg.norm(painted - truth.mean((0, 1, 2)))
+    assert scores.sets["apart"] == pytest.approx(apart, abs=0.05)
+    assert scores.sets["apart_l_copied"] < scores.sets["apart"]
+    assert scores.sets["red"] == painted[0]
+    assert scores.sets["red_truth"] == pytest.approx(truth[..., 0].mean(), abs=0.05)
+    assert scores.sets["red_difference"] == abs(scores.sets["red"] - scores.sets["red_truth"])

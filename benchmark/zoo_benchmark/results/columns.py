@@ -1,0 +1,349 @@
+"""The columns of every table, and what stands in them.
+
+A metric says by itself how its column looks (`MetricInfo`); costs and speeds are listed here.
+Tables in a terminal, in Markdown and in HTML show one `ShownTable`, in which intervals (±), marks
+(≈) and the texts of all cells are computed once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from zoo import plugins, registry
+from zoo.errors import PluginError, UnknownNameError
+from zoo.metric import BY_STRANGERS, MetricInfo
+from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
+
+TRUTH, DIFFERENCE, L_COPIED, POOLED = "_truth", "_difference", "_l_copied", "_pooled"
+"""Ends of the names of columns that follow from a metric's."""
+
+NOTHING = "–"
+GENERAL, PRECISE, WHOLE = "{:.4g}", "{:.4f}", "{:,.0f}"
+"""Formats: of any number, of one that small changes count in, of one that has no fraction."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: in CSV files and JSON.
+        title: in a report, in one line.
+        heading: in a terminal, in two lines.
+        form: of its values.
+        shown: where, beside CSV files: of `terminal`, `markdown` and `html`, with spaces between.
+        place: among the columns that are no metrics, in a terminal.
+        keep: as `MetricInfo.keep` has it.
+        around: the format of what follows ±.
+        optional: left out of reports, too, where nothing was measured.
+        recorded: a cell's `result.json` has it under this name.
+        timed: the device, and the name in a cell's timing on it.
+        metric: what it shows the values of; None for all else.
+    """
+
+    name: str
+    title: str = ""
+    heading: str = ""
+    form: str = "{:.2f}"
+    shown: str = ""
+    place: int = 0
+    keep: float = 10
+    around: str = ""
+    optional: bool = False
+    recorded: bool = False
+    timed: tuple[str, str] | None = None
+    metric: MetricInfo | None = None
+
+    def text(self, value: Any) -> str:
+        """A value as it is shown."""
+        return NOTHING if value is None or pd.isna(value) else self.form.format(value)
+
+
+_REPORTS = ("markdown", "html")
+
+
+# In the order of `leaderboard.csv`, where the metrics stand between these two groups.
+BEFORE_METRICS = (
+    Column("model"),
+    Column("preset"),
+    Column("seeds"),
+    Column("params", "parameters", "params\n", WHOLE, "terminal html", 1, 14, recorded=True),
+)
+# fmt: off
+# ruff: noqa: E501 - a column is one line
+BEHIND_METRICS = (
+    Column("train_images_per_s", "train images/s", "train\nimages/s", WHOLE, "terminal html", 2, 13, recorded=True),
+    Column("predict_images_per_s_cpu", "predict CPU images/s", "predict\nCPU im/s", WHOLE, "terminal markdown html", 3, 16, timed=("cpu", "images_per_s")),
+    Column("predict_images_per_s_cuda", "predict GPU images/s", "predict\nGPU im/s", WHOLE, "terminal html", 5, 15, timed=("cuda", "images_per_s"), optional=True),
+    Column("latency_ms_cpu", "latency CPU ms", "latency\nCPU ms", "{:.1f}", "terminal", 4, 12, timed=("cpu", "latency_ms")),
+    Column("latency_ms_cuda", "latency GPU ms", "latency\nGPU ms", "{:.2f}", "terminal", 6, 11, timed=("cuda", "latency_ms")),
+    Column("peak_memory_mb", recorded=True),
+    Column("budget"),
+    Column("stop_reason"),
+    Column("status"),
+)
+# fmt: on
+CURVE = (
+    Column("share", form="{:.0%}"),
+    Column("seconds"),
+    Column("steps", form=WHOLE),
+    Column("images", form=WHOLE),
+    Column("flops", form="{:.3g}"),
+)
+"""Of a point of a learning curve: how much of the budget, and what it had cost."""
+
+COSTS = [column.name for column in CURVE[1:]]
+"""What training spends, as budgets and curves count it."""
+
+FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
+"""All columns of a leaderboard that are no metrics."""
+
+_FIRST_SEEDS, _LAST_SEEDS = 0, 21
+
+
+# ---- metrics ---------------------------------------------------------------------------------
+
+
+def installed_metrics() -> list[MetricInfo]:
+    """What the installed metrics say of themselves, in the order of their places."""
+    found = []
+    for name in plugins.names(plugins.METRICS):
+        with contextlib.suppress(PluginError):
+            found.append(registry.metric_class(name).info)
+    return sorted(found, key=lambda info: info.place)
+
+
+def metric_info(name: str) -> MetricInfo:
+    """What a metric says of itself; of one that is not installed any more, its name."""
+    try:
+        return registry.metric_class(name).info
+    except (PluginError, UnknownNameError):
+        return MetricInfo(name, name, "", "higher", 0, heading=f"{name}\n")
+
+
+def metric_column(name: str) -> Column:
+    """The column of a metric, or of what follows from it (`psnr_l_copied`)."""
+    base = name
+    for suffix in (TRUTH, DIFFERENCE, L_COPIED, POOLED):
+        if name.endswith(suffix) and name not in plugins.names(plugins.METRICS):
+            base = name.removesuffix(suffix)
+    info = metric_info(base)
+    arrow = f" {info.arrow}" if info.arrow else ""
+    form = GENERAL if info.decimals is None else f"{{:.{info.decimals}f}}"
+    return Column(
+        name,
+        title=info.title,
+        heading=info.heading or f"{info.title}{arrow}\n{info.unit}",
+        form=form,
+        around="{:.2g}" if info.decimals is None else form,
+        shown="terminal markdown html",
+        keep=info.keep,
+        metric=info,
+    )
+
+
+def metric_names(names: Iterable[str]) -> list[str]:
+    """Those of a table's columns that are metrics: no cost, and nothing that follows from one."""
+    everything = list(names)
+    fixed = {column.name for column in FACTS}
+    return [name for name in everything if name not in fixed and not _follows(name, everything)]
+
+
+def _follows(name: str, names: Collection[str]) -> bool:
+    suffixes = (TRUTH, DIFFERENCE, L_COPIED, POOLED)
+    return any(name.endswith(s) and name.removesuffix(s) in names for s in suffixes)
+
+
+def _terminal_place(name: str) -> tuple[bool, int]:
+    """Metrics that can rank a table come first: a narrow terminal may have room for no other."""
+    info = metric_info(name)
+    return not info.ranks, info.place
+
+
+def ranking_metric(names: Collection[str]) -> MetricInfo | None:
+    """What a table is ordered by: of the metrics with a value in it, the one that ranks most."""
+    ranks = {info.ranks: info for info in installed_metrics() if info.ranks and info.name in names}
+    return ranks[max(ranks)] if ranks else None
+
+
+def score_note(values: Mapping[str, Any] | pd.Series) -> str:
+    """The value that a table would be ordered by, with its title; empty where there is none."""
+    info = ranking_metric(values)
+    return f"{info.title} {metric_column(info.name).text(values[info.name])}" if info else ""
+
+
+def leaderboard_columns(names: Iterable[str]) -> list[str]:
+    """The columns of `leaderboard.csv`: those of every run, and the others in `names`."""
+    metrics = []
+    installed = installed_metrics()
+    for info in installed:
+        if info.place < BY_STRANGERS:
+            metrics += [info.name, *([f"{info.name}{TRUTH}"] * (info.direction == "match"))]
+    ours = [
+        *(column.name for column in BEFORE_METRICS),
+        *metrics,
+        *(column.name for column in BEHIND_METRICS),
+    ]
+    extra = set(names) - set(ours)
+    copied = [name for info in installed if (name := f"{info.name}{L_COPIED}") in extra]
+    return [*ours, *copied, *sorted(extra - set(copied))]
+
+
+# ---- a table to be shown ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    """A value of a table.
+
+    Attributes:
+        value: the number, or None where there is none that is finite.
+        text: the same for people.
+        half: ± half the 95 % interval over images; empty where there is none.
+        seeds: the standard deviation over seeds; empty where there is none.
+    """
+
+    value: float | None
+    text: str
+    half: str = ""
+    seeds: str = ""
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row of a table.
+
+    Attributes:
+        label: its name.
+        kind: `floor`, `external` or `ceiling`; empty for a model.
+        status: `ok`, or what went wrong.
+        alike: whether it cannot be told from the row above it.
+        cells: by the names of the columns.
+    """
+
+    label: str
+    kind: str
+    status: str
+    alike: bool
+    cells: dict[str, ShownCell]
+
+    @property
+    def name(self) -> str:
+        """The label, and in brackets what stands outside of the ranking's rules."""
+        return f"{self.label} ({self.kind})" if self.kind in ("floor", "ceiling") else self.label
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A leaderboard as all outputs show it.
+
+    Attributes:
+        metrics: columns of the metrics with a value, those that can rank a table first.
+        facts: columns of costs and speeds.
+        rows: in the order of the ranking.
+        ceilings: references that were computed from the truth.
+        truths: of a metric that should match the truth's: the truth's, as text.
+        ranking: the metric that the rows are ordered by; empty where none can.
+    """
+
+    metrics: dict[str, Column]
+    facts: dict[str, Column]
+    rows: list[ShownRow]
+    ceilings: list[ShownRow]
+    truths: dict[str, str]
+    ranking: str
+
+    def is_measured(self, column: str) -> bool:
+        """Whether any row has a value there."""
+        return any(row.cells[column].text != NOTHING for row in self.rows)
+
+    def facts_in(self, output: str) -> list[Column]:
+        """The columns of costs and speeds in `terminal`, `markdown` or `html`."""
+        return [
+            column
+            for column in self.facts.values()
+            if output in column.shown.split()
+            and (self.is_measured(column.name) or (output != "terminal" and not column.optional))
+        ]
+
+    def seeds_keep(self, column: Column) -> float | None:
+        """How long the spread over seeds stays in a terminal; None where it has no column."""
+        spread = any(row.cells[column.name].seeds for row in self.rows)
+        if column.metric is None or not column.metric.ranks or not spread:
+            return None
+        most = max(info.ranks for info in installed_metrics())
+        return _LAST_SEEDS if column.metric.ranks == most else _FIRST_SEEDS
+
+
+def shown_table(
+    board: pd.DataFrame,
+    floors: Collection[str] = (),
+    statistics: Statistics | None = None,
+    ceilings: pd.DataFrame | None = None,
+    externals: Collection[str] = (),
+) -> ShownTable:
+    """A leaderboard with its statistics, ready to be shown.
+
+    Args:
+        board: a row per model, in the order of the ranking.
+        floors: models to be marked as references.
+        statistics: of the same scores.
+        ceilings: a row per reference computed from the truth: model, and means of metrics.
+        externals: rows of other programs.
+    """
+    scored = [name for name in metric_names(board.columns) if board[name].notna().any()]
+    metrics = {name: metric_column(name) for name in sorted(scored, key=_terminal_place)}
+    facts = {c.name: c for c in sorted(FACTS, key=lambda c: c.place) if c.shown}
+    ranking = ranking_metric(scored)
+    labels = [str(label) for label in board["model"]]
+    alike = [False] * len(labels)
+    intervals: dict[tuple[str, str], Mapping[Hashable, Any]] = {}
+    if statistics is not None:
+        found = statistics.intervals.to_dict("records")
+        intervals = {(row["model"], row["metric"]): row for row in found}
+        if ranking is not None:
+            alike = cannot_tell_apart(labels, ranking.name, statistics.pairs)
+    columns = [*metrics.values(), *facts.values()]
+    rows = []
+    for label, mark, values in zip(labels, alike, board.to_dict("records"), strict=True):
+        kind = "floor" if label in floors else "external" if label in externals else ""
+        cells = {
+            c.name: _cell(c, values.get(c.name), intervals.get((label, c.name))) for c in columns
+        }
+        rows.append(ShownRow(label, kind, str(values["status"]), mark, cells))
+    tops = [
+        ShownRow(
+            str(values["model"]),
+            "ceiling",
+            "",
+            alike=False,
+            cells={column.name: _cell(column, values.get(column.name)) for column in columns},
+        )
+        for values in (ceilings.to_dict("records") if ceilings is not None else ())
+    ]
+    truths = {
+        name: column.text(board[f"{name}{TRUTH}"].dropna().iloc[0])
+        for name, column in metrics.items()
+        if f"{name}{TRUTH}" in board and board[f"{name}{TRUTH}"].notna().any()
+    }
+    return ShownTable(metrics, facts, rows, tops, truths, ranking.name if ranking else "")
+
+
+def _cell(column: Column, value: Any, interval: Mapping[Hashable, Any] | None = None) -> ShownCell:
+    number = None if value is None or pd.isna(value) else float(value)
+    finite = number if number is not None and math.isfinite(number) else None
+    if interval is None:
+        return ShownCell(finite, column.text(value))
+    half, seeds = (interval["high"] - interval["low"]) / 2, interval["seed_std"]
+    return ShownCell(
+        finite,
+        column.text(value),
+        f"±{column.around.format(half)}" if math.isfinite(half) else "",
+        column.around.format(seeds) if math.isfinite(seeds) else "",
+    )
