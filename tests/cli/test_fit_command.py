@@ -125,7 +125,7 @@ def test_what_cannot_be_is_one_line_before_any_work(
     def load(*_arguments: Any, **_keywords: Any) -> None:
         raise AssertionError("images were read")
 
-    monkeypatch.setattr(dataset_class("folder"), "load", load)
+    monkeypatch.setattr(dataset_class("folder"), "open", load)
     Path("table-loss.csv").write_bytes(b"mine")
     Path("there.safetensors").write_bytes(b"mine")
     Path("half-checkpoint.pt").write_bytes(b"?")

@@ -23,7 +23,8 @@ from zoo.prediction.working_size import pad_edges, suited_working_size
 class Ramps(Colorizer):
     """Chroma that rises from left to right; notes the shapes that it is given."""
 
-    info = Info("ramps", "Ramps", "none", "MIT", minimum_size=8, multiple=4)
+    info = Info("ramps", "Ramps", "none", "MIT")
+    minimum_size, multiple = 8, 4
 
     def __init__(self):
         super().__init__(device="cpu", precision="fp32")
