@@ -44,7 +44,7 @@ class Tiny(Colorizer):
 
 
 class NoLicense(Tiny):
-    info = replace(Tiny.info, license="", minimum_size=0)
+    info = replace(Tiny.info, license="", minimum_size=0, working_size=0)
 
 
 class UnknownFailure(Tiny):
@@ -274,7 +274,7 @@ WRONG = [
     (
         "info",
         NoLicense,
-        ["license is ''", "minimum_size is 0", "correct these fields"],
+        ["license is ''", "minimum_size is 0", "working_size is 0", "correct these fields"],
         {"save_and_load", "devices"},  # weights without a license are not read
     ),
     (
