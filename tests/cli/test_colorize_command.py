@@ -140,6 +140,11 @@ def test_json(colorize, scans):
         (["scans", "-o", "out", "--format", "gif"], "the format 'gif' is not written"),
         (["scans", "-o", "out", "--saturation", "9"], "saturation must be above 0 and at most 3"),
         (["scans", "-o", "out", "--batch-size", "x"], "must be auto or a number, got 'x'"),
+        (
+            ["scans", "-o", "out", "--working-size", "x"],
+            "auto, full or a number of pixels, got 'x'",
+        ),
+        (["scans", "-o", "out", "--working-size", "7"], "must lie in 8 … 4096 px"),
         (["scans/a.jpg", "scans/1927/../a.jpg", "-o", "a.png"], None),
         (["scans/a.jpg", "scans/1927/b.png", "-o", "scans/a.jpg"], "scans/a.jpg is a file"),
     ],

@@ -44,7 +44,7 @@ class Tiny(Colorizer):
 
 
 class NoLicense(Tiny):
-    info = replace(Tiny.info, license="")
+    info = replace(Tiny.info, license="", working_size=0)
     minimum_size = 0
 
 
@@ -275,7 +275,7 @@ WRONG = [
     (
         "info",
         NoLicense,
-        ["license is ''", "minimum_size is 0", "correct these fields"],
+        ["license is ''", "minimum_size is 0", "working_size is 0", "correct these fields"],
         {"save_and_load", "devices"},  # weights without a license are not read
     ),
     (
