@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
+import numpy as np
 import pytest
 from documents import (
     DOCUMENTS,
@@ -30,6 +31,7 @@ WRITTEN = {
     ],
     "docs/colorize.md": ["colour/0.jpg"],
     "docs/training.md": ["mine.safetensors", "prior.csv", "overfit-zhang_rebalanced.png"],
+    "docs/release.md": ["colour/0.jpg", "colour-96/0.jpg"],
     "docs/weights.md": ["eccv16.safetensors"],
     "docs/tutorial/first-bench.md": ["first/report.html", "first/samples.png"],
     "docs/tutorial/first-plugin.md": ["tints/samples.png"],
@@ -117,6 +119,16 @@ def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
     ]
     with Image.open(tmp_path / "cost.png") as made, Image.open(ROOT / "docs" / "cost.png") as kept:
         assert made.size == kept.size
+
+
+def test_the_picture_of_the_readme_is_made_by_the_code(tmp_path, monkeypatch):
+    colour = _script("colour", monkeypatch)
+    colour.main(tmp_path / "colour.jpg")
+    with Image.open(tmp_path / "colour.jpg") as made, Image.open(ROOT / "docs/colour.jpg") as kept:
+        difference = np.asarray(made, float) - np.asarray(kept, float)
+        assert made.size == kept.size
+    # Kernels differ from processor to processor; other weights would give other colours.
+    assert np.sqrt((difference**2).mean()) < 2
 
 
 @pytest.mark.long
