@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 CACHE_VARIABLE = "ZOO_CACHE"
+_LONGEST_SUFFIX = 16
 
 
 def cache_folder() -> Path:
@@ -29,8 +31,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never half of one, whenever the writer dies.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # The target's own name is as long as a file system may allow; writers look at the suffix.
     descriptor, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:64]}.", suffix=".partial" + target.suffix
+        dir=target.parent, prefix=".zoo-", suffix=".partial" + target.suffix[-_LONGEST_SUFFIX:]
     )
     os.close(descriptor)
     partial = Path(name)
@@ -39,7 +42,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         # mkstemp makes files private to their owner; the result gets what the umask allows.
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        # A share may refuse to change permissions, which is no reason to lose the file.
+        with contextlib.suppress(OSError):
+            partial.chmod(0o666 & ~umask)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

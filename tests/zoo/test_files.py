@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from pathlib import Path
@@ -76,7 +77,19 @@ def test_two_writers_at_once_do_not_share_a_partial_file(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_long_names_fit(tmp_path):
-    target: Path = tmp_path / ("x" * 240 + ".json")
+@pytest.mark.parametrize("name", ["x" * 240 + ".json", "ü" * 125 + ".json", "a." + "ß" * 126])
+def test_names_as_long_as_a_file_system_allows_fit(tmp_path, name):
+    target: Path = tmp_path / name
+    assert len(os.fsencode(name)) > 240
     write_text(target, "1")
     assert target.read_text() == "1"
+
+
+def test_a_share_that_refuses_permissions_gets_its_files(tmp_path, monkeypatch):
+    def chmod(path, mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), os.fspath(path))
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    write_text(tmp_path / "result.txt", "there")
+    assert (tmp_path / "result.txt").read_text() == "there"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
