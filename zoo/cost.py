@@ -10,7 +10,7 @@ Unit = Literal["seconds", "steps", "images", "flops"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What training has cost so far, in all four currencies.
+    """What training has cost so far, in all four units.
 
     `flops` is the count of one eager step by `zoo.training.flops` (forward and backward; a
     multiply and an add are two) times the number of steps.

@@ -1,8 +1,9 @@
-"""Reading image files safely, whatever their mode: the only place that opens images.
+"""Reading image files safely, whatever their mode.
 
-Three doors lead from a file to an array: `read_image` opens and checks a file, `to_rgb` gives
-its colours as sRGB, `to_grey` its lightness as 8-bit grey. Alpha is dropped: the stored
-colours are what a photograph is made of, and the caller still has the transparency.
+Every image that a user brings is opened here first; `photograph` then reads the 16-bit samples
+that Pillow would cut down. `read_image` opens and checks a file, `to_rgb` gives its colours as sRGB
+and `to_grey` its lightness as 8-bit grey. Alpha is dropped: the stored colours are what a
+photograph is made of, and the caller still has the transparency.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RESIZE_KERNEL = "lanczos"
 """The antialiased kernel of every resize: of a dataset's images, and of what a network is shown."""
 
 SQUARE_CROP = "centre square"
-"""What `square_tile` cuts, in the words of `DatasetInfo.crop`."""
+"""The name of what `square_tile` cuts, for `DatasetInfo.crop`."""
 
 GREY_CHROMA = 5.0
 """An image is grey if |a| and |b| of all its pixels are at most this, in CIE Lab units."""
@@ -218,7 +219,7 @@ def resize(
 
 
 def is_grey(rgb: UInt8Array) -> npt.NDArray[np.bool_]:
-    """For each image of N×H×W×3 uint8: is max(|a|, |b|) at most `GREY_CHROMA` everywhere?"""
+    """Which of N×H×W×3 uint8 images are grey: max(|a|, |b|) at most `GREY_CHROMA` everywhere."""
     step = 8
     # One coloured pixel decides, and a sparse grid finds one in nearly every photograph.
     grey = _max_chroma(rgb[:, ::step, ::step]) <= GREY_CHROMA
