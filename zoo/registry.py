@@ -39,7 +39,7 @@ def load(
             fetched at first use. Their options are taken over.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
-        **options: of the colorizer, as `zoo info NAME` lists them.
+        **options: options of the colorizer, as `zoo info NAME` lists them.
 
     Raises:
         UnknownNameError: no such colorizer or option; near names are offered.

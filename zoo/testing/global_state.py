@@ -1,4 +1,4 @@
-"""What a whole process shares: who changes it changes other people's programs, too."""
+"""The global state of a process: who changes it changes other people's programs, too."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def changed_since(before: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def global_state_kept() -> Iterator[None]:
-    """Puts everything back at the end of the block."""
+    """A block at whose end all global state is put back."""
     before = read_global_state()
     try:
         yield

@@ -58,7 +58,7 @@ class Finding(Exception):  # noqa: N818 - raised by checks only, and always turn
 
 @dataclass(frozen=True)
 class Check:
-    """One promise.
+    """A check: one promise, and how it is tried.
 
     Attributes:
         id: a short name, for `--only` and `known_failures`.
@@ -99,8 +99,8 @@ class Outcome:
     """How a check went.
 
     Attributes:
-        check: its id.
-        promise: what it is about.
+        check: the check's id.
+        promise: the promise that it is about.
         status: `ok`, `failed`, `skipped` or `known failure`.
         reason: why; empty where it is `ok`.
     """

@@ -26,7 +26,7 @@ class TrainingOptions(Options):
     )
     decay: float = option(
         0.5,
-        "share of the budget, at its end, over which it falls linearly to zero",
+        "share of the budget, at its end, over which the learning rate falls linearly to zero",
         least=0,
         most=1,
     )

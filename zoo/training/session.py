@@ -29,7 +29,7 @@ class Session:
     training, it is read at once: what cannot be resumed is told before anything is built.
 
     Attributes:
-        seed: of the weights and whatever else the method draws.
+        seed: decides the weights and whatever else the method draws.
         initial: the weights to start from; None for fresh ones.
         search_steps: how many steps the search for a learning rate took.
     """

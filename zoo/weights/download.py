@@ -1,4 +1,4 @@
-"""Files from a server: the whole file with the right hash, or what is there of it to go on from.
+"""Downloads of files: whole and with the right hash, or a part to go on from.
 
 A download grows in `NAME.part` beside its target, with what is known of its origin in
 `NAME.part.json`. After Ctrl-C, a failure or a full disk, the next one asks the server for the
@@ -44,7 +44,7 @@ TIMEOUT = 15.0
 """Seconds to wait for a connection, and then for each answer of the server."""
 
 MOST_BYTES = 8 << 30
-"""What is taken at most of a file whose size is not declared: 8 GiB."""
+"""The most that is taken of a file whose size is not declared: 8 GiB."""
 
 SHA256_DIGITS = 64
 _CHUNK = 1 << 18
@@ -54,11 +54,11 @@ _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE = 206, 416
 
 @dataclass(frozen=True)
 class Obtained:
-    """What came of a download.
+    """The result of a download.
 
     Attributes:
-        sha256: of the whole file, 64 hexadecimal digits.
-        url: where it is from; empty where the file was there already.
+        sha256: the hash of the whole file, 64 hexadecimal digits.
+        url: where it came from; empty where the file was there already.
     """
 
     sha256: str
@@ -153,7 +153,7 @@ def copy_verified(source: Path, target: Path, *, sha256: str) -> Obtained:
         if not digest.startswith(sha256):
             another = wrong_hash(source, digest, sha256)
             raise WeightsError(f"{another}: it is another file, or damaged")
-    # Not where another process is at it.
+    # Where another process is downloading, its part file stays.
     with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
         _Part(target).remove()
     return Obtained(digest, "")
@@ -406,7 +406,7 @@ def _lock_of(target: Path) -> FileLock:
 
 @contextlib.contextmanager
 def _local_errors(target: Path) -> Iterator[None]:
-    """Says of what this machine cannot do that it is no fault of a server."""
+    """Turns errors of this machine's disk into a `WeightsError` that blames no server."""
     try:
         yield
     except OSError as error:

@@ -67,7 +67,7 @@ class _Record:
     """What is remembered of a file in the cache.
 
     Attributes:
-        sha256: of the whole file.
+        sha256: the hash of the whole file.
         pinned: `sha256` or `prefix`: what the file was compared with when it came.
         url: where it came from.
         size: in bytes, when it was last read whole.

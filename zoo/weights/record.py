@@ -21,7 +21,7 @@ class TrainingRecord:
 
     Attributes:
         budget: as it was asked for.
-        seed: of the weights and what the method draws.
+        seed: decides the weights and what the method draws.
         stop_reason: `budget`, `plugin` where it left by itself, `no steps` where it needs none.
         cost: all that was spent, a search included.
         images_available: different images there were.
