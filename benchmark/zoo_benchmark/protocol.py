@@ -26,7 +26,7 @@ DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
 SMALLEST_SIZE = 32
-"""The metrics of the package's protocols need 31 px."""
+"""The smallest side in pixels of a protocol: the metrics of the package's need 31."""
 
 
 class ProtocolError(ZooError, ValueError):

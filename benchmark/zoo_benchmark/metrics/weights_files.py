@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """What came of the search for one file.
+    """The result of the search for one file.
 
     Attributes:
         path: a checked file, or None where there is none.
@@ -37,11 +37,11 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class MetricFiles:
-    """What came of the search for the files of several metrics.
+    """The result of the search for the files of several metrics.
 
     Attributes:
-        paths: of each metric that has all of its files: their paths by name.
-        missing: of each metric that lacks one: why.
+        paths: by metric, where all of its files are: their paths by name.
+        missing: by metric, where a file is missing: why.
         statuses: where the files are from, a line each.
     """
 

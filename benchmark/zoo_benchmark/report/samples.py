@@ -21,7 +21,7 @@ _BACKGROUND, _INK, _FAINT = (250, 250, 248), (32, 32, 34), (120, 120, 124)
 
 @dataclass(frozen=True)
 class Column:
-    """What one model made of the pictures.
+    """A column of the grid: what one model made of the pictures.
 
     Attributes:
         title: its heading.
@@ -41,7 +41,7 @@ def pictures_in(folder: Path, count: int) -> list[Image.Image | None]:
 
 
 def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> None:
-    """Writes the grid.
+    """Writes the grid of pictures.
 
     Args:
         path: the PNG to write.

@@ -55,7 +55,7 @@ def hardware(device: torch.device, threads: int | None = None) -> str:
 
     Args:
         device: a CPU or GPU of this machine.
-        threads: of the CPU; torch's own number where None.
+        threads: how many the CPU may use; torch's own number where None.
     """
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
