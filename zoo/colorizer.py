@@ -260,7 +260,7 @@ class Colorizer(ABC):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Inside `on_step`: lets the half-trained network predict, outside of the budget.
+        """A block inside `on_step` in which the half-trained network predicts, off the budget.
 
         The clock stands still, and training goes on afterwards as if nothing had happened:
         random state, gradient mode and every module's train or eval mode come back.

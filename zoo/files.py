@@ -14,7 +14,7 @@ CACHE_VARIABLE = "ZOO_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where decoded images, downloads and plugin statuses are kept between runs.
+    """The folder that keeps decoded images, downloads and plugin statuses between runs.
 
     The user's cache folder for `colorizer-zoo`, or the folder named by `ZOO_CACHE`.
     """

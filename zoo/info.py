@@ -1,4 +1,4 @@
-"""What a colorizer says of itself, for people and for the harness."""
+"""Facts that a colorizer declares about itself, for people and for the harness."""
 
 from __future__ import annotations
 

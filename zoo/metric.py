@@ -1,4 +1,4 @@
-"""What a metric plugin implements: numbers from pictures and their truth.
+"""The interface of metrics: numbers from pictures and their truth.
 
 A metric is an entry point in the group `zoo.metrics`. The harness constructs each one once
 per trial with a `MetricContext` and then calls it on batches. All that tables, files and plots
@@ -75,7 +75,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a table needs to know of a metric.
+    """The facts that a metric declares about itself, for tables, files and plots.
 
     Attributes:
         name: the column's name, as in `scores.csv`.
@@ -129,11 +129,11 @@ class MetricInfo:
 
     @property
     def sign(self) -> int:
-        """What values are multiplied by to have the best ones first in rising order."""
+        """The factor on values that puts the best ones first in rising order."""
         return -1 if self.direction == "higher" else 1
 
     def weights_key(self, wanted: WeightsFile) -> str:
-        """What `--weights-file KEY=FILE` calls a file: the metric, and which if it has several."""
+        """The key of a file in `--weights-file KEY=FILE`: the metric, and which if of several."""
         return self.name if len(self.weights) == 1 else f"{self.name}.{wanted.name}"
 
     def weights_variable(self, wanted: WeightsFile) -> str:
@@ -142,7 +142,7 @@ class MetricInfo:
         return wanted.variable or f"ZOO_{key}_WEIGHTS"
 
     def how_to_get(self, wanted: WeightsFile) -> str:
-        """What a person can do for a file that could not be had."""
+        """Advice for a file that could not be had."""
         option = wanted.option or f"--weights-file {self.weights_key(wanted)}="
         name = f"{option}FILE" if option.endswith("=") else f"{option} FILE"
         if wanted.how_to_get:
@@ -190,7 +190,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class MetricContext:
-    """What a metric may use besides the pictures.
+    """The context of a metric: what it may use besides the pictures.
 
     Attributes:
         device: where the pictures are and the metric computes.
@@ -227,7 +227,7 @@ class Metric(ABC):
         self.context = context
 
     def file(self, wanted: WeightsFile) -> Path:
-        """Where one of `info.weights` is.
+        """The path of one of `info.weights`.
 
         Raises:
             WeightsError: the context lacks it.

@@ -133,7 +133,7 @@ def check(group: str, name: str) -> Plugin:
 
 
 def base_class(group: str) -> Any:
-    """What plugins of a group derive from; importing it imports what each of them needs."""
+    """The class that plugins of a group derive from; importing it imports what they need."""
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),

@@ -279,7 +279,7 @@ def _find_files(settings: BenchSettings, protocol: Protocol, display: Display) -
 def _open_executor(
     settings: BenchSettings, protocol: Protocol, device: torch.device
 ) -> tuple[Executor, tuple[str, str]]:
-    """Where cells run, and the hardware that they are trained and timed on.
+    """The executor of the cells, and the hardware that they are trained and timed on.
 
     Raises:
         InputError: there is no such cluster, or its machines cannot be treated alike.

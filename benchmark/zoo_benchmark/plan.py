@@ -1,4 +1,4 @@
-"""From a request to cells: what is to be trained and timed, and under which keys."""
+"""The plan of a comparison: the cells to be trained and timed, each with its key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWCASE_COUNT = 8
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell of the comparison.
+    """A cell of the comparison, before it is run.
 
     Attributes:
         spec: the trial that makes it.

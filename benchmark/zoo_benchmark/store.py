@@ -98,7 +98,7 @@ class Store:
         self.folder = folder
 
     def path(self, key: str) -> Path:
-        """Where the cell of a key is, or would be."""
+        """The folder of a cell, which need not be there."""
         return self.folder / key
 
     def has(self, key: str) -> bool:
@@ -106,7 +106,7 @@ class Store:
         return self.flaw(key) is None and self.path(key).is_dir()
 
     def flaw(self, key: str) -> str | None:
-        """What is wrong with a stored cell, or None: it is whole, or it is not there."""
+        """The flaw of a stored cell; None where it is whole, or not there."""
         folder = self.path(key)
         if not folder.is_dir():
             return None

@@ -62,7 +62,7 @@ class GANOptions(TrainingOptions):
 
 
 class PatchGAN(nn.Module):
-    """One logit per overlapping patch, for its colour being real (pix2pix, section 3.2.2)."""
+    """The discriminator: a logit per overlapping patch for its colour being real (3.2.2)."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()

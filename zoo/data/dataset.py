@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `zoo datasets` shows of a dataset."""
+    """The facts that a dataset declares about itself; `zoo datasets` shows them."""
 
     name: str
     title: str

@@ -40,7 +40,7 @@ _Item = TypeVar("_Item")
 
 
 class FileFacts(NamedTuple):
-    """What a listing remembers of a file.
+    """The facts that a listing remembers of a file.
 
     Attributes:
         sha256: the hash of the file's bytes; empty if they could not be read.

@@ -175,7 +175,7 @@ def to_grey(image: Image.Image) -> UInt8Array:
 
 
 def floats_top(values: npt.NDArray[np.float32]) -> int:
-    """What white is in a floating-point image: 1, 255 or 65535, the first that all fit below.
+    """The white of a floating-point image: 1, 255 or 65535, the first that all values fit below.
 
     Raises:
         InputError: values that are negative, larger, or not numbers.
@@ -284,7 +284,7 @@ def _drop_alpha(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From images of `mode` with this ICC profile to sRGB; None if broken or sRGB already."""
+    """The transform from `mode` with this ICC profile to sRGB; None if broken or sRGB already."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"

@@ -35,7 +35,7 @@ _WHITE_IS_ZERO, _IS_RGB = 0, 2
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image, decoded and upright.
+    """A photograph, decoded and upright.
 
     Attributes:
         grey: H×W sRGB grey that has the photograph's lightness. uint8 where the file holds

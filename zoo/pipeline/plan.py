@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Settings:
-    """How photographs are coloured.
+    """The settings that photographs are coloured with.
 
     Attributes:
         working_size: what the network sees, in pixels of the short side; nothing is enlarged

@@ -1,4 +1,4 @@
-"""How many images go through the network at once: by measurement, and fewer where memory ends."""
+"""Batch sizes of predictions: the fastest by measurement, smaller ones where memory ends."""
 
 from __future__ import annotations
 

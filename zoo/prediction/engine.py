@@ -1,4 +1,4 @@
-"""From grey planes to colour: the way that `predict` and `zoo colorize` share.
+"""The engine of predictions, from grey planes to colour, for `predict` and `zoo colorize`.
 
 A photograph is shown to the network at its working size, padded to the sides that it takes, in
 batches of one shape; its chroma is merged into the lightness at full size.

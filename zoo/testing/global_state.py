@@ -58,7 +58,7 @@ def read_global_state() -> dict[str, Any]:
 
 
 def changed_since(before: dict[str, Any]) -> list[str]:
-    """What differs from `before`: names, with both values where they can be read."""
+    """The states that differ from `before`: names, with both values where they can be read."""
     changes = []
     for name, value in read_global_state().items():
         if not _same(before[name], value):

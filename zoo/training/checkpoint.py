@@ -114,7 +114,7 @@ class Checkpoint:
         return dict(state)
 
     def resume(self, identity: Mapping[str, object]) -> dict[str, Any] | None:
-        """What `read` gives, for a training that now goes on from it: `notes` are filled.
+        """Reads the file for a training that goes on from it: `notes` are filled.
 
         Raises:
             WeightsError: as `read`.

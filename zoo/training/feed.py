@@ -79,7 +79,7 @@ class Phase:
         return float(min(1.0, max(share, self.steps / self.most_steps)))
 
     def is_over(self, spent: float) -> bool:
-        """Whether no further step may begin."""
+        """Whether no further step of the phase may begin."""
         return self.over or spent >= self.end or self.steps >= self.most_steps
 
 
@@ -192,7 +192,7 @@ class Feed:
 
     @property
     def rate_factor(self) -> Callable[[float], float] | None:
-        """What learning rates follow instead of their schedule, by progress; None for nothing."""
+        """The factor on learning rates in place of a schedule, by progress; None for nothing."""
         return self._phase.rate_factor
 
     @property
@@ -209,7 +209,7 @@ class Feed:
 
     @property
     def overshoot(self) -> float:
-        """How much more than the budget was spent, in its own unit; at most one step."""
+        """The amount spent beyond the budget, in its own unit; at most one step."""
         return max(0.0, self._spent - self.budget.amount)
 
     @property
@@ -291,7 +291,7 @@ class Feed:
         return self._phase.rate_factor is None and self._steps > 0
 
     def state(self) -> dict[str, Any]:
-        """Where the feed stands after a step, as plain values and the states of what it keeps."""
+        """The state of the feed after a step, as plain values and the states of what it keeps."""
         self._read_all_losses()
         return {
             "seconds": self._clock.seconds,

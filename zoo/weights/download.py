@@ -67,7 +67,7 @@ class Obtained:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked of every server: how a file must be, who is told, how long to wait."""
+    """A request to every server: how a file must be, who is told, how long to wait."""
 
     sha256: str
     size: int | None
@@ -78,7 +78,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What is known of the bytes in a part file; 0 and empty where the server did not say."""
+    """The origin of the bytes in a part file; 0 and empty where the server did not say."""
 
     url: str = ""
     etag: str = ""
@@ -160,7 +160,7 @@ def copy_verified(source: Path, target: Path, *, sha256: str) -> Obtained:
 
 
 def bytes_kept(target: Path) -> int:
-    """How much of an unfinished download of `target` is there to go on from."""
+    """The size of what an unfinished download of `target` left to go on from."""
     return _Part(target).length
 
 
@@ -187,7 +187,7 @@ def is_offline() -> bool:
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody on the way can change what a URL gives: https, or http to this machine."""
+    """Whether a URL is safe from changes on the way: https, or http to this machine."""
     try:
         parts = urlsplit(url)
     except ValueError:

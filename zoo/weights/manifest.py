@@ -97,7 +97,7 @@ class PublishedWeights:
 
     @property
     def pin(self) -> str:
-        """What is known of the file's SHA-256: all of it or a prefix."""
+        """The known SHA-256 of the file: all of it or a prefix."""
         return self.sha256 or self.sha256_prefix
 
     @property

@@ -1,4 +1,4 @@
-"""How a colorizer came by its weights: what was allowed, what was spent, and by which rules."""
+"""Training records: what was allowed, what was spent, and by which rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOCK_RULES = (
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a colorizer came by its weights.
+    """The record of a training: how a colorizer came by its weights.
 
     Attributes:
         budget: as it was asked for.

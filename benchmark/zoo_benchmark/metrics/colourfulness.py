@@ -1,4 +1,4 @@
-"""How colourful a picture is, whatever its truth: Hasler and Süsstrunk's M̂⁽³⁾."""
+"""Colourfulness of a picture, whatever its truth: Hasler and Süsstrunk's M̂⁽³⁾."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the picture is to the truth, pixel by pixel: PSNR, SSIM and CIEDE2000."""
+"""Metrics of nearness to the truth, pixel by pixel: PSNR, SSIM and CIEDE2000."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def find_file(
 
 
 def _cached_file(metric: type[Metric], wanted: WeightsFile) -> tuple[Path, str]:
-    """Where a file is kept once it was downloaded, and what that place is called."""
+    """The path of a downloaded file, and what its folder is called in messages."""
     if wanted.in_torch_hub:
         from torch import hub
 

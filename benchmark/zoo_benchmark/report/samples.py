@@ -81,7 +81,7 @@ def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> 
 
 
 def is_colourless(folder: Path) -> bool:
-    """Whether all pictures in a folder, of which there are some, are grey but for rounding."""
+    """Whether a folder has pictures, and all of them are grey but for rounding."""
     pictures = [np.asarray(_open(file)).astype(np.int16) for file in sorted(folder.glob("*.png"))]
     return bool(pictures) and all(int(np.ptp(p, axis=2).max()) <= 2 for p in pictures)
 

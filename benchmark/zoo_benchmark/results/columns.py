@@ -260,7 +260,7 @@ class ShownTable:
     ranking: str
 
     def is_measured(self, column: str) -> bool:
-        """Whether any row has a value there."""
+        """Whether any row has a value in the column."""
         return any(row.cells[column].text != NOTHING for row in self.rows)
 
     def facts_in(self, output: str) -> list[Column]:

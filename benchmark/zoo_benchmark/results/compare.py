@@ -25,7 +25,7 @@ _NO_RULES = ("title", "note", "dataset", "manifests", "metrics")
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs side by side.
+    """A comparison of two runs, side by side.
 
     Attributes:
         titles: the titles of both runs.

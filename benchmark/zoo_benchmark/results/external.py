@@ -334,7 +334,7 @@ class _Decoded:
 
     @property
     def other_lightness(self) -> bool:
-        """Whether the pictures do not have the truth's lightness."""
+        """Whether the pictures have another lightness than the truth."""
         return self.lightness_error > _OTHER_LIGHTNESS
 
     def all_truth(self) -> UInt8Array:

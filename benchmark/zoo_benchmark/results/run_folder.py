@@ -51,7 +51,7 @@ SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One (model with options, repetition) of a run, finished or not.
+    """A cell of a run (a model with options, one repetition), finished or not.
 
     Attributes:
         label: the row it belongs to.
@@ -76,7 +76,7 @@ class Cell:
 
     @property
     def ok(self) -> bool:
-        """Whether it was trained and scored."""
+        """Whether the cell was trained and scored."""
         return bool(self.result["status"] == OK)
 
     @property

@@ -1,4 +1,4 @@
-"""One trial, as its own process does it.
+"""The trial of a cell, as its own process does it.
 
 What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
 (the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
