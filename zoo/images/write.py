@@ -87,8 +87,8 @@ class Layout:
     """The shape of a picture to write, and what goes beside its pixels.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
+        height: the picture's, in pixels.
+        width: the picture's, in pixels.
         channels: 3, or 4 with alpha.
         bits: 8 or 16 per channel.
         metadata: no more than the format holds.

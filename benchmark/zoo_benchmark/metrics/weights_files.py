@@ -40,8 +40,8 @@ class MetricFiles:
     """The result of the search for the files of several metrics.
 
     Attributes:
-        paths: by metric, where all of its files are: their paths by name.
-        missing: by metric, where a file is missing: why.
+        paths: the paths by name, for each metric that has all of its files.
+        missing: the reason, for each metric that lacks one.
         statuses: where the files are from, a line each.
     """
 

@@ -69,7 +69,7 @@ def analyse(
 
     Args:
         scores: columns model, seed, image, metric, value.
-        directions: by metric: `higher`, `lower` or `match`. What begins with a metric's name is
+        directions: each metric's: `higher`, `lower` or `match`. What begins with a metric's name is
             derived from it (`psnr_l_copied`); of a `match` metric the `NAME_difference` is
             compared, where less is better, and `NAME_truth` is left out.
         resamples: how often the bootstrap draws.

@@ -55,8 +55,8 @@ class TrialSpec:
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
         metrics: names of the metrics to score.
-        metric_files: by metric that needs files of weights and has them: paths by name.
-        metrics_missing: by metric that lacks one: why.
+        metric_files: the paths by name, for each metric that needs files of weights and has them.
+        metrics_missing: the reason, for each metric that lacks one.
         showcase: how many pictures to colour for the grid.
     """
 
