@@ -1,4 +1,4 @@
-"""Types of arrays that every floor above shares."""
+"""NumPy's types of arrays under the names that the whole zoo uses."""
 
 from __future__ import annotations
 

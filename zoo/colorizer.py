@@ -116,9 +116,9 @@ class Colorizer(ABC):
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L to N×2×H×W ab (or N×3×H×W RGB in [0, 1] where `info.output` is `rgb`).
 
-        Called with sides that suit `multiple` and `minimum_size`, in eval mode unless `loss`
-        calls it. Differentiable where the method is: no `no_grad` inside, gradient mode is the
-        caller's business.
+        Called with sides that suit `multiple` and `minimum_size`: in train mode from `loss`, in
+        eval mode otherwise. Differentiable where the method is: no `no_grad` inside, as gradient
+        mode is the caller's business.
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class Colorizer(ABC):
 
     @classmethod
     def preset(cls, preset: Preset) -> Any:
-        """The options of a preset: `paper`, or `small`, its laptop version where it has one."""
+        """The options of a preset: `paper`, or `small`, the laptop version where there is one."""
         if preset not in ("paper", "small"):
             raise OptionError(f"unknown preset {preset!r}; type paper or small")
         small = getattr(cls.Options, "small", None)
@@ -174,7 +174,7 @@ class Colorizer(ABC):
 
     @property
     def parameter_count(self) -> int:
-        """Parameters of the network."""
+        """How many parameters the network has."""
         return sum(p.numel() for p in self.net.parameters())
 
     @property
@@ -201,8 +201,8 @@ class Colorizer(ABC):
             data: colour images: N×H×W×3 uint8, a list of H×W×3 uint8 arrays or PIL images of
                 any sizes, an `ImageSet`, or a `Dataset` (its training split).
             budget: such as `30s`, `10min`, `500steps`, `50kimages`, `2PFLOP`.
-            seed: of the weights and whatever else the method draws.
-            data_seed: of the images' order, crops and flips; `seed` where None.
+            seed: decides the weights and whatever else the method draws.
+            data_seed: decides the images' order, crops and flips; `seed` where None.
             size: side of the training crops in pixels; by default what the images allow.
             find_learning_rate: spends a tenth of the budget on a learning-rate range test and
                 trains with what it suggests in place of the options' learning rate.
@@ -260,7 +260,7 @@ class Colorizer(ABC):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Inside `on_step`: lets the half-trained network predict, outside of the budget.
+        """A block inside `on_step` in which the half-trained network predicts, off the budget.
 
         The clock stands still, and training goes on afterwards as if nothing had happened:
         random state, gradient mode and every module's train or eval mode come back.
@@ -348,13 +348,13 @@ class Colorizer(ABC):
         return suited_working_size(self.info.working_size, training.size if training else None)
 
     def fastest_batch(self, shape: tuple[int, ...]) -> FastestBatch:
-        """The search for the fastest batch size of images H×W, begun or over."""
+        """The search for the fastest batch size of images H×W, under way or over."""
         return self._fastest.setdefault(shape, FastestBatch())
 
     def predict_ab(self, L: Tensor) -> Tensor:
-        """The tensor-level door: N×1×H×W float32 L in [0, 100] to N×2×H×W ab, unclamped.
+        """The chroma of lightness: N×1×H×W float32 L in [0, 100] to N×2×H×W ab, unclamped.
 
-        The result is on the device of `L`.
+        This is the tensor-level way in: nothing is resized. The result is on the device of `L`.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
@@ -365,7 +365,7 @@ class Colorizer(ABC):
         return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
 
     def predict_rgb(self, L: Tensor) -> Tensor:
-        """Like `predict_ab`, to N×3×H×W sRGB in [0, 1]: chroma merged with L, or as painted."""
+        """The colours of lightness: N×1×H×W L to N×3×H×W sRGB, merged with L or as painted."""
         return self._colour(check_L(L)).to(L.device)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:

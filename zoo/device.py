@@ -93,7 +93,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Goes on drawing where `random_state` was taken; on another kind of device, from its own."""
+    """Puts back what `random_state` gave; a GPU's part only where both devices are GPUs."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

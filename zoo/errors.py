@@ -50,7 +50,7 @@ class DataError(ZooError):
 
 
 class NotFittedError(ZooError):
-    """`predict` or `save` on a colorizer, here its name, neither fitted nor loaded."""
+    """`predict` or `save` on a colorizer that is neither fitted nor loaded."""
 
     def __init__(self, name: str) -> None:
         super().__init__(

@@ -16,7 +16,7 @@ _LONGEST_SUFFIX = 16
 
 
 def cache_folder() -> Path:
-    """Where decoded images, downloads and plugin statuses are kept between runs.
+    """The folder that keeps decoded images, downloads and plugin statuses between runs.
 
     The user's cache folder for `colorizer-zoo`, or the folder named by `ZOO_CACHE`.
     """

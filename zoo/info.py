@@ -1,4 +1,4 @@
-"""What a colorizer says of itself, for people and for the harness."""
+"""Facts that a colorizer declares about itself, for people and for the harness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 INTERFACE = 1
-"""The version of what the zoo promises to plugins and asks of them.
+"""The version of the interface: what the zoo promises to plugins and asks of them.
 
 It rises when a hook of `Colorizer` changes its name or meaning, or what it is given. A plugin
 that pins another one is refused.
@@ -18,20 +18,20 @@ Preset = Literal["paper", "small"]
 
 @dataclass(frozen=True)
 class Info:
-    """What a colorizer says of itself.
+    """The facts that a colorizer declares about itself.
 
     Attributes:
         name: the entry point's name.
         title: the name for people.
         paper: the publication, or `none`.
-        license: of the code, as an SPDX identifier.
+        license: the license of the code, as an SPDX identifier.
         differs: departures from the paper, one sentence each.
         working_size: the short side in pixels at which `predict` and `zoo colorize` show a larger
             photograph to the network, unless told otherwise; None for the size that the weights
             were trained at.
         output: whether `forward` gives `ab` or paints `rgb`.
-        deterministic: the same seed and budget in steps give the same weights on one CPU.
-        floor: a reference to be beaten rather than a method; tables mark it.
+        deterministic: whether the same seed and budget in steps give the same weights on one CPU.
+        floor: whether it is a reference to be beaten rather than a method; tables mark it.
         known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
         interface: the version of the interface (`INTERFACE`) that the plugin was written for, so
             that another zoo says so instead of failing somewhere; None for any.

@@ -1,4 +1,4 @@
-"""What a metric plugin implements: numbers from pictures and their truth.
+"""The interface of metrics: numbers from pictures and their truth.
 
 A metric is an entry point in the group `zoo.metrics`. The harness constructs each one once
 per trial with a `MetricContext` and then calls it on batches. All that tables, files and plots
@@ -46,12 +46,12 @@ class WeightsFile:
 
     Attributes:
         name: what the metric calls it: the key in `MetricContext.files`.
-        title: in words and in the plural: `AlexNet's weights`.
-        file_name: in the cache.
-        sha256: of the file to be downloaded, or the first digits of it, at least eight.
+        title: what the file is, in words and in the plural: `AlexNet's weights`.
+        file_name: its name in the cache.
+        sha256: the hash of the file to be downloaded, or its first digits, at least eight.
         urls: where it is, tried in this order; empty where it cannot be downloaded.
         size: in bytes, if known.
-        license: of the weights.
+        license: the license of the weights.
         how_to_get: what a person does who has no network, before naming the file; empty for
             downloading the first URL elsewhere.
         variable: the environment variable that names a file; empty for `ZOO_<KEY>_WEIGHTS`, the
@@ -75,7 +75,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a table needs to know of a metric.
+    """The facts that a metric declares about itself, for tables, files and plots.
 
     Attributes:
         name: the column's name, as in `scores.csv`.
@@ -88,14 +88,14 @@ class MetricInfo:
         default: shown by `zoo bench` unless asked otherwise.
         per: whether each image has a value, or only a whole set of images (`SetMetric`).
         heading: two lines at the head of its column; empty for title, arrow and unit.
-        decimals: of its values in tables; four significant digits where None.
-        place: among the columns, the lowest first. One below `BY_STRANGERS` has its column in
+        decimals: how many its values have in tables; four significant digits where None.
+        place: its rank among the columns, the lowest first. One below `BY_STRANGERS` has one in
             every `leaderboard.csv`, empty where it was not scored.
-        ranks: a table is ordered by the metric that was scored and has the most; 0 for never.
+        ranks: a table is ordered by the scored metric whose number here is largest; 0 for never.
         keep: how long its column stays where a terminal is too narrow: the lowest goes first.
             Costs and speeds lie between 10 and 20.
-        brief: in a terminal its values stand without their interval.
-        l_copied: where the lightness is not the input's, it is scored with the input's, too
+        brief: whether a terminal shows its values without their interval.
+        l_copied: whether pictures of another lightness are scored with the input's as well
             (`NAME_l_copied`).
         pooled: makes one more value, `NAME_pooled`, out of the values of all images.
         weights: the files that it needs.
@@ -124,16 +124,16 @@ class MetricInfo:
 
     @property
     def arrow(self) -> str:
-        """Points to where values are better; empty for `match`."""
+        """The arrow that points to where values are better; empty for `match`."""
         return {"higher": "↑", "lower": "↓", "match": ""}[self.direction]
 
     @property
     def sign(self) -> int:
-        """What values are multiplied by to have the best ones first in rising order."""
+        """The factor on values that puts the best ones first in rising order."""
         return -1 if self.direction == "higher" else 1
 
     def weights_key(self, wanted: WeightsFile) -> str:
-        """What `--weights-file KEY=FILE` calls a file: the metric, and which if it has several."""
+        """The key of a file in `--weights-file KEY=FILE`: the metric, and which if of several."""
         return self.name if len(self.weights) == 1 else f"{self.name}.{wanted.name}"
 
     def weights_variable(self, wanted: WeightsFile) -> str:
@@ -142,7 +142,7 @@ class MetricInfo:
         return wanted.variable or f"ZOO_{key}_WEIGHTS"
 
     def how_to_get(self, wanted: WeightsFile) -> str:
-        """What a person can do for a file that could not be had."""
+        """Advice for a file that could not be had."""
         option = wanted.option or f"--weights-file {self.weights_key(wanted)}="
         name = f"{option}FILE" if option.endswith("=") else f"{option} FILE"
         if wanted.how_to_get:
@@ -171,17 +171,17 @@ class Pictures:
 
     @classmethod
     def from_array(cls, images: UInt8Array, device: torch.device | str = "cpu") -> Pictures:
-        """From N×H×W×3 uint8."""
+        """The pictures of an array N×H×W×3 uint8."""
         return cls(torch.from_numpy(images.copy()).to(device).permute(0, 3, 1, 2).contiguous())
 
     @cached_property
     def rgb(self) -> Tensor:
-        """N×3×H×W float32 in [0, 1]."""
+        """The pictures as N×3×H×W float32 RGB in [0, 1]."""
         return self.rgb8.float() / 255
 
     @cached_property
     def ab(self) -> Tensor:
-        """N×2×H×W float32 chroma of the 8-bit picture, in CIE Lab units."""
+        """The chroma of the 8-bit pictures: N×2×H×W float32, in CIE Lab units."""
         return rgb_to_lab(self.rgb8)[1]
 
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class MetricContext:
-    """What a metric may use besides the pictures.
+    """The context of a metric: what it may use besides the pictures.
 
     Attributes:
         device: where the pictures are and the metric computes.
@@ -206,7 +206,7 @@ class MetricContext:
 
 
 class Metric(ABC):
-    """One number per image.
+    """A metric: one number per image.
 
     Subclasses set `info` and implement `__call__`. A metric that cannot work here raises
     `zoo.errors.WeightsError` from its constructor; its column then states the reason and every
@@ -227,7 +227,7 @@ class Metric(ABC):
         self.context = context
 
     def file(self, wanted: WeightsFile) -> Path:
-        """Where one of `info.weights` is.
+        """The path of one of `info.weights`.
 
         Raises:
             WeightsError: the context lacks it.
@@ -263,7 +263,7 @@ class Metric(ABC):
 
 
 class SetMetric(Metric):
-    """One number for a whole set of images, such as the distance of two distributions.
+    """A metric of whole sets of images: one number, such as the distance of two distributions.
 
     Subclasses set `info` with `per="set"` and implement `update` and `compute`. What was
     gathered of the pictures so far is a state that `update` gives back, so that one metric can
@@ -279,5 +279,5 @@ class SetMetric(Metric):
         """The value of all pictures that were added to a state."""
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
-        """One value: that of the set which these pictures are."""
+        """One value: that of these pictures as a whole set."""
         return torch.tensor([self.compute(self.update(None, predicted, truth))])

@@ -21,15 +21,15 @@ TEMPLATES: Mapping[str, str] = {
     "classifier": "chroma is a choice among 313 bins of ab, decoded by the annealed mean",
     "wrapper": "a network from another library, in the units of the zoo",
 }
-"""What there is to start from, and the idea of each."""
+"""The templates to start from, and the idea of each."""
 
 
 @dataclass(frozen=True)
 class NewPlugin:
-    """A colorizer to be.
+    """A new colorizer that is to be written.
 
     Attributes:
-        name: of the colorizer, its entry point and its module.
+        name: the name of the colorizer, its entry point and its module.
         template: a key of `TEMPLATES`.
     """
 
@@ -38,17 +38,17 @@ class NewPlugin:
 
     @property
     def distribution(self) -> str:
-        """`my-colorizer` for `my_colorizer`."""
+        """The distribution's name: `my-colorizer` for `my_colorizer`."""
         return self.name.replace("_", "-")
 
     @property
     def class_name(self) -> str:
-        """`MyColorizer` for `my_colorizer`."""
+        """The class's name: `MyColorizer` for `my_colorizer`."""
         return "".join(part.capitalize() for part in self.name.split("_"))
 
     @property
     def title(self) -> str:
-        """`My colorizer` for `my_colorizer`."""
+        """The name for people: `My colorizer` for `my_colorizer`."""
         return self.name.replace("_", " ").capitalize()
 
     def check(self) -> None:

@@ -27,7 +27,7 @@ _DECLARATION = "zoo.option"
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What a field says of itself.
+    """The meaning and range of an option's field.
 
     Attributes:
         meaning: a phrase, with the unit or the equation.
@@ -35,7 +35,7 @@ class Declaration:
         least: the value is this or larger.
         below: the value is smaller than this.
         most: the value is this or smaller.
-        whole: the value is a whole number.
+        whole: whether the value is a whole number.
     """
 
     meaning: str
@@ -102,7 +102,7 @@ def option(
 
 
 def declaration_of(options_class: type, name: str) -> Declaration | None:
-    """What a field says of itself, there or in a base class; None where it is silent."""
+    """The declaration of a field, there or in a base class; None where it has none."""
     for cls in options_class.__mro__:
         field = getattr(cls, "__dataclass_fields__", {}).get(name)
         if field is not None and _DECLARATION in field.metadata:
@@ -113,7 +113,7 @@ def declaration_of(options_class: type, name: str) -> Declaration | None:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What options derive from: ranges are checked whenever some are made."""
+    """The base of all options: ranges are checked whenever some are made."""
 
     def __post_init__(self) -> None:
         for name in option_names(type(self)):
@@ -158,7 +158,7 @@ def replace_options(options: Any, changes: Mapping[str, object], owner: str) -> 
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, object]:
-    """What `--set option=value` said, may be repeated: names to values, both still text.
+    """Reads the texts of `--set option=value`: names to values, both still text.
 
     Raises:
         OptionError: one that cannot be read, or an option that is set twice.

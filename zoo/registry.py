@@ -39,7 +39,7 @@ def load(
             fetched at first use. Their options are taken over.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
-        **options: of the colorizer, as `zoo info NAME` lists them.
+        **options: options of the colorizer, as `zoo info NAME` lists them.
 
     Raises:
         UnknownNameError: no such colorizer or option; near names are offered.
@@ -133,7 +133,7 @@ def check(group: str, name: str) -> Plugin:
 
 
 def base_class(group: str) -> Any:
-    """What plugins of a group derive from; importing it imports what each of them needs."""
+    """The class that plugins of a group derive from; importing it imports what they need."""
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),

@@ -33,7 +33,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: Mapping[str
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Prints it."""
+    """Prints the table of ratios."""
     lines = config.stash.get(_RATIOS, [])
     if lines:
         terminalreporter.section("plain against fast")

@@ -40,12 +40,12 @@ def rgb(tiles: UInt8Array) -> torch.Tensor:
 
 
 def on_grid(rgb: torch.Tensor, side: int = 16) -> torch.Tensor:
-    """Chroma on a grid of logits, N×2×side×side."""
+    """The chroma on a grid of logits, N×2×side×side."""
     return F.adaptive_avg_pool2d(rgb_to_lab(rgb[:BATCH])[1], side)
 
 
 def random_logits(version: str, side: int = 16) -> torch.Tensor:
-    """N×313×side×side; "… too" has a pixel's classes side by side, as networks in bf16 do."""
+    """Logits N×313×side×side; "… too" has a pixel's classes side by side, as bf16 networks do."""
     logits = torch.randn(BATCH, 313, side, side, generator=torch.Generator().manual_seed(0))
     layout = torch.channels_last if version.endswith("too") else torch.contiguous_format
     return logits.contiguous(memory_format=layout)
@@ -86,7 +86,7 @@ def test_soft_encoding(benchmark: Benchmark, version: str, rgb: torch.Tensor) ->
     "version", ["plain: dense targets", "fast: index-weight pairs", "fast: channels-last too"]
 )
 def test_loss(benchmark: Benchmark, version: str, side: int, rgb: torch.Tensor) -> None:
-    """On the grids of the Zhang network and of the U-Net."""
+    """The loss with its gradient, on the grids of the Zhang network and of the U-Net."""
     benchmark.group = f"loss with gradient, {BATCH}×{side}² pixels"  # type: ignore[attr-defined]
     ab, encode, ones = on_grid(rgb, side), SoftEncoding(5, 5.0, CPU), torch.ones(313)
     leaf = random_logits(version, side).requires_grad_()
@@ -157,7 +157,7 @@ def test_a_training_step_of_the_whole_network(
     size: tuple[int, int, int],
     tiles: UInt8Array,
 ) -> None:
-    """From stored images: crop, Lab, targets, AdamW."""
+    """A training step from stored images: crop, Lab, targets, AdamW."""
     device, options, side = whole.device, whole.training_options, size[0]
     batch = options.batch_size
     images = _batches(tiles, side, 2 * batch)

@@ -57,12 +57,12 @@ from zoo_benchmark.settings import (
 from zoo_benchmark.store import Store
 
 SHARED_CELLS = ".cells"
-"""Beside the runs without `--out`: the finished cells of all of them."""
+"""The folder beside runs without `--out` that holds the finished cells of all of them."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The images of a comparison and what is to be said of them."""
+    """The images of a comparison, and what is known about them."""
 
     dataset: Dataset
     splits: Mapping[str, ImageSet]
@@ -279,7 +279,7 @@ def _find_files(settings: BenchSettings, protocol: Protocol, display: Display) -
 def _open_executor(
     settings: BenchSettings, protocol: Protocol, device: torch.device
 ) -> tuple[Executor, tuple[str, str]]:
-    """Where cells run, and the hardware that they are trained and timed on.
+    """The executor of the cells, and the hardware that they are trained and timed on.
 
     Raises:
         InputError: there is no such cluster, or its machines cannot be treated alike.

@@ -1,4 +1,4 @@
-"""From a request to cells: what is to be trained and timed, and under which keys."""
+"""The plan of a comparison: the cells to be trained and timed, each with its key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWCASE_COUNT = 8
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell of the comparison.
+    """A cell of the comparison, before it is run.
 
     Attributes:
         spec: the trial that makes it.
@@ -42,7 +42,7 @@ class PlannedCell:
     forced: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Its entry in `run.json`."""
+        """The cell's entry in `run.json`."""
         return {
             "label": self.spec.label,
             "model": self.spec.model,
@@ -69,9 +69,9 @@ def plan_cells(
         protocol: the protocol in force.
         settings: what else was asked for.
         store: where finished cells are.
-        manifests: of the images of each split.
+        manifests: the manifest hash of each split's images.
         files: what was found of the files that the metrics need.
-        hardware_names: of the hardware that cells are trained on, and that they are timed on.
+        hardware_names: the hardware that cells are trained on, and that they are timed on.
             Part of a trial's key where the budget is in seconds, as other hardware does other
             work in that time, and of every timing's.
     """
@@ -154,7 +154,7 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
 
 
 def _files(options: Mapping[str, object]) -> dict[str, str]:
-    """SHA-256 of what is in the files that options name: the name alone tells nothing of it."""
+    """SHA-256 of the files that options name: their content counts, not their name."""
     found = {}
     for name, value in options.items():
         if isinstance(value, str) and value:

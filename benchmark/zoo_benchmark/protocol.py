@@ -1,4 +1,4 @@
-"""What a comparison holds fixed: named, versioned protocols, and the seeds that follow.
+"""Protocols: the named, versioned rules that a comparison holds fixed, and its seeds.
 
 A protocol is a TOML file. Those of the package lie in `protocols/`; anyone can write another
 and name it with `--protocol FILE`. Its name and version stand for its content: a file that
@@ -26,7 +26,7 @@ DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
 SMALLEST_SIZE = 32
-"""The metrics of the package's protocols need 31 px."""
+"""The smallest side in pixels of a protocol: the metrics of the package's need 31."""
 
 
 class ProtocolError(ZooError, ValueError):
@@ -102,7 +102,7 @@ class Protocol:
         return f"{self.name}@{self.version}"
 
     def departures(self, other: Protocol) -> list[str]:
-        """How `other` differs from this protocol in what was asked for, as `field=value`."""
+        """The fields in which `other` departs from this protocol, as `field=value`."""
         asked = ("dataset", "size", "preset", "budget", "seed", "seeds", "learning_rate")
         found = [
             f"{name}={getattr(other, name)}"

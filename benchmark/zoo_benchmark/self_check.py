@@ -1,4 +1,4 @@
-"""Before anything is trained: does this pipeline measure what the protocol recorded?"""
+"""The self-check before a comparison: does it measure what the protocol recorded?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOLERANCES = {"grey_psnr": 0.02, "truth_colourfulness": 0.1}
 
 @dataclass(frozen=True)
 class PipelineCheck:
-    """What was measured on the test truth.
+    """The self-check's measurements on the test truth.
 
     Attributes:
         grey_psnr: mean PSNR in dB of the truth's own CIE L painted grey.

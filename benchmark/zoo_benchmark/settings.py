@@ -1,4 +1,4 @@
-"""What `zoo bench` was asked for, and all that can be wrong with it, before any work."""
+"""The settings of `zoo bench`, and all that can be wrong with them, checked before any work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What a comparison is asked for, with the values that no protocol or model is needed to check.
+    """The request for a comparison; what needs neither protocol nor model to check is checked.
 
     `None` means what the protocol says. `timeout` is in seconds, after which a trial counts as
     hanging; `force` names rows, or models, whose finished cells are made again; `command` is what
@@ -122,7 +122,7 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
 
 
 def check_preparation(protocol: Protocol, dataset: Dataset) -> None:
-    """Whether the dataset makes squares of photographs as the protocol says.
+    """Checks that the dataset makes squares of photographs as the protocol says.
 
     Raises:
         ProtocolError: it crops, resizes or filters otherwise.
@@ -235,7 +235,7 @@ def default_timeout(budget: Budget) -> float:
 
 
 def choose_folder(wanted: Path | None) -> Path:
-    """Where the results can go; nothing is made yet.
+    """The folder where the results can go; nothing is made yet.
 
     Raises:
         InputError: it holds something else than a run, or cannot be written to.

@@ -1,4 +1,4 @@
-"""Finished cells, kept under the key of all that their results depend on.
+"""The store of finished cells, each under the key of all that its results depend on.
 
 A cell is made in a folder of its own and moved here in one rename when it is complete: a
 reader finds all of it or nothing, whenever its writer dies. What is here is never rewritten.
@@ -34,7 +34,7 @@ _TRAINING_CODE = (
 
 
 def key_of(name: str, facts: Mapping[str, Any]) -> str:
-    """A folder's name for a cell: readable in front, the hash of the facts behind."""
+    """The folder's name for a cell: readable in front, the hash of the facts behind."""
     text = json.dumps({"format": _FORMAT, **facts}, sort_keys=True, default=str)
     return f"{slug(name)}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
@@ -88,17 +88,17 @@ def _sources(module: str) -> list[Path]:
 
 
 class Store:
-    """A folder of finished cells.
+    """The store: a folder of finished cells.
 
     Args:
-        folder: where they are; made when the first one comes.
+        folder: where the cells are; made when the first one comes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, key: str) -> Path:
-        """Where the cell of a key is, or would be."""
+        """The folder of a cell, which need not be there."""
         return self.folder / key
 
     def has(self, key: str) -> bool:
@@ -106,7 +106,7 @@ class Store:
         return self.flaw(key) is None and self.path(key).is_dir()
 
     def flaw(self, key: str) -> str | None:
-        """What is wrong with a stored cell, or None: it is whole, or it is not there."""
+        """The flaw of a stored cell; None where it is whole, or not there."""
         folder = self.path(key)
         if not folder.is_dir():
             return None

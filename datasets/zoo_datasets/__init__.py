@@ -1,1 +1,1 @@
-"""Where images come from: the embedded photographs, torchvision's datasets, any folder."""
+"""The built-in datasets: the embedded photographs, torchvision's datasets, any folder."""

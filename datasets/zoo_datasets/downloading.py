@@ -1,4 +1,4 @@
-"""What surrounds a download by torchvision: a lock, a time limit, and no half folders."""
+"""Downloads by torchvision, with a lock, a time limit, and no half folders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILURES = (
     pickle.UnpicklingError,
     http.client.HTTPException,
 )
-"""What torchvision lets through when it downloads, verifies, unpacks or reads."""
+"""The errors that torchvision lets through when it downloads, verifies, unpacks or reads."""
 
 
 @contextlib.contextmanager

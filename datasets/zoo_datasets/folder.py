@@ -12,10 +12,10 @@ from zoo.errors import DataError, InputError
 from zoo.images.open import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
 
 TEST_SHARE = 0.1
-"""Of an undivided folder's files that go to the test split."""
+"""The share of an undivided folder's files that go to the test split."""
 
 SMALL_FOLDER = 100
-"""Undivided folders of fewer images get at least one colour image on each side."""
+"""The size below which an undivided folder gets at least one colour image on each side."""
 
 
 class Folder(Dataset):
@@ -102,7 +102,7 @@ class Folder(Dataset):
     def _test_contents(
         self, contents: Sequence[FileFacts], size: int, progress: Progress | None
     ) -> set[str]:
-        """The hashes of what goes to the test split."""
+        """The hashes of the files that go to the test split."""
         known = sorted({fact.sha256 for fact in contents if fact.short_side})
         test = {sha256 for sha256 in known if _share(sha256) < TEST_SHARE}
         usable = known
@@ -161,7 +161,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _require_readable(files: Sequence[Path]) -> None:
-    """One header that can be read is enough; anything else is left to `open`."""
+    """Checks that one header can be read, which is enough; anything else is left to `open`."""
     first = None
     for file in files:
         try:

@@ -27,7 +27,7 @@ _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 @dataclass(frozen=True)
 class Photo:
-    """One entry of the manifest; rectangles are (x, y, width, height) in pixels."""
+    """A photograph of the manifest; rectangles are (x, y, width, height) in pixels."""
 
     name: str
     package: str
@@ -49,7 +49,7 @@ class Photo:
 
     @property
     def path(self) -> Path:
-        """Where the installed package keeps the file; the package is not imported."""
+        """The file in the installed package, which is not imported."""
         spec = find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise DataError(

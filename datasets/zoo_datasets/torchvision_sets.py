@@ -27,7 +27,7 @@ _RESEARCH = "non-commercial research; the images belong to their authors"
 
 
 class TorchvisionSet(Dataset):
-    """Downloads once into the cache folder, under a lock; then works without a network.
+    """A dataset of torchvision: downloaded once, under a lock, then used without a network.
 
     Subclasses say how torchvision is asked for a split, and where it gets the archive.
     """
@@ -104,7 +104,7 @@ class _ArraySet(TorchvisionSet):
         """What torchvision verifies the files against: a part of the cached tiles' name."""
 
     def _pixels(self, opened: Any) -> UInt8Array:
-        """N×H×W×3."""
+        """The pixels of an opened dataset, N×H×W×3 uint8."""
         data: UInt8Array = opened.data
         return data
 

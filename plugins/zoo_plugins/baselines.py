@@ -14,7 +14,7 @@ from zoo.training.feed import Feed
 
 
 class ConstantChroma(nn.Module):
-    """One ab value for every pixel."""
+    """A network of one ab value for every pixel."""
 
     ab: Tensor
 
@@ -23,12 +23,12 @@ class ConstantChroma(nn.Module):
         self.register_buffer("ab", torch.zeros(2))
 
     def forward(self, L: Tensor) -> Tensor:
-        """N×1×H×W L to N×2×H×W ab."""
+        """The one value at every pixel: N×1×H×W L to N×2×H×W ab."""
         return self.ab[None, :, None, None].expand(len(L), 2, *L.shape[2:])
 
 
 class Grey(Colorizer):
-    """No colour at all: ab = 0 everywhere."""
+    """The floor without any colour: ab = 0 everywhere."""
 
     info = Info(
         name="grey",
@@ -47,16 +47,16 @@ class Grey(Colorizer):
         return ConstantChroma()
 
     def train(self, feed: Feed) -> None:
-        """There is nothing to learn."""
+        """Does nothing: there is nothing to learn."""
 
     def forward(self, L: Tensor) -> Tensor:
-        """The same chroma everywhere."""
+        """The network's chroma, the same everywhere."""
         output: Tensor = self.net(L)
         return output
 
 
 class MeanColor(Grey):
-    """The mean chroma of the training set for every pixel."""
+    """The floor of one colour: the mean chroma of the training set for every pixel."""
 
     info = Info(
         name="mean_color",

@@ -32,12 +32,12 @@ class FCOptions(TrainingOptions):
 
     @classmethod
     def small(cls) -> FCOptions:
-        """1024 → 1024 → 3072."""
+        """The laptop's size: 1024 → 1024 → 3072."""
         return cls(hidden=1024, layers=1, batch_size=32)
 
 
 class FCNet(nn.Module):
-    """1024 → hidden … → 3072, ReLU between, a sigmoid at the end."""
+    """The fully connected net: 1024 → hidden … → 3072, ReLU between, a sigmoid at the end."""
 
     def __init__(self, hidden: int, layers: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class FCNet(nn.Module):
 
 
 class FCGenerator(Colorizer):
-    """Paints RGB at 32×32; other sizes go through 32×32 and come back blurred."""
+    """The fully connected generator: paints RGB at 32×32; other sizes come back blurred."""
 
     info = Info(
         name="fc_generator",
@@ -67,7 +67,7 @@ class FCGenerator(Colorizer):
     options: FCOptions
 
     def build(self) -> nn.Module:
-        """Three (small: two) linear layers."""
+        """The linear layers: three, or two in the small preset."""
         return FCNet(self.options.hidden, self.options.layers)
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from zoo.registry import colorizer_class
 from zoo.training.feed import Feed
 from zoo.training.loop import Optimizer
 
-# pix2pix' momentum for both nets; more lets the two chase each other in circles.
+# The momentum of pix2pix for both nets; more lets the two chase each other in circles.
 _BETAS = (0.5, 0.999)
 
 
@@ -37,14 +37,14 @@ class GANOptions(TrainingOptions):
     """Options of the adversarial extension; `learning_rate` is the generator's."""
 
     generator: str = option("zhang_classifier", "name of the wrapped chroma plugin")
-    generator_preset: Literal["paper", "small"] = option("paper", "which of its presets")
+    generator_preset: Literal["paper", "small"] = option("paper", "the generator's preset")
     adversarial_weight: float = option(
         0.1, "factor on the adversarial term beside the generator's own loss", least=0
     )
     discriminator_learning_rate: float = option(2e-4, "the discriminator's step size", above=0)
     discriminator_width: int = option(64, "channels after the discriminator's first layer", least=1)
     discriminator_layers: int = option(
-        3, "its strided layers; 3 judge patches of 70 px, 2 of 34 px", least=1
+        3, "strided layers of the discriminator; 3 judge patches of 70 px, 2 of 34 px", least=1
     )
     batch_size: int = 128
     learning_rate: float = 5e-4
@@ -62,7 +62,7 @@ class GANOptions(TrainingOptions):
 
 
 class PatchGAN(nn.Module):
-    """One logit per overlapping patch, for its colour being real (pix2pix, section 3.2.2)."""
+    """The discriminator: a logit per overlapping patch for its colour being real (3.2.2)."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class PatchGAN(nn.Module):
 
 
 class GANDiscriminator(Colorizer):
-    """An extension: any chroma plugin as generator, with a PatchGAN discriminator against it.
+    """The GAN extension: any chroma plugin as generator, with a PatchGAN discriminator against it.
 
     Raises:
         OptionError: the generator paints RGB, or has no loss of its own.
@@ -121,12 +121,12 @@ class GANDiscriminator(Colorizer):
 
     @property
     def multiple(self) -> int:
-        """The generator's."""
+        """The generator's `multiple`."""
         return self.generator.multiple
 
     @property
     def minimum_size(self) -> int:
-        """What the generator needs, and some patches for the discriminator to judge."""
+        """The generator's smallest side, with some patches for the discriminator to judge."""
         return max(self.generator.minimum_size, 4 << self.options.discriminator_layers)
 
     def build(self) -> nn.Module:
@@ -143,7 +143,7 @@ class GANDiscriminator(Colorizer):
         self.generator.prepare(feed)
 
     def train(self, feed: Feed) -> None:
-        """One step of the discriminator, then one of the generator (pix2pix, section 3.3)."""
+        """Trains both: one step of the discriminator, then one of the generator (section 3.3)."""
         self._hand_over()
         options = self.options
         discriminator = self.net.get_submodule("discriminator")
@@ -176,7 +176,7 @@ class GANDiscriminator(Colorizer):
             feed.log(loss)
 
     def forward(self, L: Tensor) -> Tensor:
-        """What the generator predicts."""
+        """The generator's prediction."""
         self._hand_over()
         return self.generator.forward(L)
 
@@ -199,7 +199,7 @@ def _against(logits: Tensor, label: float) -> Tensor:
 
 @contextmanager
 def _frozen(net: nn.Module) -> Iterator[None]:
-    """Gradients pass through but are not collected for the parameters."""
+    """A block in which gradients pass through but are not collected for the parameters."""
     net.requires_grad_(False)
     try:
         yield

@@ -43,12 +43,12 @@ class ResidualEncoderOptions(TrainingOptions):
 
     @classmethod
     def small(cls) -> ResidualEncoderOptions:
-        """The eleven-layer trunk."""
+        """The laptop's size: an eleven-layer trunk."""
         return cls(trunk="vgg11", batch_size=16)
 
 
 class ResidualEncoderNet(nn.Module):
-    """Grey in, UV out, at the input's resolution (a multiple of 8)."""
+    """The network: grey in, UV out, at the input's resolution (a multiple of 8)."""
 
     largest: Tensor
 
@@ -81,7 +81,7 @@ class ResidualEncoderNet(nn.Module):
 
 
 class ResidualEncoderVGG16(Colorizer):
-    """Regression of UV with a perceptually trained, or here by default fresh, trunk."""
+    """The residual encoder: regression of UV with a trunk of VGG, by default a fresh one."""
 
     info = Info(
         name="residual_encoder_vgg16",

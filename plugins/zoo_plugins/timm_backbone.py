@@ -42,7 +42,7 @@ class Pyramid:
 
     Attributes:
         strides: pixels of the image per pixel of the features.
-        channels: of the features.
+        channels: how many the features of each stage have.
     """
 
     strides: tuple[int, ...]
@@ -50,7 +50,7 @@ class Pyramid:
 
 
 def scale_grey(grey: Tensor) -> Tensor:
-    """Grey of sRGB in [0, 1] to zero mean and unit deviation over ImageNet."""
+    """Scales sRGB grey in [0, 1] to zero mean and unit deviation over ImageNet."""
     return (grey - _GREY_MEAN) / _GREY_STD
 
 
@@ -59,7 +59,7 @@ class Backbone:
     """A model of timm as a feature extractor, up to the last stage that is wanted.
 
     Attributes:
-        name: timm's.
+        name: timm's name of the model.
         in_chans: channels of the image; timm sums weights for RGB up for one channel.
         stages: indices of those to give out, from 0 on; all where None.
     """
@@ -103,8 +103,8 @@ class Backbone:
 
         Args:
             net: the network.
-            feed: of the training that the weights are for.
-            option: that asked for them, for the message.
+            feed: the batches of the training that the weights are for.
+            option: the option that asked for them, for the message.
 
         Raises:
             WeightsError: they could not be had.
@@ -171,7 +171,7 @@ def describe_backbone(name: str) -> Pyramid:
 
 
 def check_imagenet(name: str, option: str) -> None:
-    """Whether timm has weights of a model, asked for by an option.
+    """Checks that timm has weights of a model that an option asks for.
 
     Raises:
         OptionError: it has none.

@@ -62,7 +62,7 @@ class UNetOptions(RebalancingOptions, TrainingOptions):
     )
     deepest_stride: int = option(
         32,
-        "of the backbone's stages in use, in pixels of what it sees; deeper ones are not built",
+        "deepest stride of the backbone in use, in pixels of what it sees; the rest is not built",
         least=1,
     )
     decoder_width: int = option(
@@ -81,7 +81,7 @@ class UNetOptions(RebalancingOptions, TrainingOptions):
     learning_rate: float = 1e-3
 
     def check(self) -> None:
-        """A prior is of use where colours are weighted."""
+        """Checks that a prior is given only where colours are weighted."""
         if self.prior and not self.rebalances:
             raise ValueError(
                 f"the prior {self.prior} would not be read: set head=bins and a rebalancing below 1"
@@ -99,7 +99,7 @@ class UNetOptions(RebalancingOptions, TrainingOptions):
 
     @classmethod
     def small(cls) -> UNetOptions:
-        """Eighteen layers without the deepest stage, half of the width, thrice the step size."""
+        """The laptop's size: 18 layers to stride 16, half of the width, thrice the step size."""
         return cls(
             backbone="resnet18",
             deepest_stride=16,
@@ -110,7 +110,7 @@ class UNetOptions(RebalancingOptions, TrainingOptions):
 
 
 class UNet(nn.Module):
-    """Grey in, logits of the bins or ab over 110 out, at the head's stride.
+    """The network: grey in, logits of the bins or ab over 110 out, at the head's stride.
 
     Args:
         options: those of the plugin.
@@ -161,7 +161,7 @@ class UNet(nn.Module):
 
 
 class Up(nn.Module):
-    """One step of the expanding path: enlarge twofold, join, convolve twice (fig. 1)."""
+    """A step of the expanding path: enlarge twofold, join, convolve twice (fig. 1)."""
 
     def __init__(self, deeper: int, skip: int, wide: int) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class UNetTimm(Colorizer):
         return UNet(self.options, self._pyramid)
 
     def prepare(self, feed: Feed) -> None:
-        """The backbone's ImageNet weights and the weights of the colours, where asked for.
+        """Fills in ImageNet weights and weights of the colours, where asked for.
 
         Raises:
             WeightsError: the backbone's could not be had.

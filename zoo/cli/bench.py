@@ -68,7 +68,7 @@ def bench(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Start of the random numbers: of the weights, and of the order of the images. "
+            help="Seed of the random numbers that decide the first weights and the images' order. "
             "[default: the protocol's]"
         ),
     ] = None,
@@ -114,7 +114,7 @@ def bench(
         float | None,
         typer.Option(
             help="Seconds after which a colorizer counts as hanging and is stopped. "
-            "[default: one and a half budgets and half an hour; a day where the budget is no time]"
+            "[default: 1.5 budgets and half an hour; a day where the budget is not a time]"
         ),
     ] = None,
     throughput: Annotated[

@@ -51,8 +51,8 @@ def colorize(
         str,
         typer.Option(
             help="Short side in pixels at which the network sees a photograph; the output keeps "
-            "its full size. Or full, for each photograph's own; or auto, as the weights were "
-            "trained, else 256."
+            "its full size. Or full: each photograph's own; or auto: the size that the "
+            "weights were trained at, 256 where they do not say."
         ),
     ] = "auto",
     suffix: Annotated[
@@ -76,7 +76,7 @@ def colorize(
     ] = None,
     saturation: Annotated[
         float,
-        typer.Option(help="Factor on the strength of the colours, from 0 (grey) to 3."),
+        typer.Option(help="Factor on the strength of the colours: above 0, at most 3."),
     ] = 1.0,
     batch_size: Annotated[
         str,
@@ -178,10 +178,10 @@ def colorize(
 
 
 def _parse_batch_size(text: str) -> int | Literal["auto"]:
-    """`auto`, or a number.
+    """Reads `--batch-size`: `auto`, or a number.
 
     Raises:
-        OptionError: neither.
+        OptionError: it is neither.
     """
     if text == "auto":
         return "auto"
@@ -192,10 +192,10 @@ def _parse_batch_size(text: str) -> int | Literal["auto"]:
 
 
 def _parse_working_size(text: str) -> WorkingSize:
-    """`auto`, `full`, or a number.
+    """Reads `--working-size`: `auto`, `full`, or a number.
 
     Raises:
-        OptionError: none of them.
+        OptionError: it is none of them.
     """
     if text == "auto":
         return "auto"

@@ -21,7 +21,7 @@ def make_console(**keywords: Any) -> Console:
 
 
 class StageBars:
-    """Bars of what is at work, each with its state in words, for a terminal; lines for a pipe.
+    """Progress bars of tasks, each with its state in words, on a terminal; lines on a pipe.
 
     They appear with the first bar, and stay when the block ends.
     """
@@ -65,14 +65,14 @@ class StageBars:
 
 
 def share_bars(console: Console) -> Progress:
-    """Bars that fill from 0 to 1, for a terminal; nothing for a pipe."""
+    """Bars that fill from 0 to 1, on a terminal; nothing on a pipe."""
     from rich.progress import Progress
 
     return Progress(console=console, disable=not console.is_terminal)
 
 
 def counting_bars(console: Console) -> Progress:
-    """Bars of how many are done, with the time that is left, for a terminal; nothing for a pipe."""
+    """Bars that count what is done and show the time left, on a terminal; nothing on a pipe."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -80,7 +80,7 @@ def counting_bars(console: Console) -> Progress:
 
 
 def photograph_bars(console: Console) -> Progress:
-    """A bar that goes away: how many photographs, the fields `rate` and `name`, the time left."""
+    """A bar of photographs done, with the fields `rate` and `name`, that goes away at its end."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -274,7 +274,7 @@ def _open_metrics(
 
 
 class _View:
-    """What is seen of a training: a bar for people, a line per look for everyone."""
+    """The display of a training: a bar for people, and a line for everyone at each evaluation."""
 
     def __init__(self, console: Console, model: str) -> None:
         self._console, self._model = console, model
@@ -289,12 +289,12 @@ class _View:
             yield
 
     def resumed(self, checkpoint: Checkpoint) -> None:
-        """Before the first step of a training that goes on."""
+        """Says that an unfinished training goes on, before its first step."""
         self._validation.resume(checkpoint.notes)
         self._say(f"resumed after {checkpoint.resumed_steps:,} steps")
 
     def step(self, feed: Any) -> None:
-        """After every step of the training."""
+        """Passes a step on to the validation, and moves the bar."""
         self._validation.step(feed)
         cost = feed.cost
         rate = cost.images / cost.seconds if cost.seconds else 0.0
@@ -303,7 +303,7 @@ class _View:
         self._bar(state, feed.progress, 1)
 
     def point(self, point: Point) -> None:
-        """After every look at the half-trained model."""
+        """Prints the metrics of an evaluation, and notes them for the checkpoint."""
         self._checkpoint.notes.update(self._validation.notes())
         values = (f"{name} {value:.4g}" for name, value in _shown(point.metrics).items())
         spent = time.strftime("%H:%M:%S", time.gmtime(point.cost.seconds))
@@ -314,7 +314,7 @@ class _View:
 
 
 def _shown(metrics: dict[str, float]) -> dict[str, float]:
-    """Without what follows from the others."""
+    """The metrics without those that follow from the others."""
     return {name: value for name, value in metrics.items() if not name.endswith("_difference")}
 
 

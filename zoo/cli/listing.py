@@ -74,7 +74,7 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
 
 
 def _check(listed: list[Plugin], names: list[str]) -> list[Plugin]:
-    """The plugins with what a check of those in `names`, in processes of their own, gave."""
+    """The plugins, those in `names` with what a check in a process of its own gave."""
     from concurrent.futures import ThreadPoolExecutor
 
     if not names:
@@ -90,7 +90,7 @@ def _check(listed: list[Plugin], names: list[str]) -> list[Plugin]:
 
 
 def _check_one(group: str, name: str) -> dict[str, Any]:
-    """Status of one name, and title and warnings where they are known."""
+    """The status of one plugin, with its title and warnings where they are known."""
     import subprocess
     import sys
 

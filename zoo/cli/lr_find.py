@@ -1,4 +1,4 @@
-"""`zoo lr-find`: a learning rate out of a range test, with its plot."""
+"""`zoo lr-find`: the learning-rate range test, with its plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command may write: found out before any work."""
+"""Checks of the files that a command is going to write, made before any work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def output_paths(path: Path, *suffixes: str, overwrite: bool = False) -> list[Pa
 
 
 def check_outputs(files: Iterable[Path], *, overwrite: bool) -> None:
-    """Whether these files may be written.
+    """Checks that these files may be written.
 
     Raises:
         InputError: one is there already and may not be replaced, or is a folder.

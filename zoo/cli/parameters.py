@@ -46,7 +46,7 @@ Size = Annotated[
 Seed = Annotated[
     int,
     typer.Option(
-        help="Start of the random numbers: of the weights, and of the order of the images."
+        help="Seed of the random numbers that decide the first weights and the images' order."
     ),
 ]
 Set = Annotated[

@@ -49,7 +49,7 @@ def probe(group: str, name: str, slow_seconds: float = SLOW_SECONDS) -> Plugin:
 
 @contextlib.contextmanager
 def _watch_state(group: str, warnings: list[str]) -> Iterator[None]:
-    """Adds a warning for what of the process' global state the block changes."""
+    """Adds a warning for each global state of the process that the block changes."""
     if group == plugins.DATASETS:  # they need no torch, and `zoo datasets` waits for none
         yield
         return
@@ -63,7 +63,7 @@ def _watch_state(group: str, warnings: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watch_output(warnings: list[str]) -> Iterator[None]:
-    """Adds a warning for what the block writes to stdout, by whatever way; it is not shown."""
+    """Adds a warning for what the block writes to stdout, in whatever way; it is not shown."""
     with tempfile.TemporaryFile() as caught, open(os.dup(1), "wb") as real:  # noqa: PTH123
         sys.stdout.flush()
         os.dup2(caught.fileno(), 1)

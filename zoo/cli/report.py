@@ -43,7 +43,7 @@ def report(
 
 
 def show_results(comparison: Comparison, *, as_json: bool) -> None:
-    """Prints the table of a run, with what is to be said of it."""
+    """Prints the table of a run and its notes."""
     from zoo_benchmark.results.redraw import show
 
     if not as_json:

@@ -1,4 +1,4 @@
-"""`zoo weights`: what is published, and the files of it that are here."""
+"""`zoo weights`: published weights, and their files on this computer."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ GRID = 10
 """Step of the grid, in CIE Lab units."""
 
 BIN_COUNT = 313
-"""Q of the paper."""
+"""The number of bins; Q of the paper."""
 
 # For each a of the grid the first and the last b, both inclusive.
 _RUNS: dict[int, tuple[int, int]] = {
@@ -50,12 +50,12 @@ _OUTSIDE = -1
 
 
 def bin_centres() -> Tensor:
-    """313×2 float32 (a, b) on the CPU; a fresh copy, free to be moved or changed."""
+    """The bins' centres, 313×2 float32 (a, b) on the CPU; a fresh copy, free to be changed."""
     return _centres().clone()
 
 
 def nearest_bin(ab: Tensor) -> Tensor:
-    """N×2×H×W chroma to the N×H×W int64 index of the nearest bin, on the tensor's device.
+    """The index of the nearest bin: N×2×H×W chroma to N×H×W int64, on the tensor's device.
 
     Distances are Euclidean and taken from the unrounded ab; ties go to the lowest index.
 
@@ -81,7 +81,7 @@ def nearest_bin(ab: Tensor) -> Tensor:
 
 
 def _nearest_of_all(points: Tensor) -> Tensor:
-    """P×2 points to P bin indices, by comparing each with all bins."""
+    """The nearest bin of each point: P×2 to P indices, by comparing each with all bins."""
     centres = _centres().to(points.device)
     # Not torch.cdist: it may expand the square into a product and lose the ties.
     return torch.cat(
@@ -101,7 +101,7 @@ def _centres() -> Tensor:
 
 @cache
 def _grid_table() -> tuple[Tensor, int, int]:
-    """Bin index by grid step of a and b, and the steps of its first row and column.
+    """The bin's index by grid step of a and b, and the steps of its first row and column.
 
     A border of points that are no bins surrounds it, where all that lies beyond is clamped to.
     """

@@ -63,7 +63,7 @@ def _mix(matrix: list[list[float]], planes: Tensor) -> Tensor:
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    # Of a positive base: as exact as `**` to 1e-7, in half the time on a CPU.
+    # For a positive base: as exact as `**` to 1e-7, in half the time on a CPU.
     return base.log().mul_(exponent).exp_()
 
 
@@ -73,7 +73,7 @@ def _linear_bytes(device: torch.device) -> Tensor:
 
 
 def linearise(rgb: Tensor) -> Tensor:
-    """Undoes sRGB's transfer function, element by element: of values in [0, 1], or of uint8."""
+    """Undoes sRGB's transfer function, element by element, on values in [0, 1] or uint8."""
     if rgb.dtype == torch.uint8:
         table = _linear_bytes(rgb.device)
         return table.index_select(0, rgb.flatten().int()).view(rgb.shape)

@@ -31,7 +31,7 @@ STRIDE = 4
 """Zhang's loss stands at a quarter of the resolution: ab is averaged over 4×4 pixels."""
 
 REBALANCING = 0.5
-"""λ of eq. 4 in the paper."""
+"""The paper's λ in eq. 4: the share of the uniform distribution in the prior."""
 
 _COLUMNS = ["bin", "a", "b", "probability"]
 _TOLERANCE = 1e-6
@@ -64,10 +64,10 @@ def smoothed_prior(targets: Iterable[SoftTarget]) -> Tensor:
 
 
 def prior_of_ab(batches: Iterable[Tensor], encode: SoftEncoding, stride: int = STRIDE) -> Tensor:
-    """The prior of N×2×H×W ab as a loss sees it that averages ab over stride×stride pixels.
+    """The prior of N×2×H×W ab, averaged over stride×stride pixels as a loss sees it.
 
     Args:
-        batches: of ab in CIE Lab units, at full resolution.
+        batches: ab in CIE Lab units, at full resolution.
         encode: the soft encoding of the loss.
         stride: the side of the squares in pixels.
     """
@@ -75,7 +75,7 @@ def prior_of_ab(batches: Iterable[Tensor], encode: SoftEncoding, stride: int = S
 
 
 def check_counting(size: int, neighbours: int, sigma: float) -> None:
-    """Whether colours can be counted like that.
+    """Checks that colours can be counted with these settings.
 
     Args:
         size: side of the crops in pixels.
@@ -113,9 +113,9 @@ def class_weights_for(
     """The class weights of a training, from a file's prior or that of its own images.
 
     Args:
-        feed: of the training; up to 4,096 of its images are looked at, on the budget's clock.
+        feed: the training's; up to 4,096 of its images are looked at, on the budget's clock.
         encode: the soft encoding of the loss.
-        stride: of the grid that the loss stands on, in pixels.
+        stride: pixels of the image per cell of the loss' grid.
         rebalancing: λ in (0, 1].
         prior: file written by `write_prior`; empty: count the images.
 
@@ -199,7 +199,7 @@ def _probabilities(rows: list[list[str]]) -> list[float]:
 
 
 def _flaw(prior: Tensor) -> str:
-    """What keeps it from being a distribution over the bins; empty where nothing does."""
+    """What keeps `prior` from being a distribution over the bins; empty where nothing does."""
     if prior.shape != (BIN_COUNT,):
         return f"it has the shape {tuple(prior.shape)}, not ({BIN_COUNT},)"
     wrong = ~torch.isfinite(prior) | (prior < 0)

@@ -27,11 +27,11 @@ _PIXELS_AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class SoftTarget:
-    """Bins and their weights, nearest first.
+    """A soft target: bins and their weights, nearest first.
 
     Attributes:
-        index: N×K×H×W int64.
-        weight: N×K×H×W, summing to 1 over K.
+        index: the bins, N×K×H×W int64.
+        weight: their weights, N×K×H×W, summing to 1 over K.
     """
 
     index: Tensor
@@ -91,7 +91,7 @@ def candidate_table(neighbours: int) -> Tensor:
 
 
 class SoftEncoding:
-    """Weights of the `neighbours` nearest bins under a Gaussian, normalised to 1.
+    """The soft encoding: weights of the nearest bins under a Gaussian, normalised to 1.
 
     Args:
         neighbours: bins per pixel; 5 in the paper, 10 in its released Caffe layer.
@@ -123,11 +123,11 @@ class SoftEncoding:
 
 
 def soft_cross_entropy(logits: Tensor, target: SoftTarget, class_weights: Tensor) -> Tensor:
-    """Cross-entropy against a soft target, each pixel times its colour's weight; eq. 2.
+    """The cross-entropy against a soft target, each pixel times its colour's weight; eq. 2.
 
     Args:
         logits: N×313×H×W.
-        target: of the same pixels.
+        target: soft targets of the same pixels.
         class_weights: 313 float32; the weight of a pixel is that of its nearest bin.
 
     Returns:
@@ -173,9 +173,9 @@ def annealed_mean(logits: Tensor, temperature: float, centres: Tensor | None = N
     """N×313×H×W logits to N×2×H×W ab: the mean of z^(1/T)/Σz^(1/T) (Zhang 2016, eq. 5).
 
     Args:
-        logits: of the bins.
+        logits: N×313×H×W, a channel for each bin.
         temperature: 1 is the mean, 0 the mode.
-        centres: 2×313 ab of the bins; their own where None.
+        centres: 2×313 ab to use for the bins; their own where None.
     """
     centres = _centres_on(logits.device) if centres is None else centres
     if temperature == 0:

@@ -1,4 +1,4 @@
-"""From the containers users have (arrays, PIL images, lists, datasets) to arrays, and back."""
+"""Conversion of what users have (arrays, PIL images, lists, datasets) to arrays, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_DEFAULT_CROP = 256
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a colorizer is trained on.
+    """The images that a colorizer is trained on.
 
     Attributes:
         images: square tiles, with the manifest's ids, source and license.

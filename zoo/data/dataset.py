@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `zoo datasets` shows of a dataset."""
+    """The facts that a dataset declares about itself; `zoo datasets` shows them."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ class ImageSet:
         grey: ids of images left out because their truth is already grey.
         grey_left_out: whether grey images have been looked for, as the cache of tiles does.
         source: the dataset's name; empty for images that were given as such.
-        license: the dataset's; empty where it is not known.
+        license: the dataset's license; empty where it is not known.
     """
 
     images: UInt8Array
@@ -85,7 +85,7 @@ class ImageSet:
         return int(self.images.shape[1])
 
     def without_grey(self) -> ImageSet:
-        """The same less the images that are grey already, which are named in `grey`."""
+        """The set without the images that are grey already, which are named in `grey`."""
         if self.grey_left_out:
             return self
         flags = is_grey(self.images)
@@ -98,7 +98,7 @@ class ImageSet:
         )
 
     def left_out(self) -> list[str]:
-        """What of the source is not in the set, a line each, for people to read."""
+        """What the source has and the set leaves out, a line each, for people to read."""
         notes = []
         if self.skipped:
             name, reason = self.skipped[0]
@@ -145,7 +145,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
-        """What a plugin writes: tiles of one split, always the same ones in the same order.
+        """The tiles of one split, always the same in the same order: what a plugin writes.
 
         Training tiles may be up to an eighth larger than `size`, to leave room for random
         crops; test tiles are exactly `size`. What is grey already need not be left out, and

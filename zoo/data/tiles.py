@@ -40,11 +40,11 @@ _Item = TypeVar("_Item")
 
 
 class FileFacts(NamedTuple):
-    """What a listing remembers of a file.
+    """The facts that a listing remembers of a file.
 
     Attributes:
-        sha256: of the file's bytes; empty if they could not be read.
-        short_side: in pixels; 0 if this is no image.
+        sha256: the hash of the file's bytes; empty if they could not be read.
+        short_side: the image's, in pixels; 0 if this is no image.
     """
 
     sha256: str
@@ -112,7 +112,7 @@ def file_tiles(
 
     Args:
         files: what to read.
-        side: of every tile, in pixels.
+        side: the side of every tile, in pixels.
         progress: told as files are read.
         facts: what `scan_files` says of them, if it has been asked.
     """
@@ -144,7 +144,7 @@ def cached_tiles(
 
     Args:
         key: names the sources; anything that JSON can write.
-        side: of every tile, in pixels.
+        side: the side of every tile, in pixels.
         make: yields side×side×3 uint8 tiles, or the reason why there is none.
         total: how many to expect, for `progress`.
         progress: told as tiles are written.

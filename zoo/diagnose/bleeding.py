@@ -36,10 +36,10 @@ class EdgeError:
     """Mean distances in the ab plane (CIE Lab units) between a prediction and the truth.
 
     Attributes:
-        whole: over all pixels.
-        edges: over the bands along object edges; None where the truth has no edge.
-        elsewhere: over all other pixels; None where there are none.
-        share: of the pixels that lie in a band, in [0, 1].
+        whole: the mean over all pixels.
+        edges: the mean over the bands along object edges; None where the truth has no edge.
+        elsewhere: the mean over all other pixels; None where there are none.
+        share: how much of the picture lies in a band, in [0, 1].
     """
 
     whole: float

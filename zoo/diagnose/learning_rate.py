@@ -29,10 +29,10 @@ def range_test(
     Args:
         colorizer: any method that is trained by `zoo.training.loop.Optimizer`.
         data: images, as `Colorizer.fit` takes them.
-        steps: of the sweep.
+        steps: how many training steps the sweep has at most.
         lowest: the learning rate it starts from.
         highest: the learning rate it would end at.
-        seed: of the weights and of the images' order.
+        seed: decides the weights and the images' order.
         size: side of the training crops in pixels; by default what the images allow.
         on_step: called with the feed after every step.
 

@@ -37,14 +37,14 @@ BATCH_SIZE = 2
 
 @dataclass(frozen=True)
 class Overfit:
-    """What came of fitting one image.
+    """The result of fitting one image.
 
     Attributes:
-        initialization: of the first weights; empty where the model has but one.
-        losses: of the first and of the last steps; None where the method takes no step.
-        steps: that were made.
-        seconds: that they took.
-        error: of the prediction's ab, over the whole image, at object edges and elsewhere.
+        initialization: how the first weights were drawn; empty where the model has but one way.
+        losses: at the first and at the last steps; None where the method takes no step.
+        steps: how many were made.
+        seconds: how long they took.
+        error: how far the prediction's ab is off: over the whole image, at object edges, elsewhere.
         rgb: H×W×3 uint8: the prediction.
         ab: 2×H×W: its chroma.
     """
@@ -119,7 +119,7 @@ def prepare_overfit(
 
     Args:
         model: its name.
-        size: of the image in pixels.
+        size: the image's side in pixels.
         preset: the options to start from.
         initialization: value of that option; None for the preset's.
         changes: other options, which go before all else.
@@ -155,10 +155,10 @@ def overfit(
     """Trains a colorizer from scratch on one image, and compares what it makes of it.
 
     Args:
-        colorizer: of `prepare_overfit`.
+        colorizer: what `prepare_overfit` gave.
         tile: S×S×3 uint8, sRGB.
         budget: as `Colorizer.fit` takes it.
-        seed: of the weights.
+        seed: decides the weights.
         on_step: called with the feed after every step.
 
     Raises:
@@ -184,13 +184,13 @@ def overfit(
 
 
 def grey_error(tile: UInt8Array) -> EdgeError:
-    """What no colour at all would be off: the floor to compare with."""
+    """The error of a picture left grey: the floor to compare with."""
     truth = truth_ab(tile)
     return edge_error(torch.zeros_like(truth), truth)
 
 
 def truth_ab(tile: UInt8Array) -> Tensor:
-    """2×S×S ab of S×S×3 uint8."""
+    """The chroma of a picture: S×S×3 uint8 to 2×S×S ab."""
     return _lab(tile)[1]
 
 

@@ -1,4 +1,4 @@
-"""What came of fitting one image, as a picture: a row for each initialization."""
+"""The picture of `zoo overfit`: what came of fitting one image, a row per initialization."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
     """Writes input, prediction, truth and error map of each fit as PNG, atomically.
 
     Args:
-        path: of the PNG.
+        path: the PNG to write.
         tile: S×S×3 uint8: the truth.
-        fits: what came of it, at least one.
+        fits: the results, at least one.
         title: says which model and image.
     """
     truth = truth_ab(tile)

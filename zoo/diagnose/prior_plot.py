@@ -33,9 +33,9 @@ def plot_prior(path: Path, prior: Tensor, rebalancing: float, title: str) -> Non
     """Writes a PNG, atomically: the bins in their colours, and their weights.
 
     Args:
-        path: of the PNG.
+        path: the PNG to write.
         prior: 313 probabilities.
-        rebalancing: λ of the weights.
+        rebalancing: λ, which the weights follow from.
         title: says which images it is the prior of.
     """
     weights = class_weights(prior, rebalancing).numpy()
@@ -84,7 +84,7 @@ def _draw_prior(axes: Axes, prior: npt.NDArray[np.float64]) -> None:
 
 
 def _side(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of a square, as a share of its cell's: linear in the logarithm; 0 for what never occurs."""
+    """The side of a square as a share of its cell's, linear in the logarithm; 0 for nothing."""
     decades = np.log10(np.maximum(probability, 10.0**-_DECADES))
     share = 1 + decades / _DECADES * (1 - _LEAST_SIDE)
     return np.where(probability > 0, share, 0.0)
@@ -98,7 +98,7 @@ def _squares(sides: npt.NDArray[np.float64]) -> list[Rectangle]:
 
 
 def _colours() -> npt.NDArray[np.float32]:
-    """Of each bin at the figure's lightness: 313×3, clipped to sRGB."""
+    """The colour of each bin at the figure's lightness: 313×3, clipped to sRGB."""
     ab = bin_centres().T[None, :, :, None]
     rgb = lab_to_rgb(torch.full_like(ab[:, :1], _LIGHTNESS), ab)
     colours: npt.NDArray[np.float32] = rgb[0, :, :, 0].T.numpy()

@@ -26,7 +26,7 @@ _IDENTITY = 0.5 / 255  # a profile that changes no 8-bit value is none
 def srgb_profile() -> bytes:
     """The profile of sRGB, the same bytes every time."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # The day of its making would make two runs differ.
+    # The date in it would make the files of two runs differ.
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     return bytes(profile)
 

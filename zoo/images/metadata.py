@@ -1,4 +1,4 @@
-"""What a file says of its photograph beside the pixels: read, brought up to date, made to fit.
+"""Metadata of a photograph: read from its file, brought up to date, cut to what a format holds.
 
 Kept are EXIF, resolution, XMP, IPTC-IIM and the texts of PNG. What would be wrong of the
 coloured picture is not: thumbnails, orientation, sizes, the old colour space and profile.
@@ -49,14 +49,14 @@ _TITLES = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept.
+    """The metadata of a photograph that are kept.
 
     Attributes:
         exif: EXIF tags that describe the photograph; nested dictionaries for its directories.
         dpi: pixels per inch across and down, where the file says so.
         xmp: an XMP packet in UTF-8, or empty.
         iptc: the datasets of IPTC-IIM, one after the other, or empty.
-        texts: of PNG; the comment of JPEG has the keyword `Comment`.
+        texts: PNG's texts; the comment of JPEG has the keyword `Comment`.
     """
 
     exif: dict[int, Any] = field(default_factory=dict)
@@ -89,10 +89,10 @@ def read_metadata(image: Image.Image, path: Path | str) -> tuple[Metadata, int, 
 def fit_metadata(
     metadata: Metadata, form: str, holds: Collection[str], most: int
 ) -> tuple[Metadata, tuple[str, ...]]:
-    """What a format can hold of it, and notes of what is left out.
+    """The part of the metadata that a format can hold, and notes of what is left out.
 
     Args:
-        metadata: of a photograph.
+        metadata: what a photograph has.
         form: the format's name, for the notes.
         holds: the fields of `Metadata` that it holds. Of texts, JPEG holds the comment.
         most: bytes that each of them may have.
@@ -131,7 +131,7 @@ def fit_metadata(
 
 
 def read_exif(image: Image.Image) -> tuple[dict[int, Any], int]:
-    """The tags that are kept, and the orientation; nothing of a damaged block."""
+    """The EXIF tags that are kept, and the orientation; none from a damaged block."""
     try:
         found = image.getexif()
         orientation = found.get(ExifTags.Base.Orientation.value, 1)
@@ -163,7 +163,7 @@ def exif_bytes(exif: dict[int, Any], size: tuple[int, int] | None = None) -> byt
 
 
 def described(exif: dict[int, Any], size: tuple[int, int] | None) -> dict[int, Any]:
-    """The tags with colour space and size, where they are told, brought up to date."""
+    """The EXIF tags with colour space and size, where they have them, brought up to date."""
     result = dict(exif)
     inner = dict(result.get(ExifTags.IFD.Exif.value, {}))
     if inner:
@@ -200,7 +200,7 @@ def _read_xmp(image: Image.Image, texts: tuple[Text, ...]) -> bytes:
 
 
 def _read_iptc(image: Image.Image) -> bytes:
-    """The datasets that are kept, as they are stored (IPTC-IIM 4.2, 1.5 and 1.6)."""
+    """The datasets of IPTC-IIM that are kept, as they are stored (IPTC-IIM 4.2, 1.5 and 1.6)."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         stored = len(image.tag_v2._tagdata.get(TiffImagePlugin.IPTC_NAA_CHUNK, b""))
         if stored > MOST_BYTES:

@@ -1,8 +1,9 @@
-"""Reading image files safely, whatever their mode: the only place that opens images.
+"""Reading image files safely, whatever their mode.
 
-Three doors lead from a file to an array: `read_image` opens and checks a file, `to_rgb` gives
-its colours as sRGB, `to_grey` its lightness as 8-bit grey. Alpha is dropped: the stored
-colours are what a photograph is made of, and the caller still has the transparency.
+Every image that a user brings is opened here first; `photograph` then reads the 16-bit samples
+that Pillow would cut down. `read_image` opens and checks a file, `to_rgb` gives its colours as sRGB
+and `to_grey` its lightness as 8-bit grey. Alpha is dropped: the stored colours are what a
+photograph is made of, and the caller still has the transparency.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RESIZE_KERNEL = "lanczos"
 """The antialiased kernel of every resize: of a dataset's images, and of what a network is shown."""
 
 SQUARE_CROP = "centre square"
-"""What `square_tile` cuts, in the words of `DatasetInfo.crop`."""
+"""The name of what `square_tile` cuts, for `DatasetInfo.crop`."""
 
 GREY_CHROMA = 5.0
 """An image is grey if |a| and |b| of all its pixels are at most this, in CIE Lab units."""
@@ -174,7 +175,7 @@ def to_grey(image: Image.Image) -> UInt8Array:
 
 
 def floats_top(values: npt.NDArray[np.float32]) -> int:
-    """What white is in a floating-point image: 1, 255 or 65535, the first that all fit below.
+    """The white of a floating-point image: 1, 255 or 65535, the first that all values fit below.
 
     Raises:
         InputError: values that are negative, larger, or not numbers.
@@ -218,7 +219,7 @@ def resize(
 
 
 def is_grey(rgb: UInt8Array) -> npt.NDArray[np.bool_]:
-    """For each image of N×H×W×3 uint8: is max(|a|, |b|) at most `GREY_CHROMA` everywhere?"""
+    """Which of N×H×W×3 uint8 images are grey: max(|a|, |b|) at most `GREY_CHROMA` everywhere."""
     step = 8
     # One coloured pixel decides, and a sparse grid finds one in nearly every photograph.
     grey = _max_chroma(rgb[:, ::step, ::step]) <= GREY_CHROMA
@@ -283,7 +284,7 @@ def _drop_alpha(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From images of `mode` with this ICC profile to sRGB; None if broken or sRGB already."""
+    """The transform from `mode` with this ICC profile to sRGB; None if broken or sRGB already."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"

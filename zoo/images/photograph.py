@@ -1,4 +1,4 @@
-"""A photograph from its file, with all that has to be in the file that is made of it.
+"""Photographs read from files, with all that the coloured file has to hold.
 
 `read_photograph` gives the lightness as an upright plane of sRGB grey, 8 or 16 bits deep, and
 beside it alpha, metadata and format. Colour becomes grey in strips, so that a scan of
@@ -24,7 +24,7 @@ from zoo.images.png import read_png
 from zoo.images.tiff import GreyAlphaTiff, read_deep_tiff
 
 Plane = npt.NDArray[Any]
-"""H×W, uint8 or uint16."""
+"""A plane of lightness: H×W, uint8 or uint16."""
 
 STRIP_PIXELS = 1 << 20
 """Pixels that are converted at once; a strip has whole rows."""
@@ -35,7 +35,7 @@ _WHITE_IS_ZERO, _IS_RGB = 0, 2
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image, decoded and upright.
+    """A photograph, decoded and upright.
 
     Attributes:
         grey: H×W sRGB grey that has the photograph's lightness. uint8 where the file holds
@@ -171,7 +171,7 @@ def _alpha(image: Image.Image) -> Plane | None:
 def _is_deep(image: Image.Image) -> bool:
     """True for 16-bit files that Pillow would cut down to 8 bits."""
     if image.format == "PNG":
-        # Its 16-bit grey is good, unless one of the values stands for transparent.
+        # Pillow's 16-bit grey is good, unless one of the values stands for transparent.
         tiles: Any = getattr(image, "tile", ())
         deep = bool(tiles) and str(tiles[0].args).endswith(";16B")
         return deep and (image.mode != "I;16" or "transparency" in image.info)
@@ -184,7 +184,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _decode_deep(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]:
-    """H×W×samples: grey, grey and alpha, RGB, or RGBA."""
+    """The samples of a 16-bit file, H×W×C: grey, grey and alpha, RGB, or RGBA."""
     if image.format == "PNG":
         import imagecodecs
 
@@ -244,7 +244,7 @@ def _apply_profile(grey: Plane, profile: bytes) -> Plane:
 
 
 def to_8_bits(values: Plane) -> npt.NDArray[np.uint8]:
-    """Values of 8 or 16 bits in 8, rounded."""
+    """Values of 8 or 16 bits, rounded to 8 bits."""
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     result = np.empty(values.shape, np.uint8)

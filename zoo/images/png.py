@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MOST_BYTES = 1 << 20
-"""Of all texts of a file together, and of any other chunk that describes it: 1 MiB."""
+"""The most bytes of all texts of a file together, and of any other chunk about it: 1 MiB."""
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
@@ -44,10 +44,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found beside the pixels.
+    """What was found in a PNG file beside the pixels.
 
     Attributes:
-        texts: in the order of the file; one whose chunk is damaged is missing.
+        texts: those that can be read, in the order of the file.
         left_out: a line for each chunk that is too large.
         gaps: where those chunks lie, from and to, in bytes.
     """
@@ -87,7 +87,7 @@ def scan_png(path: Path | str) -> Scan:
 
 
 def without_gaps(path: Path | str, scan: Scan) -> io.BytesIO:
-    """The file without the chunks that are too large."""
+    """The file without the chunks that are too large, in memory."""
     kept = io.BytesIO()
     with Path(path).open("rb") as file:
         for start, end in scan.gaps:
@@ -105,12 +105,12 @@ def read_png(path: Path | str) -> bytes:
 
 
 def content_of(file: BinaryIO, kind: bytes) -> bytes:
-    """All chunks of a kind, put together."""
+    """The contents of all chunks of a kind, put together."""
     return b"".join([file.read(length) for found, _, length in _chunks(file) if found == kind])
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start of the content, and its length; stands at that start."""
+    """Yields each chunk's kind, start and length of its content; the file stands at that start."""
     if file.read(8) != SIGNATURE:
         return
     while len(head := file.read(8)) == 8:
@@ -127,13 +127,13 @@ def _is_ancillary(kind: bytes) -> bool:
 
 
 def _size(kind: bytes, content: bytes, room: int) -> int:
-    """Of the text in bytes; more than `room` where it does not fit."""
+    """The text's size in bytes; more than `room` where it does not fit."""
     packed = _packed(kind, content)
     return len(content) + (len(_unpack(packed, room)) if packed is not None else 0)
 
 
 def _packed(kind: bytes, content: bytes) -> bytes | None:
-    """The compressed part, if any."""
+    """The compressed part of a text's chunk, if any."""
     rest = content.partition(b"\0")[2]
     if kind == b"zTXt":
         return rest[1:]

@@ -1,4 +1,4 @@
-"""TIFF files with 16 bits a channel, which Pillow cuts down to 8 bits or does not know at all."""
+"""TIFF files with 16 bits a channel, which Pillow cuts down to 8 bits or cannot read at all."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from zoo.images.png import SIGNATURE, XMP_KEYWORD, content_of
 Strip = npt.NDArray[Any]
 
 QUALITY = 95
-"""Of JPEG, WebP and HEIC; JPEG keeps its colours at full resolution (4:4:4)."""
+"""The quality of JPEG, WebP and HEIC; JPEG keeps its colours at full resolution (4:4:4)."""
 
 _ZLIB_LEVEL = 6
 _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,13 +41,13 @@ _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Format:
-    """A format that is written.
+    """A file format that photographs can be written in.
 
     Attributes:
-        name: Pillow's.
-        suffixes: of its files, the usual one first.
-        alpha: it can hold transparency.
-        deep: it can hold 16 bits a channel.
+        name: Pillow's name of it.
+        suffixes: those of its files, the usual one first.
+        alpha: whether it can hold transparency.
+        deep: whether it can hold 16 bits a channel.
         longest: the longest side it can hold, in pixels.
         holds: the fields of `Metadata` that it can hold; `comment` for the text of that name.
         block: bytes that each of them may have.
@@ -84,15 +84,15 @@ _READ_ONLY = {".pgm": "PGM files hold grey only"}
 
 @dataclass(frozen=True)
 class Layout:
-    """What a picture is like, beside its pixels.
+    """The shape of a picture to write, and what goes beside its pixels.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
+        height: the picture's, in pixels.
+        width: the picture's, in pixels.
         channels: 3, or 4 with alpha.
         bits: 8 or 16 per channel.
         metadata: no more than the format holds.
-        profile: embed the profile of sRGB.
+        profile: whether to embed the profile of sRGB.
     """
 
     height: int
@@ -209,7 +209,7 @@ def _write_png(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None:
 
 
 def _filtered(strip: Strip, above: Strip) -> bytes:
-    """The rows behind PNG's filter Paeth, ready to be compressed; `above` is the row before them.
+    """The rows after PNG's filter Paeth, ready to be compressed; `above` is the row before them.
 
     imagecodecs writes whole pictures only. It writes one of the strip without compression here,
     and its filtered rows are taken out.
@@ -265,7 +265,7 @@ def _write_tiff(file: BinaryIO, layout: Layout, strips: Iterable[Strip]) -> None
         resolutionunit="inch" if metadata.dpi else "none",
         iccprofile=srgb_profile() if layout.profile else None,
         extratags=[(tag, kind, 1, value, True) for tag, kind, value in told],
-        # What tifffile would say of itself and of the array.
+        # Otherwise tifffile writes a description of itself and of the array.
         software=False,
         metadata=None,
     )

@@ -1,4 +1,4 @@
-"""XMP packets: what they say of the photograph is kept, what they say of the old file is not.
+"""XMP packets: facts about the photograph are kept, facts about the old file are dropped.
 
 XMP (ISO 16684-1) is RDF in XML. Programs trust it: a viewer would turn a picture that
 `tiff:Orientation` calls turned, and look for a gain map that the coloured file does not have.
@@ -11,7 +11,7 @@ from xml.dom import minidom
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 
-# Of the tags of TIFF, those that describe the photograph; the others say how the file is built.
+# The tags of TIFF that describe the photograph; the others say how the file is built.
 _KEPT_OF_TIFF = {
     *("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ImageDescription"),
 }

@@ -1,4 +1,4 @@
-"""Colouring files: what is to be made of which, and the settings; `zoo.pipeline.run` does it."""
+"""The plan of colouring files: what is made of which, and the settings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Settings:
-    """How photographs are coloured.
+    """The settings that photographs are coloured with.
 
     Attributes:
         working_size: what the network sees, in pixels of the short side; nothing is enlarged
             to it. `auto` is `Colorizer.working_size`, `full` each photograph's own.
         saturation: what the predicted ab is multiplied by; above 0, at most 3.
-        compare: write grey and colour side by side.
-        overwrite: replace outputs that exist.
+        compare: whether to write grey and colour side by side.
+        overwrite: whether to replace outputs that exist.
         batch_size: photographs per pass of the network; `auto`: the fastest number, by
             measurement.
         workers: threads that read, and as many that write; None for one per processor core,
@@ -69,14 +69,14 @@ def plan(
     suffix: str | None = None,
     overwrite: bool = False,
 ) -> list[Job]:
-    """What is made of `inputs`, checked before any work is done.
+    """The jobs for `inputs`, checked before any work is done.
 
     Args:
         inputs: files, folders (with all below them), and patterns such as `scans/**/*.tif`.
         out: a folder, in which the trees of the given folders are repeated; or, for one input
             file, the file to write, known by its suffix.
         suffix: the format to write, such as `png`; by default each file's own.
-        overwrite: outputs may exist.
+        overwrite: whether outputs may exist.
 
     Raises:
         InputError: nothing to do, an input that is not there, two inputs for one output, an

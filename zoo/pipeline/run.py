@@ -52,7 +52,7 @@ class Event:
     """Something that happened: a file is `done` or `failed`, or there is a `note` about it.
 
     Attributes:
-        kind: of event.
+        kind: what happened: `done`, `failed` or `note`.
         job: the file it is about; None where it is about all of them.
         message: the reason or the note, one line.
     """
@@ -64,11 +64,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every file, in the order they were finished.
+    """The report of a run: what became of every file, in the order they were finished.
 
     Attributes:
         outcomes: one event per file, `done` or `failed`.
-        seconds: from start to end.
+        seconds: how long it took, from start to end.
     """
 
     outcomes: list[Event]
@@ -337,7 +337,7 @@ def _is_opaque(photograph: Photograph) -> bool:
 
 
 class Item:
-    """A photograph on its way, with the plane that the network sees."""
+    """A photograph on its way through the pipeline, with the plane that the network sees."""
 
     def __init__(self, job: Job, photograph: Photograph, form: Format, pixels: int) -> None:
         self.job, self.form, self.pixels = job, form, pixels
@@ -351,7 +351,7 @@ class Item:
         self.ab: Tensor | None = None
 
     def show(self, working_size: int | None, colorizer: Colorizer) -> None:
-        """Makes what the network sees, its short side `working_size` at most, and padded."""
+        """Makes the plane that the network sees: short side `working_size` at most, and padded."""
         assert self.photograph is not None
         self.seen_size = seen_size(self.photograph.size, working_size)
         padded = padded_size(colorizer, self.seen_size)
@@ -406,7 +406,7 @@ def is_disk_trouble(error: Exception) -> bool:
 
 
 def reason_of(error: Exception, job: Job) -> str:
-    """One line, without the path that the event names anyway."""
+    """The error in one line, without the path that the event names anyway."""
     if is_out_of_memory(error):
         return "there is not enough memory for it"
     if isinstance(error, ZooError):

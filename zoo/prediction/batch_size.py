@@ -1,4 +1,4 @@
-"""How many images go through the network at once: by measurement, and fewer where memory ends."""
+"""Batch sizes of predictions: the fastest by measurement, smaller ones where memory ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH_PIXELS = {"cpu": 1 << 16, "cuda": 1 << 22, "mps": 1 << 20}
 """Pixels that suit one pass, by device: on a CPU, what its caches hold."""
 
 SEARCHED = 8
-"""The search for the fastest batch goes up to so many times these."""
+"""How many times `BATCH_PIXELS` the search for the fastest batch goes up to."""
 
 Shape = tuple[int, ...]
 Item = TypeVar("Item")
@@ -67,7 +67,7 @@ class FastestBatch:
         self._warm = False
 
     def stay_within(self, limit: int) -> None:
-        """Nothing larger than `limit` is tried any more."""
+        """Keeps the search from trying anything larger than `limit`."""
         if self.size > limit:
             self.size = min(self._best, limit)
             self.settled = True
@@ -80,11 +80,11 @@ class Batches(Generic[Item, Result]):
 
     Args:
         batch_size: how many at once, at most.
-        pixels: of one batch at most by default; `auto` takes up to `SEARCHED` times as many.
+        pixels: those of one batch at most by default; `auto` takes up to `SEARCHED` times as many.
         fastest: the search among images of a shape, asked where `batch_size` is `auto`.
         run: runs a batch, and returns when it is done.
         halved: told where memory ended with so many, and how many are tried now.
-        most: how many at once that no search goes beyond.
+        most: the largest batch that a search tries.
 
     Raises:
         InputError: no such batch size.

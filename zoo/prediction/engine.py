@@ -1,4 +1,4 @@
-"""From grey planes to colour: the way that `predict` and `zoo colorize` share.
+"""The engine of predictions, from grey planes to colour, for `predict` and `zoo colorize`.
 
 A photograph is shown to the network at its working size, padded to the sides that it takes, in
 batches of one shape; its chroma is merged into the lightness at full size.
@@ -37,12 +37,12 @@ def pixels_of_short_side(colorizer: Colorizer, working_size: WorkingSize) -> int
 
 
 def padded_size(colorizer: Colorizer, size: Size) -> Size:
-    """The sides that the network takes an image of `size` in."""
+    """The size that an image of `size` is padded to for the network."""
     return colorizer.padded_side(size[0]), colorizer.padded_side(size[1])
 
 
 def predict_chroma(colorizer: Colorizer, seen: Sequence[Tensor]) -> Tensor:
-    """N×2×H×W ab on the colorizer's device, of N planes H×W in 8 bits, all of one size."""
+    """The chroma of N equal planes H×W in 8 bits: N×2×H×W ab on the colorizer's device."""
     grey = torch.stack(list(seen)).unsqueeze(1)
     return colorizer.predict_ab(grey_to_L(grey.to(colorizer.device)))
 
@@ -53,7 +53,7 @@ def colour_planes(
     working_size: WorkingSize = "auto",
     batch_size: BatchSize = None,
 ) -> list[UInt8Array]:
-    """Grey planes H×W of any sizes, 8 or 16 bits, in 8-bit colour H×W×3.
+    """Colours grey planes H×W of any sizes, 8 or 16 bits: 8-bit H×W×3 for each.
 
     Raises:
         OptionError: no such working size.

@@ -17,7 +17,7 @@ from zoo.color.lab import grey_to_L, lab_to_rgb, rgb_to_lab
 from zoo.images.photograph import STRIP_PIXELS, Photograph, Plane, to_8_bits
 
 Pixels = npt.NDArray[Any]
-"""…rows×width×channels, uint8 or uint16."""
+"""The pixels of a strip: …rows×width×channels, uint8 or uint16."""
 
 
 def coloured_images(
@@ -28,7 +28,7 @@ def coloured_images(
     Args:
         planes: the lightness of each as sRGB grey, H×W.
         ab: N×2×h×w chroma of the whole photographs.
-        strip_pixels: that are merged at once; the result does not depend on it.
+        strip_pixels: how many are merged at once; the result does not depend on it.
     """
     height, width = planes[0].shape
     colours = np.empty((len(planes), height, width, 3), np.uint8)
@@ -54,10 +54,10 @@ def coloured_strips(
         photograph: gives the lightness, which is left as it is.
         ab: 2×h×w chroma of the whole photograph, enlarged bilinearly (align_corners=False).
         bits: 8 or 16 per channel of the result.
-        alpha: put the photograph's transparency in.
+        alpha: whether to put the photograph's transparency in.
         saturation: what ab is multiplied by.
-        compare: grey on the left, colour on the right, twice as wide.
-        strip_pixels: the result does not depend on it.
+        compare: whether to put grey on the left and colour on the right, twice as wide.
+        strip_pixels: how many are merged at once; the result does not depend on it.
     """
     height, width = photograph.size
     ab = ab[None].float() * saturation
@@ -76,7 +76,7 @@ def coloured_strips(
 
 
 def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor:
-    """These rows of N×C×h×w enlarged bilinearly to height×width, without the others."""
+    """Some rows of N×C×h×w planes enlarged bilinearly to height×width, without the others."""
     source = plane.shape[2]
     if tuple(plane.shape[2:]) == (height, width):
         return plane[:, :, rows]
@@ -97,7 +97,7 @@ def _strips(height: int, width: int, pixels: int) -> Iterator[slice]:
 
 
 def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
-    """These rows in colour: N×rows×width×3 of N×rows×width grey and the whole of ab."""
+    """Some rows in colour: N×rows×width×3 of N×rows×width grey and the whole of ab."""
     # 8 bits as they are: their lightness is looked up.
     stored = grey if grey.dtype == np.uint8 else grey.astype(np.float32) / 65535
     L = grey_to_L(torch.from_numpy(stored).unsqueeze(1).to(ab.device))

@@ -19,7 +19,7 @@ SMALLEST_WORKING_SIZE = 64
 """No smaller size is chosen: below, the chroma of a photograph is too coarse."""
 
 DEFAULT_WORKING_SIZE = 256
-"""For weights that do not say at which size they were trained."""
+"""The working size of weights that do not say at which size they were trained."""
 
 _LEAST, _MOST = 8, 4096
 
@@ -28,7 +28,7 @@ Size = tuple[int, int]
 
 
 def check_working_size(size: object) -> None:
-    """`auto`, `full`, or a number of pixels that makes sense.
+    """Checks that a working size is `auto`, `full`, or a number of pixels that makes sense.
 
     Raises:
         OptionError: anything else.
@@ -56,7 +56,7 @@ def suited_working_size(declared: int | None, trained: int | None) -> int:
 
 
 def seen_size(size: Size, working_size: int | None) -> Size:
-    """At what size an image is seen: its short side as told, never enlarged; None: its own."""
+    """The size at which an image is seen: its short side as told, never enlarged; None: its own."""
     scale = 1.0 if working_size is None else min(1.0, working_size / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

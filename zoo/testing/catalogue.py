@@ -67,7 +67,7 @@ def checks(
 def run(
     target: str | type[Colorizer], only: Sequence[str] = (), *, device: str = "cpu"
 ) -> Iterator[Outcome]:
-    """How each check goes, one after the other; never raises for what the plugin does.
+    """Runs the checks one after the other and tells how each went; never raises for a plugin.
 
     Args:
         target: as for `checks`.

@@ -1,4 +1,4 @@
-"""What a whole process shares: who changes it changes other people's programs, too."""
+"""The global state of a process: who changes it changes other people's programs, too."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_global_state() -> dict[str, Any]:
 
 
 def changed_since(before: dict[str, Any]) -> list[str]:
-    """What differs from `before`: names, with both values where they can be read."""
+    """The states that differ from `before`: names, with both values where they can be read."""
     changes = []
     for name, value in read_global_state().items():
         if not _same(before[name], value):
@@ -69,7 +69,7 @@ def changed_since(before: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def global_state_kept() -> Iterator[None]:
-    """Puts everything back at the end of the block."""
+    """A block at whose end all global state is put back."""
     before = read_global_state()
     try:
         yield

@@ -18,7 +18,7 @@ _TOY_CUT = 64
 
 
 def photograph(name: str) -> UInt8Array:
-    """One of scikit-image's, H×W×3."""
+    """A photograph of scikit-image by its name, H×W×3."""
     array: UInt8Array = getattr(data, name)()
     return array
 

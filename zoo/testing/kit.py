@@ -1,4 +1,4 @@
-"""What a check is, how it fails in plain English, and how a known failure is told from a new one.
+"""Checks, their failures in plain English, and known failures told from new ones.
 
 A check takes a `Subject` and returns, or raises a `Finding` (the promise is broken), or
 `Skipped` (it says nothing of this colorizer on this machine, and why).
@@ -49,7 +49,7 @@ class KnownFailure(Skipped):
 
 
 class Finding(Exception):  # noqa: N818 - raised by checks only, and always turned into another
-    """What a check saw, and what to change; two sentences."""
+    """A finding: what a check saw, and what to change; two sentences."""
 
     def __init__(self, seen: str, change: str) -> None:
         super().__init__(seen)
@@ -58,7 +58,7 @@ class Finding(Exception):  # noqa: N818 - raised by checks only, and always turn
 
 @dataclass(frozen=True)
 class Check:
-    """One promise.
+    """A check: one promise, and how it is tried.
 
     Attributes:
         id: a short name, for `--only` and `known_failures`.
@@ -96,11 +96,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check went.
+    """The outcome of a check.
 
     Attributes:
-        check: its id.
-        promise: what it is about.
+        check: the check's id.
+        promise: the promise that it is about.
         status: `ok`, `failed`, `skipped` or `known failure`.
         reason: why; empty where it is `ok`.
     """
@@ -137,7 +137,7 @@ def outcome_of(check: Check, subject: Subject) -> Outcome:
 
 @contextmanager
 def attempt(subject: Subject, what: str) -> Iterator[None]:
-    """Inside the block an error of the plugin is a finding that says what was tried, and where."""
+    """A block in which an error of the plugin is a finding that says what was tried, and where."""
     try:
         yield
     except (Finding, Skipped):

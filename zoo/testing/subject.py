@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def known_failures(self) -> Mapping[str, str]:
-        """What it declares; nothing where that is no mapping, which the check `info` reports."""
+        """The failures that it declares; nothing where that is no mapping, which `info` reports."""
         declared = getattr(getattr(self.cls, "info", None), "known_failures", {})
         return declared if isinstance(declared, Mapping) else {}
 

@@ -116,7 +116,7 @@ def _without_gradient(subject: Subject) -> list[str]:
 
 
 def _never_changed(subject: Subject) -> list[str]:
-    """In a loop of its own, with losses of its own: what stays as it is after the first step."""
+    """The parameters that a plugin's own loop leaves as they were after its first step."""
     colorizer = subject.new()
     first: dict[str, Tensor] = {}
 

@@ -66,7 +66,7 @@ class Budget:
         return cls(amount, unit, text.strip())
 
     def spent(self, cost: Cost) -> float:
-        """What of `cost` counts against the budget, in its unit."""
+        """The part of `cost` that counts against the budget, in its unit."""
         return float(getattr(cost, self.unit))
 
     def __str__(self) -> str:

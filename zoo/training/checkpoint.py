@@ -1,4 +1,4 @@
-"""A training under way, in a file: what `Colorizer.fit` goes on from after a kill.
+"""A training under way, kept in a file that `Colorizer.fit` can go on from after a kill.
 
 All that the rest depends on is kept: weights, the states of the optimizers, the random state,
 the place in the stream of images and what has been spent. A training that is resumed on the
@@ -114,7 +114,7 @@ class Checkpoint:
         return dict(state)
 
     def resume(self, identity: Mapping[str, object]) -> dict[str, Any] | None:
-        """What `read` gives, for a training that now goes on from it: `notes` are filled.
+        """Reads the file for a training that goes on from it: `notes` are filled.
 
         Raises:
             WeightsError: as `read`.
@@ -130,7 +130,7 @@ class Checkpoint:
     def step(
         self, identity: Mapping[str, object], net: nn.Module, feed: Feed, search_steps: int
     ) -> None:
-        """To be called after every step: writes the file where it is time to.
+        """Writes the file where it is time to; to be called after every step.
 
         Raises:
             KeyboardInterrupt: `stop` was called.

@@ -24,13 +24,13 @@ class Clock:
             self._running_since = None
 
     def set(self, seconds: float) -> None:
-        """Makes it show so many seconds; runs or stands as before."""
+        """Makes the clock show so many seconds; it runs or stands as before."""
         self._elapsed = seconds
         if self._running_since is not None:
             self._running_since = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Time run so far."""
+        """The time run so far."""
         running = time.perf_counter() - self._running_since if self._running_since else 0.0
         return self._elapsed + running

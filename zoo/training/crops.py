@@ -45,10 +45,10 @@ class CropStream:
 
 
 def pixel_index(rows: Any, span: Any) -> tuple[Any, Any, Any]:
-    """What picks the crops of rows (image, y, x, flip) out of N×H×W×3, in numpy or in torch.
+    """The index that picks the crops of rows (image, y, x, flip) out of N×H×W×3.
 
     Args:
-        rows: N×4 integers.
+        rows: N×4 integers, in numpy or in torch.
         span: 0 … size − 1, in the library and on the device of `rows`.
 
     Returns:

@@ -30,7 +30,7 @@ from zoo.training.flops import count_flops
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
 _CURVE_SPACING = 1.01
-# Of a phase; its end is the budget's.
+# What a checkpoint keeps of a phase; its end is the budget's.
 _PHASE_STATE = ("start", "learning_rate", "steps")
 _OTHER_METHOD = "the training to be resumed was of another version of the method"
 
@@ -53,7 +53,7 @@ class Phase:
         start: what had been spent when it began, in the budget's unit.
         end: where it ends.
         most_steps: it ends after so many steps as well.
-        batches: it goes round among so many; None for ever new ones.
+        batches: how many it goes round among; None for ever new ones.
         rate_factor: what learning rates are multiplied by at its progress; None for the
             schedule of the options.
         on_loss: takes (step, loss) instead of the feed's own checks and curve.
@@ -79,7 +79,7 @@ class Phase:
         return float(min(1.0, max(share, self.steps / self.most_steps)))
 
     def is_over(self, spent: float) -> bool:
-        """Whether no further step may begin."""
+        """Whether no further step of the phase may begin."""
         return self.over or spent >= self.end or self.steps >= self.most_steps
 
 
@@ -107,11 +107,11 @@ class Curve:
             self._sum, self._count = 0.0, 0
 
     def state(self) -> dict[str, Any]:
-        """All of it, as plain values."""
+        """The curve as plain values."""
         return {**vars(self), "points": list(self.points)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+        """Goes on from what `state` gave."""
         vars(self).update({**state, "points": list(state["points"])})
 
 
@@ -192,7 +192,7 @@ class Feed:
 
     @property
     def rate_factor(self) -> Callable[[float], float] | None:
-        """What learning rates follow instead of their schedule, by progress; None for nothing."""
+        """The factor on learning rates in place of a schedule, by progress; None for nothing."""
         return self._phase.rate_factor
 
     @property
@@ -209,7 +209,7 @@ class Feed:
 
     @property
     def overshoot(self) -> float:
-        """How much more than the budget was spent, in its own unit; at most one step."""
+        """The amount spent beyond the budget, in its own unit; at most one step."""
         return max(0.0, self._spent - self.budget.amount)
 
     @property
@@ -241,17 +241,17 @@ class Feed:
         rate_factor: Callable[[float], float],
         on_loss: Callable[[int, float], None],
     ) -> Iterator[Phase]:
-        """Inside the block the loop runs for a part of the budget, at other learning rates.
+        """A block in which the loop runs for a part of the budget, at other learning rates.
 
         Its steps are charged to the one budget. Afterwards the feed can be iterated anew, for
         the rest, and goes on in the stream of images where the search stopped.
 
         Args:
-            share: of the whole budget.
-            most_steps: it ends after so many as well.
-            batches: it goes round among so many: that one batch is harder than another would
+            share: the part of the whole budget that it may spend.
+            most_steps: the number of steps at which it ends as well.
+            batches: how many it goes round among: that one batch is harder than another would
                 drown what a learning rate does.
-            rate_factor: of learning rates, by the progress of the search.
+            rate_factor: factor on learning rates, by the progress of the search.
             on_loss: called with each step of the search, from 1 on, and its loss.
         """
         self._clock.start()
@@ -291,7 +291,7 @@ class Feed:
         return self._phase.rate_factor is None and self._steps > 0
 
     def state(self) -> dict[str, Any]:
-        """Where the feed stands after a step, as plain values and the states of what it keeps."""
+        """The state of the feed after a step, as plain values and the states of what it keeps."""
         self._read_all_losses()
         return {
             "seconds": self._clock.seconds,

@@ -35,7 +35,7 @@ def _convolution_backward(
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    """Operations, by the shapes of tensors; a multiply and an add are two.
+    """The operations of a convolution's gradients, by tensors' shapes; multiply and add are two.
 
     Each gradient, that of the input and that of the weights, takes every product that the forward
     pass takes: one per place, weight and image. A weight's shape has its group's channels alone.

@@ -16,7 +16,7 @@ from zoo.training.feed import Feed
 
 @dataclass(frozen=True)
 class TrainingOptions(Options):
-    """How the shared loop trains; a plugin's `Options` derive from it to change a default."""
+    """The options of the shared loop; a plugin's `Options` derive from them to change a default."""
 
     learning_rate: float = option(5e-4, "AdamW's step size at its highest", above=0)
     batch_size: int = option(32, "images per step", least=1)
@@ -26,7 +26,7 @@ class TrainingOptions(Options):
     )
     decay: float = option(
         0.5,
-        "share of the budget, at its end, over which it falls linearly to zero",
+        "share of the budget, at its end, over which the learning rate falls linearly to zero",
         least=0,
         most=1,
     )
@@ -92,7 +92,7 @@ class Optimizer:
                     values[name] = torch.empty_like(parameter).copy_(value)
 
     def step(self, loss: Tensor) -> None:
-        """One update of the parameters against the gradient of `loss`."""
+        """Updates the parameters once, against the gradient of `loss`."""
         self._adamw.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, self._options.clip)

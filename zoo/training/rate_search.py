@@ -28,16 +28,16 @@ LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 100
 LEAST_STEPS = 20
 SHARE = 0.1
-"""Of a budget that a search inside it may spend."""
+"""The share of a budget that a search inside it may spend."""
 
 # How many batches the sweep goes round among.
 _BATCHES = 4
-# Of the exponential average that smooths the losses.
+# The decay of the exponential average that smooths the losses.
 _MOMENTUM = 0.9
 # The sweep ends once the smoothed loss has risen above its best by so many times what it had
 # fallen, and has at least doubled: the rest of the curve tells nothing.
 _EXPLODED = 4.0
-# The first losses are of an average that has hardly begun: steps, and share of the sweep.
+# The first losses come from an average that has hardly begun: steps, and share of the sweep.
 _SETTLING, _SETTLING_SHARE = 5, 0.15
 # Slopes are taken over this share of the sweep: single steps of a stochastic loss jump.
 _SLOPE_SHARE = 0.12
@@ -45,15 +45,15 @@ _SLOPE_SHARE = 0.12
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a sweep has shown.
+    """The result of a range test.
 
     Attributes:
-        learning_rates: of each step, rising.
-        losses: of each step.
+        learning_rates: the rate of each step, rising.
+        losses: the loss of each step.
         smoothed: bias-corrected exponential average of the losses.
         suggestion: where the smoothed loss falls most steeply against log learning rate, before
             its minimum; None where it never falls.
-        stop_reason: `end` of the sweep, `exploded`, or `nan`.
+        stop_reason: why it ended: `end` of the sweep, `exploded`, or `nan`.
     """
 
     learning_rates: tuple[float, ...]
@@ -90,7 +90,7 @@ class RangeTest:
 
 
 def search_in_budget(colorizer: Colorizer, feed: Feed) -> int:
-    """Before the training proper: finds a learning rate and hands it to the feed.
+    """Finds a learning rate before the training proper, and hands it to the feed.
 
     Spends at most `SHARE` of the budget; the weights and the random state are afterwards what
     they were. A method without gradient descent is left alone.
@@ -200,7 +200,7 @@ class _Record:
             self.stop_reason, self.phase.over = "exploded", True
 
     def finish(self) -> RangeTest | None:
-        """All of it, with the suggestion; None where no learning rate was ever asked for."""
+        """The finished range test with its suggestion; None where no rate was ever asked for."""
         count = min(len(self.losses), len(self._rates))
         if not count:
             return None

@@ -29,7 +29,7 @@ class Session:
     training, it is read at once: what cannot be resumed is told before anything is built.
 
     Attributes:
-        seed: of the weights and whatever else the method draws.
+        seed: decides the weights and whatever else the method draws.
         initial: the weights to start from; None for fresh ones.
         search_steps: how many steps the search for a learning rate took.
     """
@@ -76,7 +76,7 @@ class Session:
 
     @property
     def origin(self) -> Origin:
-        """Where the weights come from and under which license."""
+        """The origin of the weights, and their license."""
         return Origin(self._colorizer.info.license) if self.initial is None else self.initial.origin
 
     def new_feed(self) -> Feed:
@@ -108,7 +108,7 @@ class Session:
             checkpoint.write(self._identity, colorizer.net, feed, self.search_steps)
 
     def record(self, feed: Feed) -> TrainingRecord:
-        """How the training went, once its feed has been closed."""
+        """The record of the training, once its feed has been closed."""
         return record_training(
             feed,
             self._given.images,

@@ -1,4 +1,4 @@
-"""Files from a server: the whole file with the right hash, or what is there of it to go on from.
+"""Downloads of files: whole and with the right hash, or a part to go on from.
 
 A download grows in `NAME.part` beside its target, with what is known of its origin in
 `NAME.part.json`. After Ctrl-C, a failure or a full disk, the next one asks the server for the
@@ -44,7 +44,7 @@ TIMEOUT = 15.0
 """Seconds to wait for a connection, and then for each answer of the server."""
 
 MOST_BYTES = 8 << 30
-"""What is taken at most of a file whose size is not declared: 8 GiB."""
+"""The most that is taken of a file whose size is not declared: 8 GiB."""
 
 SHA256_DIGITS = 64
 _CHUNK = 1 << 18
@@ -54,11 +54,11 @@ _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE = 206, 416
 
 @dataclass(frozen=True)
 class Obtained:
-    """What came of a download.
+    """The result of a download.
 
     Attributes:
-        sha256: of the whole file, 64 hexadecimal digits.
-        url: where it is from; empty where the file was there already.
+        sha256: the hash of the whole file, 64 hexadecimal digits.
+        url: where it came from; empty where the file was there already.
     """
 
     sha256: str
@@ -67,7 +67,7 @@ class Obtained:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked of every server: how a file must be, who is told, how long to wait."""
+    """A request to every server: how a file must be, who is told, how long to wait."""
 
     sha256: str
     size: int | None
@@ -78,7 +78,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What is known of the bytes in a part file; 0 and empty where the server did not say."""
+    """The origin of the bytes in a part file; 0 and empty where the server did not say."""
 
     url: str = ""
     etag: str = ""
@@ -153,14 +153,14 @@ def copy_verified(source: Path, target: Path, *, sha256: str) -> Obtained:
         if not digest.startswith(sha256):
             another = wrong_hash(source, digest, sha256)
             raise WeightsError(f"{another}: it is another file, or damaged")
-    # Not where another process is at it.
+    # Where another process is downloading, its part file stays.
     with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
         _Part(target).remove()
     return Obtained(digest, "")
 
 
 def bytes_kept(target: Path) -> int:
-    """How much of an unfinished download of `target` is there to go on from."""
+    """The size of what an unfinished download of `target` left to go on from."""
     return _Part(target).length
 
 
@@ -187,7 +187,7 @@ def is_offline() -> bool:
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody on the way can change what a URL gives: https, or http to this machine."""
+    """Whether a URL is safe from changes on the way: https, or http to this machine."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -406,7 +406,7 @@ def _lock_of(target: Path) -> FileLock:
 
 @contextlib.contextmanager
 def _local_errors(target: Path) -> Iterator[None]:
-    """Says of what this machine cannot do that it is no fault of a server."""
+    """Turns errors of this machine's disk into a `WeightsError` that blames no server."""
     try:
         yield
     except OSError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
-"""Of PyTorch's own files, which are read with `weights_only=True`."""
+"""The suffixes of PyTorch's own files, which are read with `weights_only=True`."""
 
 UNKNOWN_LICENSE = "unknown"
 _KEY = "colorizer-zoo"
@@ -45,10 +45,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose weights they are.
+    """The origin of weights: whose they are, and under which terms.
 
     Attributes:
-        license: as an SPDX identifier, or `unknown`.
+        license: the weights' license as an SPDX identifier, or `unknown`.
         source: where they were published; empty for weights of one's own.
         trained_on: the images, in words.
     """
@@ -64,10 +64,10 @@ class StoredWeights:
 
     Attributes:
         path: the file.
-        options: of the colorizer, as JSON has them.
+        options: the colorizer's, as JSON has them.
         record: how it was trained; None where that is not known.
         origin: whose weights they are.
-        zoo_version: that wrote the file; empty for a file of another program.
+        zoo_version: the version that wrote the file; empty for a file of another program.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class StoredWeights:
         return f"{self.path.name} (SHA-256 {file_sha256(self.path)})"
 
     def differing(self, options: Mapping[str, object]) -> str:
-        """What the stored values of those of `options` are that differ; empty where none does."""
+        """The stored values that differ from `options`, as a clause; empty where none does."""
         trained = ", ".join(
             f"{name}={self.options[name]!r}"
             for name, value in options.items()
@@ -127,11 +127,11 @@ def save_weights(
     Args:
         path: the file.
         net: the network.
-        info: of its colorizer.
-        options: that it was built from.
+        info: the info of its colorizer.
+        options: what it was built from.
         record: how it was trained, where that is known.
         origin: terms and source.
-        half: matrices and kernels in half precision, for half the size. Vectors and buffers
+        half: store matrices and kernels in half precision, for half the size. Vectors and buffers
             stay as they are: a running variance may be too large for it.
 
     Raises:
@@ -323,7 +323,7 @@ def _converted(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) 
 
 
 def _published_origin(path: Path, cls: type[Colorizer]) -> Origin:
-    """Of the published weights that a file is a copy of; unknown where it is of none."""
+    """The origin of the published weights that a file is a copy of, or an unknown one."""
     known = published(cls.info.name)
     digest = file_sha256(path) if known else ""
     for weights in known:

@@ -1,4 +1,4 @@
-"""What packages publish: the `weights.toml` of each entry point in the group `zoo.weights`.
+"""Manifests of published weights: the `weights.toml` of each entry point in `zoo.weights`.
 
 The entry point names a package, and the file lies beside its modules. It is found and read
 without running any code of the package.
@@ -30,14 +30,14 @@ class PublishedWeights:
     """Weights that somebody published, and how to know that a file is the one.
 
     Attributes:
-        name: of the weights, one per model.
+        name: the name of the weights, one per model.
         model: the colorizer they are for.
         url: where they are published; https. Empty where they come along.
         license: their terms; SPDX where there is an identifier.
         source: the page that publishes them.
         trained_on: the images that they learnt from.
-        sha256: of the file, 64 hexadecimal digits; empty where only a prefix is known.
-        sha256_prefix: the digits of it that are part of the file's name, at least eight.
+        sha256: the hash of the file, 64 hexadecimal digits; empty where only a prefix is known.
+        sha256_prefix: the digits of the hash that are part of the file's name, at least eight.
         mirrors: other URLs of the same file.
         size: in bytes, or None where it is not known.
         paper: what to cite.
@@ -97,7 +97,7 @@ class PublishedWeights:
 
     @property
     def pin(self) -> str:
-        """What is known of the file's SHA-256: all of it or a prefix."""
+        """The known SHA-256 of the file: all of it or a prefix."""
         return self.sha256 or self.sha256_prefix
 
     @property
@@ -116,7 +116,7 @@ class BrokenEntry:
 
     Attributes:
         model: the colorizer, as far as it is known.
-        name: of the weights, or of the entry point where the whole file is at fault.
+        name: the name of the weights, or of the entry point where the whole file is at fault.
         distribution: the installed distribution that publishes it.
         reason: what is wrong.
     """
@@ -128,7 +128,7 @@ class BrokenEntry:
 
 
 def read_manifests() -> tuple[list[PublishedWeights], list[BrokenEntry]]:
-    """What every installed distribution publishes, and what of it is broken, by model and name."""
+    """All that installed distributions publish, and the broken entries, by model and name."""
     found: list[PublishedWeights] = []
     broken: list[BrokenEntry] = []
     seen: set[Path] = set()

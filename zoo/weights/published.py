@@ -64,10 +64,10 @@ _HINT = "Type zoo weights list."
 
 @dataclass(frozen=True)
 class _Record:
-    """What is remembered of a file in the cache.
+    """The record of a file in the cache.
 
     Attributes:
-        sha256: of the whole file.
+        sha256: the hash of the whole file.
         pinned: `sha256` or `prefix`: what the file was compared with when it came.
         url: where it came from.
         size: in bytes, when it was last read whole.
@@ -91,7 +91,7 @@ def published(model: str | None = None) -> list[PublishedWeights]:
 
 
 def broken() -> list[BrokenEntry]:
-    """What is published and cannot be used, with the reasons."""
+    """The published entries that cannot be used, with the reasons."""
     return read_manifests()[1]
 
 
@@ -136,7 +136,7 @@ def find_by_label(text: str) -> PublishedWeights:
 
 
 def weights_folder() -> Path:
-    """Where fetched weights are kept."""
+    """The folder that keeps fetched weights."""
     return cache_folder() / "weights"
 
 
@@ -147,7 +147,7 @@ def cached_file(weights: PublishedWeights) -> Path | None:
 
 
 def status(weights: PublishedWeights) -> str:
-    """Whether the file is here: one of the words of this module.
+    """The status of the file here, one of the words of this module.
 
     A fetched file of the recorded size and time is not read; any other is, once. Of one that
     came along the size is compared; `fetch` compares the hash.

@@ -1,4 +1,4 @@
-"""How a colorizer came by its weights: what was allowed, what was spent, and by which rules."""
+"""Training records: what was allowed, what was spent, and by which rules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CLOCK_RULES = (
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a colorizer came by its weights.
+    """The record of a training: how a colorizer came by its weights.
 
     Attributes:
         budget: as it was asked for.
-        seed: of the weights and what the method draws.
+        seed: decides the weights and what the method draws.
         stop_reason: `budget`, `plugin` where it left by itself, `no steps` where it needs none.
         cost: all that was spent, a search included.
         images_available: different images there were.

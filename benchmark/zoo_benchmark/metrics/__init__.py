@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_pair(info: MetricInfo, predicted: Pictures, truth: Pictures) -> None:
-    """Says so if a prediction and its truth differ in shape or are too small for the metric.
+    """Checks that a prediction and its truth are of one shape and large enough for the metric.
 
     Raises:
         InputError: with both shapes, or with the smallest side that can be scored.

@@ -15,14 +15,14 @@ THRESHOLDS = 150
 """The last threshold t; the first is 0 and the step 1, in CIE Lab units."""
 
 _TOLERANCE = 1e-3
-"""Errors this far above a threshold still count: some ten times the float32 noise of ab."""
+"""How far above a threshold errors still count: some ten times the float32 noise of ab."""
 
 _PAPER = "Zhang, Isola and Efros, ECCV 2016"
 _PIXELS_AT_A_TIME = 1 << 20
 
 
 class AuC(Metric):
-    """Share of pixels with ‖ab − ab_truth‖₂ ≤ t, integrated over t = 0, 1, … 150.
+    """The share of pixels with ‖ab − ab_truth‖₂ ≤ t, integrated over t = 0, 1, … 150.
 
     The area is the trapezoidal rule's over the 151 thresholds, divided by 150 and in per cent,
     so that a picture with the truth's own chroma scores 100.

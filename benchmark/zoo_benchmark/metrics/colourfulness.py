@@ -1,4 +1,4 @@
-"""How colourful a picture is, whatever its truth: Hasler and Süsstrunk's M̂⁽³⁾."""
+"""Colourfulness of a picture, whatever its truth: Hasler and Süsstrunk's M̂⁽³⁾."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Colourfulness(Metric):
         return variance.sum(1).sqrt() + 0.3 * mean.square().sum(1).sqrt()
 
     def _opponents(self, rg_yb: Tensor) -> Tensor:
-        """N×2×P signed differences, as the statistics are taken of them."""
+        """The signed differences, N×2×P, as the statistics are taken of them."""
         return rg_yb
 
 
 class AbsoluteColourfulness(Colourfulness):
-    """The variant of DDColor's evaluation: |rg| and |yb| instead of the signed differences."""
+    """The colourfulness of DDColor's evaluation: |rg| and |yb| in place of signed differences."""
 
     info: ClassVar[MetricInfo] = MetricInfo(
         name="colourfulness_abs",

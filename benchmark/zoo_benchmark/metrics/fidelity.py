@@ -1,4 +1,4 @@
-"""How near the picture is to the truth, pixel by pixel: PSNR, SSIM and CIEDE2000."""
+"""Metrics of nearness to the truth, pixel by pixel: PSNR, SSIM and CIEDE2000."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from zoo_benchmark.metrics import check_pair, in_parts
 _RANGE = 255
 
 _PIXELS_AT_A_TIME = 1 << 19
-"""CIEDE2000 holds some thirty float32 planes at once: about 60 MiB of them."""
+"""Pixels of a part: CIEDE2000 holds some thirty float32 planes of them, about 60 MiB."""
 
 
 def pooled_psnr(psnr: npt.ArrayLike) -> float:
-    """PSNR in dB of the mean MSE of images of equal size, from the PSNR of each.
+    """The PSNR in dB of the mean MSE of images of equal size, from the PSNR of each.
 
     Infinite where all pictures are identical to their truth; NaN for no images.
     """
@@ -66,7 +66,7 @@ class PSNR(Metric):
 
 
 class SSIM(Metric):
-    """Structural similarity with scikit-image's defaults (7×7 uniform window), mean of R, G, B."""
+    """The structural similarity with scikit-image's defaults (7×7 window), mean of R, G, B."""
 
     info: ClassVar[MetricInfo] = MetricInfo(
         name="ssim",
@@ -96,7 +96,7 @@ class SSIM(Metric):
 
 
 class CIEDE2000(Metric):
-    """Mean over the pixels of the CIEDE2000 colour difference, from scikit-image."""
+    """The mean over the pixels of the CIEDE2000 colour difference, from scikit-image."""
 
     info: ClassVar[MetricInfo] = MetricInfo(
         name="ciede2000",

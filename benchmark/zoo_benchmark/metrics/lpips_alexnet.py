@@ -30,7 +30,7 @@ ALEXNET = WeightsFile(
 """torchvision's checkpoint IMAGENET1K_V1, of which LPIPS takes the convolutions."""
 
 FEATURES_SHA256 = "2b566cc3a4d6f0a7343701af22f461f1ac3dcd03a3ac28cce10968a1d3c85fdc"
-"""Of the ten tensors of torchvision's IMAGENET1K_V1 as little-endian float32, in order."""
+"""The hash of IMAGENET1K_V1's ten convolution tensors as little-endian float32, in order."""
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "features.0.weight": (64, 3, 11, 11),
@@ -49,7 +49,7 @@ _PIXELS_AT_A_TIME = 1 << 20
 
 
 class LPIPSAlexNet(Metric):
-    """Learned perceptual distance of whole images, RGB in [−1, 1].
+    """LPIPS: the learned perceptual distance of whole images, RGB in [−1, 1].
 
     AlexNet's two poolings leave nothing of images under 31 pixels a side.
     """
@@ -96,7 +96,7 @@ def _signed(rgb8: Tensor) -> Tensor:
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    """Full float32 convolutions on CUDA: TF32 would cost LPIPS its fourth digit."""
+    """A block of full float32 convolutions on CUDA: TF32 would cost LPIPS its fourth digit."""
     cudnn: Any = torch.backends.cudnn
     # Newer torch refuses to read the older switch once anybody has set the newer one.
     newer = hasattr(cudnn, "conv")

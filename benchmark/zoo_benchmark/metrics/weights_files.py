@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """What came of the search for one file.
+    """The result of the search for one file.
 
     Attributes:
         path: a checked file, or None where there is none.
@@ -37,11 +37,11 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class MetricFiles:
-    """What came of the search for the files of several metrics.
+    """The result of the search for the files of several metrics.
 
     Attributes:
-        paths: of each metric that has all of its files: their paths by name.
-        missing: of each metric that lacks one: why.
+        paths: the paths by name, for each metric that has all of its files.
+        missing: the reason, for each metric that lacks one.
         statuses: where the files are from, a line each.
     """
 
@@ -182,7 +182,7 @@ def find_file(
 
 
 def _cached_file(metric: type[Metric], wanted: WeightsFile) -> tuple[Path, str]:
-    """Where a file is kept once it was downloaded, and what that place is called."""
+    """The path of a downloaded file, and what its folder is called in messages."""
     if wanted.in_torch_hub:
         from torch import hub
 

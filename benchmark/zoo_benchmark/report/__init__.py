@@ -1,4 +1,4 @@
-"""How results look: terminal, Markdown, HTML and pictures.
+"""The outputs of a run for people: terminal, Markdown, HTML and pictures.
 
 `terminal` has the table of the command line, `html` the report.
 """

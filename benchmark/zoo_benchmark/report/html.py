@@ -31,7 +31,7 @@ def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
     Args:
         run: a run's folder.
         board: its leaderboard, a row per model in the order of the ranking.
-        statistics: of its scores.
+        statistics: intervals and comparisons of its scores.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo_benchmark.report"),

@@ -32,10 +32,10 @@ _BINS = 44
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures to step through.
+    """The pictures of a report, to step through.
 
     Attributes:
-        ids: of the images.
+        ids: names of the images.
         kept: how many images of the run could have been chosen.
         grey: the inputs, as data URIs.
         truth: the originals.
@@ -53,7 +53,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Where in the ab plane the pixels of a row lie.
+    """A histogram of where in the ab plane the pixels of a row lie.
 
     Attributes:
         picture: a PNG as data URI.

@@ -1,4 +1,4 @@
-"""What `zoo bench` says of its work: bars for people and lines for pipes, which are handed in."""
+"""The progress of `zoo bench`: bars for people, lines for pipes; the display is handed in."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from zoo_benchmark.run.executor import Task
 from zoo_benchmark.run.trial_spec import OK, Spec
 
 Bar = Callable[[str, float, float], None]
-"""Called with what is at work, how much of it is done, and of how much (0: not known)."""
+"""Called with a task's state, how much of it is done, and of how much (0: not known)."""
 
 
 class Display(Protocol):
-    """Where a comparison shows its work; the command line's bars are one."""
+    """The display of a comparison's work; the command line's bars are one."""
 
     def bar(self, name: str) -> Bar:
-        """Adds a bar."""
+        """Adds a bar; returns what to call with its state."""
 
     def say(self, line: str) -> None:
         """Shows a line where there are no bars to watch."""
@@ -35,7 +35,7 @@ class Reporter:
         self._bars: dict[str, Bar] = {}
 
     def progress(self, task: Task, state: dict[str, Any]) -> None:
-        """Shows what a task says of itself."""
+        """Shows the state of a task that is running."""
         loss = f" loss {state['loss']:.3f}" if state.get("loss") is not None else ""
         share = state["share"] if state["stage"] == "training" else 1.0
         self._bar(task)(state["stage"] + loss, share, 1)

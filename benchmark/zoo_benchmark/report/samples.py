@@ -21,7 +21,7 @@ _BACKGROUND, _INK, _FAINT = (250, 250, 248), (32, 32, 34), (120, 120, 124)
 
 @dataclass(frozen=True)
 class Column:
-    """What one model made of the pictures.
+    """A column of the grid: what one model made of the pictures.
 
     Attributes:
         title: its heading.
@@ -41,7 +41,7 @@ def pictures_in(folder: Path, count: int) -> list[Image.Image | None]:
 
 
 def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> None:
-    """Writes the grid.
+    """Writes the grid of pictures.
 
     Args:
         path: the PNG to write.
@@ -81,7 +81,7 @@ def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> 
 
 
 def is_colourless(folder: Path) -> bool:
-    """Whether all pictures in a folder, of which there are some, are grey but for rounding."""
+    """Whether a folder has pictures, and all of them are grey but for rounding."""
     pictures = [np.asarray(_open(file)).astype(np.int16) for file in sorted(folder.glob("*.png"))]
     return bool(pictures) and all(int(np.ptp(p, axis=2).max()) <= 2 for p in pictures)
 

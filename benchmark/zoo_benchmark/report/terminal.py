@@ -35,8 +35,8 @@ def leaderboard_to_rich(
     Args:
         board: a row per model, in the order of the ranking.
         floors: models to be marked as references.
-        width: of the terminal, in characters.
-        statistics: of the same scores.
+        width: the terminal's, in characters.
+        statistics: intervals and comparisons of the same scores.
         ceilings: a row per reference computed from the truth: model, and means of metrics.
     """
     shown = shown_table(board, floors, statistics, ceilings)
@@ -76,7 +76,7 @@ def leaderboard_to_rich(
 
 @dataclass(frozen=True)
 class _Column:
-    """A heading, the cells below it, and how long the column stays in a narrow terminal."""
+    """A column of the terminal's table: heading, cells, and how long it stays in a narrow one."""
 
     heading: str
     cells: list[str]
@@ -89,7 +89,7 @@ class _Column:
 
 
 def _columns(shown: ShownTable) -> dict[str, _Column]:
-    """Every column of which anything was measured."""
+    """Every column in which anything was measured."""
     rows = (*shown.rows, *shown.ceilings)
     columns = {}
     for column in shown.metrics.values():

@@ -14,7 +14,7 @@ from zoo import plugins, registry
 from zoo.cost import Unit
 from zoo.files import atomic_path
 
-# Of seconds, once there are many: so many of them, and what they are called.
+# Seconds, once there are many, are shown in these units: from when on, how long, its name.
 _LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
 # Points of the loss that its bold line averages over, exponentially.
 _SMOOTHING = 20
@@ -34,7 +34,7 @@ def plot_training(
         path: the file.
         title: above it.
         losses: points of `Feed.curve`.
-        rows: of `LearningCurve`: share, costs, metric and value.
+        rows: those of `LearningCurve`: share, costs, metric and value.
         unit: the cost that the horizontal axis shows.
     """
     table = pd.DataFrame(list(rows))
@@ -75,7 +75,7 @@ def plot_training(
 
 
 def _scale(unit: Unit, most: float) -> tuple[float, str]:
-    """What values of a unit are divided by, and what they are called then."""
+    """What values of a unit are divided by, and what the result is called."""
     if unit == "seconds":
         return next(((f, name) for least, f, name in _LONGER if most >= least), (1.0, "seconds"))
     return (1e12, "TFLOP") if unit == "flops" else (1.0, unit)

@@ -22,7 +22,7 @@ from zoo_benchmark.results.run_folder import Cell, open_run
 
 @dataclass(frozen=True)
 class EarlierTable:
-    """A run's learning curves, cut at one point.
+    """A table of a run's learning curves, cut at one point.
 
     Attributes:
         title: what it is: a point inside a longer budget, never a run of its own.
@@ -37,7 +37,7 @@ class EarlierTable:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The table as JSON can hold it."""
         rows = json.loads(self.table.to_json(orient="records"))
         return {"title": self.title, "out": str(self.file), "notes": self.notes, "rows": rows}
 

@@ -25,7 +25,7 @@ TRUTH, DIFFERENCE, L_COPIED, POOLED = "_truth", "_difference", "_l_copied", "_po
 
 NOTHING = "–"
 GENERAL, PRECISE, WHOLE = "{:.4g}", "{:.4f}", "{:,.0f}"
-"""Formats: of any number, of one that small changes count in, of one that has no fraction."""
+"""Formats: for any number, for one where small changes count, for one without a fraction."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: in CSV files and JSON.
-        title: in a report, in one line.
-        heading: in a terminal, in two lines.
-        form: of its values.
-        shown: where, beside CSV files: of `terminal`, `markdown` and `html`, with spaces between.
-        place: among the columns that are no metrics, in a terminal.
+        name: its name in CSV files and JSON.
+        title: its name in a report, in one line.
+        heading: its name in a terminal, in two lines.
+        form: the format of its values.
+        shown: where, beside CSV files: `terminal`, `markdown`, `html`, with spaces between.
+        place: its rank among the columns that are no metrics, in a terminal.
         keep: as `MetricInfo.keep` has it.
         around: the format of what follows ±.
-        optional: left out of reports, too, where nothing was measured.
-        recorded: a cell's `result.json` has it under this name.
+        optional: whether it is left out of reports, too, where nothing was measured.
+        recorded: whether a cell's `result.json` has it under this name.
         timed: the device, and the name in a cell's timing on it.
         metric: what it shows the values of; None for all else.
     """
@@ -61,7 +61,7 @@ class Column:
     metric: MetricInfo | None = None
 
     def text(self, value: Any) -> str:
-        """A value as it is shown."""
+        """The text of a value."""
         return NOTHING if value is None or pd.isna(value) else self.form.format(value)
 
 
@@ -96,7 +96,7 @@ CURVE = (
     Column("images", form=WHOLE),
     Column("flops", form="{:.3g}"),
 )
-"""Of a point of a learning curve: how much of the budget, and what it had cost."""
+"""The columns of a learning curve's point: the share of the budget, and what it had cost."""
 
 COSTS = [column.name for column in CURVE[1:]]
 """What training spends, as budgets and curves count it."""
@@ -111,7 +111,7 @@ _FIRST_SEEDS, _LAST_SEEDS = 0, 21
 
 
 def installed_metrics() -> list[MetricInfo]:
-    """What the installed metrics say of themselves, in the order of their places."""
+    """The infos of the installed metrics, in the order of their places."""
     found = []
     for name in plugins.names(plugins.METRICS):
         with contextlib.suppress(PluginError):
@@ -120,7 +120,7 @@ def installed_metrics() -> list[MetricInfo]:
 
 
 def metric_info(name: str) -> MetricInfo:
-    """What a metric says of itself; of one that is not installed any more, its name."""
+    """The info of a metric; for one that is not installed any more, its name alone."""
     try:
         return registry.metric_class(name).info
     except (PluginError, UnknownNameError):
@@ -128,7 +128,7 @@ def metric_info(name: str) -> MetricInfo:
 
 
 def metric_column(name: str) -> Column:
-    """The column of a metric, or of what follows from it (`psnr_l_copied`)."""
+    """The column of a metric, or of a value that follows from it (`psnr_l_copied`)."""
     base = name
     for suffix in (TRUTH, DIFFERENCE, L_COPIED, POOLED):
         if name.endswith(suffix) and name not in plugins.names(plugins.METRICS):
@@ -161,13 +161,13 @@ def _follows(name: str, names: Collection[str]) -> bool:
 
 
 def _terminal_place(name: str) -> tuple[bool, int]:
-    """Metrics that can rank a table come first: a narrow terminal may have room for no other."""
+    """A metric's place in a terminal: those that rank tables come first, where room is short."""
     info = metric_info(name)
     return not info.ranks, info.place
 
 
 def ranking_metric(names: Collection[str]) -> MetricInfo | None:
-    """What a table is ordered by: of the metrics with a value in it, the one that ranks most."""
+    """The metric that a table is ordered by: the one of those with a value that ranks most."""
     ranks = {info.ranks: info for info in installed_metrics() if info.ranks and info.name in names}
     return ranks[max(ranks)] if ranks else None
 
@@ -200,7 +200,7 @@ def leaderboard_columns(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class ShownCell:
-    """A value of a table.
+    """A cell of a table that is shown.
 
     Attributes:
         value: the number, or None where there is none that is finite.
@@ -217,7 +217,7 @@ class ShownCell:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row of a table.
+    """A row of a table that is shown.
 
     Attributes:
         label: its name.
@@ -235,7 +235,7 @@ class ShownRow:
 
     @property
     def name(self) -> str:
-        """The label, and in brackets what stands outside of the ranking's rules."""
+        """The row's label, and in brackets what stands outside of the ranking's rules."""
         return f"{self.label} ({self.kind})" if self.kind in ("floor", "ceiling") else self.label
 
 
@@ -248,7 +248,7 @@ class ShownTable:
         facts: columns of costs and speeds.
         rows: in the order of the ranking.
         ceilings: references that were computed from the truth.
-        truths: of a metric that should match the truth's: the truth's, as text.
+        truths: as text, the truth's own value of each metric that should match it.
         ranking: the metric that the rows are ordered by; empty where none can.
     """
 
@@ -260,7 +260,7 @@ class ShownTable:
     ranking: str
 
     def is_measured(self, column: str) -> bool:
-        """Whether any row has a value there."""
+        """Whether any row has a value in the column."""
         return any(row.cells[column].text != NOTHING for row in self.rows)
 
     def facts_in(self, output: str) -> list[Column]:
@@ -293,7 +293,7 @@ def shown_table(
     Args:
         board: a row per model, in the order of the ranking.
         floors: models to be marked as references.
-        statistics: of the same scores.
+        statistics: intervals and comparisons of the same scores.
         ceilings: a row per reference computed from the truth: model, and means of metrics.
         externals: rows of other programs.
     """

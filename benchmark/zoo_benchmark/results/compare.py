@@ -18,17 +18,17 @@ from zoo_benchmark.results.run_folder import Cell, Run, open_run
 from zoo_benchmark.results.statistics import analyse
 
 _A, _B = "A", "B"
-# What of a protocol may differ between two machines that follow the same rules, and what is
+# What may differ between the protocols of two machines that follow the same rules, and what is
 # compared by itself.
 _NO_RULES = ("title", "note", "dataset", "manifests", "metrics")
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs side by side.
+    """A comparison of two runs, side by side.
 
     Attributes:
-        titles: of both runs.
+        titles: the titles of both runs.
         obstacles: why their scores cannot stand in one table; empty where they can.
         scores: a row per model and metric: mean in A and B, difference B − A with its paired
             95 % interval, and whether it is distinguishable from none.
@@ -48,7 +48,7 @@ class RunComparison:
     models: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The comparison as JSON can hold it."""
         tables = {
             name: json.loads(getattr(self, name).to_json(orient="records"))
             for name in ("scores", "speeds", "environment")
@@ -77,7 +77,7 @@ def compare_runs(folder_a: Path, folder_b: Path) -> RunComparison:
 
 
 def show_comparison(comparison: RunComparison, console: Console) -> None:
-    """Prints it for people."""
+    """Prints the comparison for people."""
     for name, title in zip((_A, _B), comparison.titles, strict=True):
         console.print(f"{name}: {title}", markup=False, highlight=False)
     for obstacle in comparison.obstacles:
@@ -259,7 +259,7 @@ def _models(a: Run, b: Run) -> list[str]:
 
 
 def _conditions(cell: Cell) -> dict[str, Any]:
-    """What a cell was made under, beside its protocol and sources."""
+    """The conditions that a cell was made under, beside its protocol and sources."""
     environment = cell.result["environment"]
     made_by = {name: environment.get(name) for name in ("hardware", "device", "torch")}
     precision = {"precision": cell.result["training"].get("precision")}

@@ -42,10 +42,10 @@ _BATCH_PIXELS = 1 << 18
 
 @dataclass(frozen=True)
 class FolderScores:
-    """Scores of a folder of pictures.
+    """The scores of a folder of pictures.
 
     Attributes:
-        scores: long form: image, metric, value.
+        scores: the scores in long form: image, metric, value.
         sets: values of the whole folder, by column, of metrics that have none per image.
         count: pictures that were scored.
         grey: ids left out because their truth is already grey.
@@ -83,7 +83,7 @@ def pictures_in(folder: Path) -> dict[str, Path]:
 
 
 def picture_name(text: str) -> str:
-    """What files are matched by: the relative path without an image's suffix."""
+    """The name that files are matched by: the relative path without an image's suffix."""
     path = PurePosixPath(text)
     return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else text
 
@@ -323,18 +323,18 @@ class _Decoded:
 
     @property
     def names(self) -> list[str]:
-        """Of the pictures that are scored."""
+        """Names of the pictures that are scored."""
         return list(self.truths)
 
     @property
     def smallest_side(self) -> int:
-        """In pixels."""
+        """The smallest side of the pictures, in pixels."""
         smallest: int = min(min(picture.shape[:2]) for picture in self.truths.values())
         return smallest
 
     @property
     def other_lightness(self) -> bool:
-        """Whether the pictures do not have the truth's lightness."""
+        """Whether the pictures have another lightness than the truth."""
         return self.lightness_error > _OTHER_LIGHTNESS
 
     def all_truth(self) -> UInt8Array:
@@ -343,7 +343,7 @@ class _Decoded:
         return self.pixels.reshape(-1, *(shapes.pop() if len(shapes) == 1 else (1, 1, 3)))
 
     def notes(self, pred: Path) -> list[str]:
-        """What a reader of the scores must know."""
+        """The notes that a reader of the scores must know."""
         notes = []
         if self.grey:
             left_out = f"{len(self.grey)} already grey truth pictures were left out"
@@ -418,7 +418,7 @@ def _lightness_error(original: UInt8Array, picture: UInt8Array) -> float:
 
 
 def _painted(decoded: _Decoded, device: torch.device) -> Iterator[scoring.Painted]:
-    """Batches of pictures of one size."""
+    """Yields batches of pictures of one size."""
     by_shape: dict[tuple[int, ...], list[str]] = {}
     for name, picture in decoded.truths.items():
         by_shape.setdefault(picture.shape, []).append(name)

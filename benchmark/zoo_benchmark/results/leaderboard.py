@@ -1,4 +1,4 @@
-"""From a run's cells to `leaderboard.csv` and `runs.csv`."""
+"""The tables of a run, from its cells: `leaderboard.csv` and `runs.csv`."""
 
 from __future__ import annotations
 

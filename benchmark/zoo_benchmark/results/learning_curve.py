@@ -20,7 +20,7 @@ from zoo.training.feed import Feed
 from zoo_benchmark.run import scoring
 
 SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Of the budget; the end is a point of its own."""
+"""Shares of the budget at which metrics are measured; the end is a point of its own."""
 
 CURVE_IMAGES = 48
 """How many test images a point is measured on: the same ones for every model and point."""

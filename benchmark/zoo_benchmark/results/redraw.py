@@ -1,4 +1,4 @@
-"""Everything that can be made anew from a run's cells: tables, pictures and the report."""
+"""The outputs of a run that can be made anew from its cells: tables, pictures, the report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from zoo_benchmark.run.trial_spec import (
 )
 
 STAGES = ("training", "scoring", "timing")
-"""What the time of a comparison is for."""
+"""The stages that a comparison's time is spent on."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def out(self) -> Path:
-        """The folder of its files."""
+        """The folder of the comparison's files."""
         return self.run.folder
 
     @property
@@ -119,7 +119,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 
 def _notes(run: Run) -> list[str]:
-    """What only the finished cells tell."""
+    """The notes that only finished cells can tell."""
     reasons: dict[str, str] = {}
     for cell in run.cells:
         reasons |= cell.result.get("metrics_unavailable", {})
@@ -142,7 +142,7 @@ def _notes(run: Run) -> list[str]:
 
 
 def where_time_went(seconds: Mapping[str, float]) -> str:
-    """A note: the seconds of a whole comparison, and the share of each of `STAGES`."""
+    """The note on a comparison's time: its seconds, and the share of each of `STAGES`."""
     whole = seconds["whole"]
     shares = {stage: seconds[stage] / whole for stage in STAGES if stage in seconds}
     if not shares:

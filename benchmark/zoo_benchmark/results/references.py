@@ -56,7 +56,7 @@ CEILINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "313 bins": through_bins,
     "quarter ab": quarter_ab,
 }
-"""What a protocol's `ceilings` can name."""
+"""The ceilings that a protocol can name."""
 
 
 def ceiling_scores(

@@ -1,4 +1,4 @@
-"""What a finished (or interrupted) comparison left in its folder, ready to be looked at.
+"""The folder of a finished (or interrupted) comparison, ready to be looked at.
 
 ```
 RUN/run.json          what was asked for, under which protocol, and which cells answer it
@@ -51,13 +51,13 @@ SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One (model with options, repetition) of a run, finished or not.
+    """A cell of a run (a model with options, one repetition), finished or not.
 
     Attributes:
         label: the row it belongs to.
         model: the colorizer's name.
         repetition: 0, 1, …
-        key: of the cell in the store.
+        key: the cell's name in the store.
         folder: where its files are; it may hold nothing but a log.
         result: its `result.json`; `status` is `ok`, `failed` or `not run`.
         timing: its throughput, one entry per device, each with its `hardware`; empty where
@@ -76,16 +76,16 @@ class Cell:
 
     @property
     def ok(self) -> bool:
-        """Whether it was trained and scored."""
+        """Whether the cell was trained and scored."""
         return bool(self.result["status"] == OK)
 
     @property
     def set_scores(self) -> dict[str, float]:
-        """Values of the whole test set, by column: of metrics that have none per image."""
+        """Values of the whole test set, by column, for metrics that have none per image."""
         return dict(self.result.get("set_scores", {}))
 
     def scores(self) -> pd.DataFrame:
-        """Columns of `SCORE_COLUMNS`, one row per image and metric; empty where not ok."""
+        """The cell's scores, one row per image and metric (`SCORE_COLUMNS`); empty where not ok."""
         return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
 
     def learning(self) -> pd.DataFrame:
@@ -101,11 +101,11 @@ class Cell:
         return self._labelled(CURVE) if self.ok else pd.DataFrame()
 
     def predictions(self) -> ImageSet | None:
-        """What it painted of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
+        """The predictions of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
         return read_pictures(self.folder / PREDICTIONS) if self.ok else None
 
     def log(self) -> str:
-        """What its process printed, tracebacks included; empty where there is no log."""
+        """The output of the cell's process, tracebacks included; empty where there is no log."""
         try:
             return (self.folder / LOG).read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -134,11 +134,11 @@ class External:
 
     @property
     def set_scores(self) -> dict[str, float]:
-        """Values of the whole set, by column: of metrics that have none per image."""
+        """Values of the whole set, by column, for metrics that have none per image."""
         return dict(self.facts.get("set_scores", {}))
 
     def scores(self) -> pd.DataFrame:
-        """Columns of `SCORE_COLUMNS`, the seed always 0."""
+        """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
         frame = pd.read_csv(self.folder / SCORES)
         frame.insert(0, "model", self.name)
         frame.insert(1, "seed", 0)
@@ -177,7 +177,7 @@ class Run:
 
     @property
     def protocol_id(self) -> str:
-        """`NAME@VERSION` of the protocol."""
+        """The protocol's name and version, `NAME@VERSION`."""
         protocol = self.manifest["protocol"]
         return f"{protocol['name']}@{protocol['version']}"
 
@@ -194,7 +194,7 @@ class Run:
 
     @cached_property
     def ceilings(self) -> pd.DataFrame:
-        """A row per ceiling: `model`, and the means of the metrics."""
+        """The ceilings, a row each: `model`, and the means of the metrics."""
         means = self.references.pivot_table(
             index="model", columns="metric", values="value", sort=False
         )
@@ -240,7 +240,7 @@ def write_pictures(path: Path, pictures: ImageSet) -> None:
 
 
 def read_pictures(path: Path) -> ImageSet | None:
-    """What `write_pictures` wrote; None where there is no such file."""
+    """The images of a file that `write_pictures` wrote; None where there is none."""
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:

@@ -1,4 +1,4 @@
-"""How sure a table is of its numbers: intervals over images, spread over seeds, paired differences.
+"""Statistics of a table: intervals over images, spread over seeds, paired differences.
 
 Two sources of chance are kept apart. Which images happen to be in the test set is answered
 by resampling them (bootstrap, Efron 1979); how much another start of the same method would
@@ -38,7 +38,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Statistics:
-    """What can be said of a table.
+    """The statistics of a table.
 
     Attributes:
         intervals: a row per model and metric: `mean`, its 95 % interval `low` … `high` over
@@ -69,11 +69,11 @@ def analyse(
 
     Args:
         scores: columns model, seed, image, metric, value.
-        directions: of each metric: `higher`, `lower` or `match`. What a metric's name starts is
+        directions: each metric's: `higher`, `lower` or `match`. What begins with a metric's name is
             derived from it (`psnr_l_copied`); of a `match` metric the `NAME_difference` is
             compared, where less is better, and `NAME_truth` is left out.
-        resamples: of the bootstrap.
-        seed: of the resampling; equal seeds give equal intervals.
+        resamples: how often the bootstrap draws.
+        seed: decides the drawing; equal seeds give equal intervals.
     """
     intervals, pairs = [], []
     for metric, of_metric in scores.groupby("metric", sort=False):
@@ -126,7 +126,7 @@ def cannot_tell_apart(order: Sequence[str], metric: str, pairs: pd.DataFrame) ->
 
 
 def _direction(metric: str, directions: Mapping[str, str]) -> str | None:
-    """What is better for a column: `higher` or `lower`, or None where it is not compared."""
+    """The better direction of a column: `higher` or `lower`, or None where it is not compared."""
     base = max((name for name in directions if metric.startswith(name)), key=len, default=None)
     if base is None:
         return None

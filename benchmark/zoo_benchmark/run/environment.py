@@ -51,11 +51,11 @@ def describe_environment(device: torch.device) -> dict[str, str | int | float | 
 
 
 def hardware(device: torch.device, threads: int | None = None) -> str:
-    """One line that names what a speed was measured on: alike only if the lines are equal.
+    """The hardware of a speed in one line: alike only if the lines are equal.
 
     Args:
         device: a CPU or GPU of this machine.
-        threads: of the CPU; torch's own number where None.
+        threads: how many the CPU may use; torch's own number where None.
     """
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

@@ -38,11 +38,11 @@ class Executor(Protocol):
     """Anything that runs tasks: this machine, or a cluster."""
 
     def hardware(self) -> tuple[list[str], list[str]]:
-        """The different kinds of hardware that tasks run on; with `alone`, the second."""
+        """The kinds of hardware that tasks run on; first together, then for tasks run `alone`."""
         ...
 
     def prepare(self) -> None:
-        """Begins with what the first task would wait for."""
+        """Starts ahead whatever the first task would wait for."""
         ...
 
     def run(
@@ -62,7 +62,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """This machine.
+    """The executor of this machine.
 
     Args:
         device: what tasks compute on.

@@ -1,4 +1,4 @@
-"""What the fork server imports before the first cell comes; it alone imports this."""
+"""The imports of the fork server before the first cell comes; it alone imports this."""
 
 from __future__ import annotations
 

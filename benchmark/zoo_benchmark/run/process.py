@@ -1,4 +1,4 @@
-"""Gives every cell, a trial or a timing, a process of its own, which dies with this one.
+"""Processes for cells: every trial or timing gets one of its own, which dies with this one.
 
 Python's fork server imports once what all cells need, which takes seconds, and forks them:
 a start takes a tenth of a second. Plugins are imported in the fork alone, so that one cannot
@@ -44,7 +44,7 @@ Result = dict[str, Any]
 ProgressState = dict[str, Any]
 
 METHOD: Method = "forkserver" if sys.platform == "linux" else "spawn"
-"""Elsewhere system libraries do not survive a fork, and every cell is a fresh interpreter."""
+"""How cells start: where system libraries do not survive a fork, as new interpreters."""
 
 PRELOADED = (
     "zoo_benchmark.run.trial",
@@ -53,7 +53,7 @@ PRELOADED = (
     "lpips",
     "timm",
 )
-"""What cells import before they train: themselves, optimizers, LPIPS, and some of them timm."""
+"""The modules that cells import before they train, so that a fork has them already."""
 
 _POLL_SECONDS = 0.1
 # How often the parent is told of progress.
@@ -90,8 +90,8 @@ def run_cell(
         folder: where its files go; what an earlier attempt left there is removed.
         timeout: seconds after which it counts as hanging.
         on_progress: called a few times a second with what the process says of itself.
-        threads: of the CPU.
-        variables: of the environment, beside those of this process.
+        threads: how many the CPU may use.
+        variables: environment variables, beside those of this process.
         cancelled: once set, the process is ended.
         method: whether to fork a server that has all imported, or to start an interpreter.
 
@@ -217,7 +217,7 @@ def _crash_reason(code: int, folder: Path) -> str:
 
 
 class Progress:
-    """Writes what the process is doing to `progress.json`, a few times a second.
+    """The progress of a cell's process, written to `progress.json` a few times a second.
 
     Attributes:
         seconds: how long each stage that is over took.
@@ -230,20 +230,20 @@ class Progress:
         self._current: tuple[str, float] | None = None
 
     def stage(self, name: str) -> None:
-        """A new stage begins."""
+        """Begins a new stage."""
         self.end()
         self._current = name, time.monotonic()
         self._write({"stage": name, "share": 0.0})
 
     def end(self) -> None:
-        """The stage under way is over."""
+        """Ends the stage under way."""
         if self._current is not None:
             name, start = self._current
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
             self._current = None
 
     def step(self, feed: Feed) -> None:
-        """Training has made a step."""
+        """Takes note of a training step."""
         if time.monotonic() - self._last > _PROGRESS_SECONDS:
             loss = feed.curve.points[-1]["loss"] if feed.curve.points else None
             self._write({"stage": "training", "share": feed.progress, "loss": loss})

@@ -1,4 +1,4 @@
-"""Runs tasks on a Ray cluster (extra `ray`).
+"""The executor of tasks on a Ray cluster (extra `ray`).
 
 Ray places, retries and moves; nothing of that is done here. A task travels as JSON with the
 files it needs, and its folder comes back whole, so that nodes share no disk. They need the
@@ -30,10 +30,10 @@ Files = dict[str, bytes]
 
 
 class RayExecutor:
-    """A Ray cluster.
+    """The executor of a Ray cluster.
 
     Args:
-        address: of the cluster, as `ray.init` takes it; empty for the one that `RAY_ADDRESS`
+        address: the cluster's, as `ray.init` takes it; empty for the one that `RAY_ADDRESS`
             names, one that runs on this machine, or else a new one.
         device: `auto`, `cpu` or `cuda`; cells ask for a GPU where it says so, or where `auto`
             finds GPUs in the cluster.

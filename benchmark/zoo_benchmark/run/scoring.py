@@ -66,8 +66,8 @@ def open_metrics(
     """The metrics that can work here, and for the others the reason why not.
 
     Args:
-        names: of the metrics.
-        context: of all of them, without files.
+        names: the metrics' names.
+        context: shared by all of them, without files.
         size: the smallest side of the pictures, in pixels.
         files: what was found of the files that they need.
     """
@@ -94,7 +94,7 @@ def open_metrics(
 
 @dataclass(frozen=True)
 class Scores:
-    """Values of metrics.
+    """The values of metrics.
 
     Attributes:
         images: in long form: columns image, metric, value.
@@ -169,7 +169,7 @@ def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str
 
 
 def _compared(metric: Metric, painted: Painted) -> dict[str, Pictures]:
-    """What a metric compares with the truth, by the column that it fills."""
+    """The pictures that a metric compares with the truth, by the column that it fills."""
     name = metric.info.name
     compared = {name: painted.predicted}
     if metric.info.direction == "match":
@@ -221,7 +221,7 @@ def _predictions(colorizer: Colorizer, test: ImageSet) -> Iterator[Painted]:
 
 
 def paint_images(colorizer: Colorizer, images: UInt8Array) -> UInt8Array:
-    """What the colorizer makes of CIE L of N×H×W×3 uint8 images, a few at a time; same shape."""
+    """Paints the CIE L of N×H×W×3 uint8 images with the colorizer, a few at a time; same shape."""
     source = Pictures.from_array(images, colorizer.device)
     painted = [
         paint(colorizer, rgb_to_lab(Pictures(part).rgb)[0]).rgb8
@@ -231,6 +231,6 @@ def paint_images(colorizer: Colorizer, images: UInt8Array) -> UInt8Array:
 
 
 def paint(colorizer: Colorizer, L: Tensor) -> Pictures:
-    """What the colorizer makes of N×1×H×W L, as the 8-bit pictures that are compared."""
+    """Paints N×1×H×W L with the colorizer: the 8-bit pictures that are compared."""
     # White comes out of the matrices a hair above 100.
     return Pictures.from_unit_rgb(colorizer.predict_rgb(L.clamp(0, 100)))

@@ -1,4 +1,4 @@
-"""How fast a trained colorizer predicts: latency at batch 1, and the best of a few batches."""
+"""The speed of a trained colorizer: latency at batch 1, and the best of a few batches."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Throughput:
         latency_ms_spread: interquartile range of the same.
         network_latency_ms: median of `predict_ab` alone, tensors already on the device.
         batch_size: the fastest of those tried.
-        images_per_s: of the whole call at that batch size.
-        network_images_per_s: of `predict_ab` alone at that batch size.
-        gflop_per_image: of one prediction.
+        images_per_s: the speed of the whole call at that batch size.
+        network_images_per_s: the speed of `predict_ab` alone at that batch size.
+        gflop_per_image: the operations of one prediction.
     """
 
     device: str

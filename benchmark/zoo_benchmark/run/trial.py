@@ -1,4 +1,4 @@
-"""One trial, as its own process does it.
+"""The trial of a cell, as its own process does it.
 
 What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
 (the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
@@ -40,7 +40,7 @@ from zoo_benchmark.run.trial_spec import (
 )
 
 KEPT_IMAGES = 192
-"""How many predictions are kept, for the report's browser: the same images for every model."""
+"""How many predictions are kept for the report's browser: the same images for every model."""
 
 
 def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress: Progress) -> None:
@@ -113,7 +113,7 @@ def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
 def _open_metrics(
     spec: TrialSpec, colorizer: Colorizer, test: ImageSet, result: dict[str, Any]
 ) -> list[Metric]:
-    # What a search for files came to is not looked for again.
+    # The search for files was made once, when the comparison was planned.
     files = {
         metric: {name: Path(path) for name, path in paths.items()}
         for metric, paths in spec.metric_files.items()

@@ -12,16 +12,16 @@ from typing import Any, ClassVar, Literal
 
 from zoo.files import write_text
 
-# In a cell's folder: what the parent writes, and what the trial does.
+# Files in a cell's folder: what the parent writes, and what the trial does.
 SPEC, LOG = "spec.json", "log.txt"
 RESULT, SCORES, CURVE, LEARNING = "result.json", "scores.csv", "curve.csv", "learning.csv"
 WEIGHTS, SHOWCASE, PREDICTIONS = "weights.safetensors", "showcase", "predictions.npz"
 PROGRESS = "progress.json"
-# In a run's folder.
+# Files and folders in a run's folder.
 RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
 WEIGHTS_FOLDER = "weights"
 REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
-# How a cell stands.
+# The status of a cell.
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 
 _LONGEST_SLUG = 100
@@ -50,13 +50,13 @@ class TrialSpec:
         budget: as `--budget` takes it.
         learning_rate: `options`, or `find` to search for one inside the budget.
         repetition: 0, 1, …
-        data_seed: of images' order, crops and flips.
-        model_seed: of weights and whatever the method draws.
+        data_seed: decides the images' order, crops and flips.
+        model_seed: decides the weights and whatever the method draws.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
         metrics: names of the metrics to score.
-        metric_files: of each metric that needs files of weights and has them: paths by name.
-        metrics_missing: of each metric that lacks one: why.
+        metric_files: the paths by name, for each metric that needs files of weights and has them.
+        metrics_missing: the reason, for each metric that lacks one.
         showcase: how many pictures to colour for the grid.
     """
 

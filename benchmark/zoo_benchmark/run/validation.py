@@ -1,4 +1,4 @@
-"""What `zoo fit` shows of a training under way: metrics and pictures of held-out images."""
+"""The validation of `zoo fit`: metrics and pictures of held-out images along the way."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROWS = 6
 
 @dataclass(frozen=True)
 class Files:
-    """What is written beside the weights, named after them.
+    """The files that are written beside the weights, named after them.
 
     Attributes:
         weights: the safetensors file.
@@ -71,7 +71,7 @@ class Files:
 
     @property
     def results(self) -> list[Path]:
-        """All that is there at the end."""
+        """The files that are there at the end."""
         return [self.weights, self.samples, self.plot, self.losses, self.metrics]
 
     def _beside(self, ending: str) -> Path:
@@ -80,10 +80,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Point:
-    """One look at the half-trained model.
+    """A point of a training: one evaluation of the half-trained model.
 
     Attributes:
-        share: of the budget that was spent.
+        share: how much of the budget was spent.
         cost: what had been spent.
         metrics: means over the held-out images.
     """
@@ -94,7 +94,7 @@ class Point:
 
 
 class Validation:
-    """Looks at a model while it is trained, and keeps tables and pictures up to date.
+    """Evaluates a model while it is trained, and keeps tables and pictures up to date.
 
     At 1, 2, 4, … 64 % of the budget and at its end; the budget's clock stands still meanwhile.
 
@@ -102,10 +102,10 @@ class Validation:
         colorizer: what is being trained.
         held_out: images that it is not trained on.
         metrics: what to measure.
-        budget: of the training.
+        budget: the training's.
         files: what to write.
-        title: of the plot.
-        on_point: told of every look.
+        title: the plot's.
+        on_point: told of every evaluation.
         on_problem: told where a file cannot be written; training goes on.
     """
 
@@ -134,33 +134,33 @@ class Validation:
         )
 
     def floor(self) -> dict[str, float]:
-        """What the same images score if they are left grey; the truth's own values included."""
+        """The scores of the same images left grey; the truth's own values included."""
         device = self._colorizer.device
         grey = from_truth(self._images, torch.zeros_like, device)
         return scoring.score_pictures(grey, self._metrics).means()
 
     def step(self, feed: Feed) -> None:
-        """To be called after every step."""
+        """Evaluates where it is time to; to be called after every step."""
         self._losses = feed.curve.points
         self._curve.step(feed)
 
     def finish(self) -> None:
-        """Looks at the finished model."""
+        """Evaluates the finished model."""
         record = self._colorizer.record
         assert record is not None
         self._losses = record.curve
         self._curve.finish(record.cost)
 
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the looks so far."""
+        """What a checkpoint keeps of the evaluations so far."""
         looks = [(share, note, torch.from_numpy(images)) for share, note, images in self._looks]
         return {"rows": self._curve.rows, "looks": looks, "held out": self._held_out}
 
     def resume(self, notes: Mapping[str, Any]) -> None:
-        """Goes on behind the looks of a training that was stopped.
+        """Goes on behind the evaluations of a training that was stopped.
 
         Raises:
-            DataError: they were at other images.
+            DataError: they were made on other images.
         """
         if notes.get("held out", self._held_out) != self._held_out:
             raise DataError(
@@ -171,7 +171,7 @@ class Validation:
         self._looks = [(share, note, t.numpy()) for share, note, t in notes.get("looks", [])]
 
     def points(self) -> list[dict[str, float]]:
-        """All looks so far as plain values, those of before a resumption included."""
+        """All evaluations so far as plain values, those before a resumption included."""
         found: dict[float, dict[str, float]] = {}
         for row in self._curve.rows:
             costs = {key: value for key, value in row.items() if key not in ("metric", "value")}

@@ -55,7 +55,7 @@ class ZhangOptions(BinOptions, TrainingOptions):
     learning_rate: float = 5e-4
 
     def check(self) -> None:
-        """The released decoder has no temperature."""
+        """Checks that the released decoder is given no temperature."""
         if self.decoder == "release" and self.temperature != 1:
             raise ValueError(
                 "decoder 'release' has no temperature: it takes the probabilities as they are; "
@@ -64,7 +64,7 @@ class ZhangOptions(BinOptions, TrainingOptions):
 
     @classmethod
     def small(cls) -> ZhangOptions:
-        """A quarter of the width; the narrower net takes twice the step size."""
+        """The laptop's size: a quarter of the width, twice the step size."""
         return cls(width=0.25, batch_size=32, learning_rate=1e-3)
 
 
@@ -74,7 +74,7 @@ class ZhangRebalancedOptions(RebalancingOptions, ZhangOptions):
 
 
 class ZhangClassifier(Colorizer):
-    """Plain cross-entropy over 313 soft-encoded ab bins."""
+    """Zhang's classifier with plain cross-entropy over 313 soft-encoded ab bins."""
 
     info = Info(
         name="zhang_classifier",
@@ -88,7 +88,7 @@ class ZhangClassifier(Colorizer):
     options: ZhangOptions
 
     def build(self) -> nn.Module:
-        """Eight blocks up to the logits, and the encoding's table."""
+        """The network of eight blocks up to the logits, and the encoding's table."""
         self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
         self._class_weights = torch.ones(BIN_COUNT, device=self.device)
         return ZhangNet(self.options.width, self.options.initialization, self.options.decoder)
@@ -128,7 +128,7 @@ class ZhangClassifier(Colorizer):
 
 
 class ZhangRebalanced(ZhangClassifier):
-    """The same with class rebalancing, from a prior of `zoo prior` or the training set's own."""
+    """Zhang's classifier with class rebalancing, from a file's prior or the training set's own."""
 
     info = Info(
         name="zhang_rebalanced",
@@ -141,7 +141,7 @@ class ZhangRebalanced(ZhangClassifier):
     options: ZhangRebalancedOptions
 
     def prepare(self, feed: Feed) -> None:
-        """Builds the weights from the prior: the file's, or that of the grid the loss sees.
+        """Builds the class weights from the prior: the file's, or that of the grid the loss sees.
 
         Raises:
             InputError: the option `prior` names no such file.

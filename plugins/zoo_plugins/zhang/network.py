@@ -18,7 +18,7 @@ from zoo.color.soft_encoding import annealed_mean
 OUTPUT_STRIDE = 4
 INPUT_MULTIPLE = 8
 WIDTHS = (64, 128, 256, 512)
-"""Channels of blocks 1, 2, 3 and 4 … 7 in the paper."""
+"""The channels of blocks 1, 2, 3 and 4 … 7 in the paper."""
 
 Initialization = Literal["xavier", "default"]
 Decoder = Literal["annealed_mean", "release"]
@@ -27,7 +27,7 @@ _RELEASE_SCALE = 110.0
 
 
 class ZhangNet(nn.Module):
-    """L in, logits over the 313 bins out.
+    """Zhang's network: L in, logits over the 313 bins out.
 
     Args:
         width: factor on every channel count; 1 is the paper's, with 32,235,385 parameters.
