@@ -26,12 +26,13 @@ from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.report.progress import Display, Reporter, row_name
+from zoo_benchmark.report.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.requests import parse_models
-from zoo_benchmark.results.learning_curve import spread
-from zoo_benchmark.results.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.results.references import write_references
-from zoo_benchmark.results.run_folder import FORMAT, open_run, write_pictures
+from zoo_benchmark.results.run_folder import FORMAT, open_run
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
+from zoo_benchmark.run.learning_curve import spread
+from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.trial import KEPT_IMAGES
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,

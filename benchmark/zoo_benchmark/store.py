@@ -29,7 +29,7 @@ _FORMAT = 1
 _TRAINING_CODE = (
     "run/trial.py",
     "run/scoring.py",
-    "results/learning_curve.py",
+    "run/learning_curve.py",
 )
 
 

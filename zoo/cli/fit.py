@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.data.dataset import ImageSet
     from zoo.metric import Metric
     from zoo.training.checkpoint import Checkpoint
-    from zoo_benchmark.run.validation import Files, Point, Validation
+    from zoo_benchmark.validation import Files, Point, Validation
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -115,7 +115,7 @@ def fit(
     from zoo.training.session import training_identity
     from zoo.weights.file import find_weights
     from zoo_benchmark.run.scoring import metric_names
-    from zoo_benchmark.run.validation import Files, Validation
+    from zoo_benchmark.validation import Files, Validation
 
     files = Files(out.expanduser())
     with _alone(files):
@@ -375,7 +375,7 @@ def _show(
         return
     from rich.table import Table
 
-    from zoo_benchmark.results.learning_curve import COLUMNS
+    from zoo_benchmark.run.learning_curve import COLUMNS
 
     console = make_console()
     table = Table(show_edge=False, pad_edge=False)

@@ -11,7 +11,7 @@ from zoo.cli.console import make_console
 from zoo.cli.parameters import JsonFlag, Run
 
 if TYPE_CHECKING:
-    from zoo_benchmark.results.redraw import Comparison
+    from zoo_benchmark.report.redraw import Comparison
 
 
 def report(
@@ -29,8 +29,8 @@ def report(
 
     Example: zoo report runs/first --at 100steps
     """
+    from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.at import show_at, table_at
-    from zoo_benchmark.results.redraw import redraw
 
     if at is None:
         show_results(redraw(run), as_json=as_json)
@@ -44,7 +44,7 @@ def report(
 
 def show_results(comparison: Comparison, *, as_json: bool) -> None:
     """Prints the table of a run, with what is to be said of it."""
-    from zoo_benchmark.results.redraw import show
+    from zoo_benchmark.report.redraw import show
 
     if not as_json:
         show(comparison, make_console())

@@ -56,8 +56,8 @@ def score(
     from zoo.device import resolve_device
     from zoo.files import atomic_path
     from zoo_benchmark.metrics.weights_files import find_metric_files
+    from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
-    from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
 
     table = out / "scores.csv" if out is not None else None

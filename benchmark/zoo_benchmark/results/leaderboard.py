@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from zoo.files import atomic_path
+from zoo_benchmark.metrics import POOLED, installed_metrics
 from zoo_benchmark.results.columns import (
     BEHIND_METRICS,
     COSTS,
     FACTS,
-    POOLED,
-    installed_metrics,
     leaderboard_columns,
     ranking_metric,
 )

@@ -19,12 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
-from zoo.files import atomic_path
+from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
     CURVE,
@@ -231,20 +230,6 @@ def open_run(folder: Path) -> Run:
         if (facts := read_json(path)) is not None
     ]
     return Run(folder, manifest, cells, externals)
-
-
-def write_pictures(path: Path, pictures: ImageSet) -> None:
-    """Writes images with their ids, atomically; `read_pictures` reads them."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, images=pictures.images, ids=np.array(pictures.ids, dtype=str))
-
-
-def read_pictures(path: Path) -> ImageSet | None:
-    """What `write_pictures` wrote; None where there is no such file."""
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        return ImageSet(stored["images"], [str(i) for i in stored["ids"]])
 
 
 def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:

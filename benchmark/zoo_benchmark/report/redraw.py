@@ -18,8 +18,9 @@ from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, wri
 from zoo_benchmark.report.terminal import leaderboard_to_rich
 from zoo_benchmark.results.columns import score_note
 from zoo_benchmark.results.leaderboard import leaderboard_table, runs_table, write_csv
-from zoo_benchmark.results.run_folder import Run, open_run, read_pictures
+from zoo_benchmark.results.run_folder import Run, open_run
 from zoo_benchmark.results.statistics import Statistics, analyse
+from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     FAILED,
     NOT_RUN,

@@ -23,9 +23,8 @@ from zoo.training.feed import Feed
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.report.training_plot import plot_training
 from zoo_benchmark.results.columns import score_note
-from zoo_benchmark.results.learning_curve import LearningCurve, spread, write_losses
-from zoo_benchmark.results.references import from_truth
 from zoo_benchmark.run import scoring
+from zoo_benchmark.run.learning_curve import LearningCurve, spread, write_losses
 
 IMAGES = 96
 """How many held-out images are measured, spread over all of them."""
@@ -136,7 +135,7 @@ class Validation:
     def floor(self) -> dict[str, float]:
         """What the same images score if they are left grey; the truth's own values included."""
         device = self._colorizer.device
-        grey = from_truth(self._images, torch.zeros_like, device)
+        grey = scoring.from_truth(self._images, torch.zeros_like, device)
         return scoring.score_pictures(grey, self._metrics).means()
 
     def step(self, feed: Feed) -> None:
