@@ -318,12 +318,21 @@ def _run_cells(
 
     What their stages took is added to `spent`, in seconds.
     """
-
-    def add(result: Mapping[str, Any]) -> None:
-        for stage, seconds in result.get("seconds", {}).items():
-            spent[stage] += seconds
-
     attempts = out / ATTEMPTS
+    reporter = Reporter(display)
+    forced = {cell.key for cell in cells if cell.forced}
+
+    def run(tasks: Sequence[Task], *, alone: bool) -> Iterator[None]:
+        for task, result in executor.run(tasks, timeout, reporter.progress, alone=alone):
+            for stage, seconds in result.get("seconds", {}).items():
+                spent[stage] += seconds
+            if is_complete(result):
+                if task.key in forced:
+                    store.set_aside(task.key, attempts)
+                store.commit(task.folder, task.key)
+            reporter.done(task, result)
+            yield
+
     overall, finished = display.bar("all"), 0
     overall("", finished, len(cells))
     tasks = []
@@ -334,15 +343,7 @@ def _run_cells(
             finished += 1
             overall("", finished, len(cells))
             display.say(f"{row_name(cell.spec)}: finished before, taken from {store.folder}")
-    forced = {cell.key for cell in cells if cell.forced}
-    reporter = Reporter(display)
-    for task, result in executor.run(tasks, timeout, reporter.progress):
-        add(result)
-        if is_complete(result):
-            if task.key in forced:
-                store.set_aside(task.key, attempts)
-            store.commit(task.folder, task.key)
-        reporter.done(task, result)
+    for _ in run(tasks, alone=False):
         finished += 1
         overall("", finished, len(cells))
         write_tables(open_run(out))
@@ -353,13 +354,8 @@ def _run_cells(
         for spec, key in [cell.timing]
         if _is_wanted(key, cell.forced, store, attempts, display)
     ]
-    for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
-        add(result)
-        if is_complete(result):
-            if task.key in forced:
-                store.set_aside(task.key, attempts)
-            store.commit(task.folder, task.key)
-        reporter.done(task, result)
+    for _ in run(timings, alone=True):
+        pass
 
 
 def is_complete(result: Mapping[str, Any]) -> bool:

@@ -101,10 +101,6 @@ class Store:
         """Where the cell of a key is, or would be."""
         return self.folder / key
 
-    def has(self, key: str) -> bool:
-        """Whether a finished cell is there, whole and as it was stored."""
-        return self.flaw(key) is None and self.path(key).is_dir()
-
     def flaw(self, key: str) -> str | None:
         """What is wrong with a stored cell, or None: it is whole, or it is not there."""
         folder = self.path(key)

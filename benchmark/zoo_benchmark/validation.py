@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,63 +32,30 @@ ROWS = 6
 """How many of them are in the picture."""
 
 
-@dataclass(frozen=True)
 class Files:
     """What is written beside the weights, named after them.
 
     Attributes:
         weights: the safetensors file.
+        checkpoint: the training under way; gone once the weights are written.
+        losses: the loss along the way as a table.
+        plot: loss and metrics along the way as a picture.
+        metrics: the metrics along the way as a table.
+        samples: held-out images as they were coloured along the way.
+        results: all that is there at the end.
     """
 
-    weights: Path
+    def __init__(self, weights: Path) -> None:
+        def beside(ending: str) -> Path:
+            return weights.with_name(f"{weights.stem}{ending}")
 
-    @property
-    def checkpoint(self) -> Path:
-        """The training under way; gone once the weights are written."""
-        return self._beside("-checkpoint.pt")
-
-    @property
-    def losses(self) -> Path:
-        """The loss along the way as a table."""
-        return self._beside("-loss.csv")
-
-    @property
-    def plot(self) -> Path:
-        """Loss and metrics along the way as a picture."""
-        return self._beside("-loss.png")
-
-    @property
-    def metrics(self) -> Path:
-        """The metrics along the way as a table."""
-        return self._beside("-validation.csv")
-
-    @property
-    def samples(self) -> Path:
-        """Held-out images as they were coloured along the way."""
-        return self._beside("-samples.png")
-
-    @property
-    def results(self) -> list[Path]:
-        """All that is there at the end."""
-        return [self.weights, self.samples, self.plot, self.losses, self.metrics]
-
-    def _beside(self, ending: str) -> Path:
-        return self.weights.with_name(f"{self.weights.stem}{ending}")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One look at the half-trained model.
-
-    Attributes:
-        share: of the budget that was spent.
-        cost: what had been spent.
-        metrics: means over the held-out images.
-    """
-
-    share: float
-    cost: Cost
-    metrics: dict[str, float]
+        self.weights = weights
+        self.checkpoint = beside("-checkpoint.pt")
+        self.losses = beside("-loss.csv")
+        self.plot = beside("-loss.png")
+        self.metrics = beside("-validation.csv")
+        self.samples = beside("-samples.png")
+        self.results = [weights, self.samples, self.plot, self.losses, self.metrics]
 
 
 class Validation:
@@ -104,7 +70,7 @@ class Validation:
         budget: of the training.
         files: what to write.
         title: of the plot.
-        on_point: told of every look.
+        on_point: told of every look: share of the budget, cost, means of the metrics.
         on_problem: told where a file cannot be written; training goes on.
     """
 
@@ -117,7 +83,7 @@ class Validation:
         files: Files,
         *,
         title: str = "",
-        on_point: Callable[[Point], None] | None = None,
+        on_point: Callable[[float, Cost, dict[str, float]], None] | None = None,
         on_problem: Callable[[str], None] = warnings.warn,
     ) -> None:
         self._colorizer, self._metrics, self._files = colorizer, list(metrics), files
@@ -187,7 +153,7 @@ class Validation:
             told = error.strerror or str(error)
             self._on_problem(f"{self._files.weights.parent}: {told}; training goes on")
         if self._on_point is not None:
-            self._on_point(Point(share, cost, metrics))
+            self._on_point(share, cost, metrics)
 
     def _write(self) -> None:
         self._curve.write(self._files.metrics)

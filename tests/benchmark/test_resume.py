@@ -265,7 +265,7 @@ def test_timings_never_overlap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         return {"status": "ok"}
 
     monkeypatch.setattr(executors, "run_cell", slow)
-    spec = TimingSpec("m", "m", 0, "w", "photos", 64)
+    spec = TimingSpec(model="m", label="m", repetition=0, weights="w", dataset="photos", size=64)
     tasks = [Task(spec, tmp_path / str(n), str(n)) for n in range(4)]
     local = LocalExecutor(torch.device("cpu"), jobs=4)
     for alone, expected in ((False, 4), (True, 1)):

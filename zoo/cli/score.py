@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
@@ -117,13 +117,9 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
             # As pandas writes it: JSON has no infinity, which identical pictures score.
             "metrics": json.loads(means.to_json(double_precision=15)),
         }
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
-    from rich.table import Table
-
-    shown = Table(show_edge=False, pad_edge=False)
-    shown.add_column("metric")
-    shown.add_column("mean", justify="right")
+    shown = make_table("metric", "mean", right=("mean",))
     for metric, value in means.items():
         shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()

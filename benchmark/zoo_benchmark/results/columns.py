@@ -62,9 +62,6 @@ class Column:
         return NOTHING if value is None or pd.isna(value) else self.form.format(value)
 
 
-_REPORTS = ("markdown", "html")
-
-
 # In the order of `leaderboard.csv`, where the metrics stand between these two groups.
 BEFORE_METRICS = (
     Column("model"),
