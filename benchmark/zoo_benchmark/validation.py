@@ -47,7 +47,7 @@ class Files:
 
     def __init__(self, weights: Path) -> None:
         def beside(ending: str) -> Path:
-            return weights.with_name(f"{weights.stem}{ending}")
+            return weights.parent / f"{weights.stem}{ending}"
 
         self.weights = weights
         self.checkpoint = beside("-checkpoint.pt")

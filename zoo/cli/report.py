@@ -56,6 +56,6 @@ def show_results(comparison: Comparison, *, as_json: bool) -> None:
         "departures": comparison.run.manifest["departures"],
         "notes": comparison.notes,
         "rows": json.loads(comparison.board.to_json(orient="records")),
-        "ceilings": json.loads(comparison.ceilings.to_json(orient="records")),
+        "ceilings": json.loads(comparison.run.ceilings.to_json(orient="records")),
     }
     print_json(summary)

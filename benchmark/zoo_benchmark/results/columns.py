@@ -92,9 +92,6 @@ CURVE = (
 )
 """Of a point of a learning curve: how much of the budget, and what it had cost."""
 
-COSTS = [column.name for column in CURVE[1:]]
-"""What training spends, as budgets and curves count it."""
-
 FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
 """All columns of a leaderboard that are no metrics."""
 

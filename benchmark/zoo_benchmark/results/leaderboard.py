@@ -14,12 +14,12 @@ from zoo.files import atomic_path
 from zoo_benchmark.metrics import POOLED, installed_metrics
 from zoo_benchmark.results.columns import (
     BEHIND_METRICS,
-    COSTS,
     FACTS,
     leaderboard_columns,
     ranking_metric,
 )
 from zoo_benchmark.results.run_folder import Cell, External, Run
+from zoo_benchmark.run.learning_curve import COSTS
 from zoo_benchmark.run.trial_spec import FAILED, NOT_RUN, OK
 
 _RECORDED = (

@@ -111,10 +111,7 @@ class Cell:
             return ""
 
     def _labelled(self, file: str) -> pd.DataFrame:
-        frame = pd.read_csv(self.folder / file)
-        frame.insert(0, "model", self.label)
-        frame.insert(1, "seed", self.repetition)
-        return frame
+        return _labelled(self.folder / file, self.label, self.repetition)
 
 
 @dataclass(frozen=True)
@@ -138,10 +135,7 @@ class External:
 
     def scores(self) -> pd.DataFrame:
         """Columns of `SCORE_COLUMNS`, the seed always 0."""
-        frame = pd.read_csv(self.folder / SCORES)
-        frame.insert(0, "model", self.name)
-        frame.insert(1, "seed", 0)
-        return frame
+        return _labelled(self.folder / SCORES, self.name, 0)
 
     def predictions(self) -> ImageSet | None:
         """The pictures of those images that the run's cells keep, too; None where none."""
@@ -232,6 +226,16 @@ def open_run(folder: Path) -> Run:
     return Run(folder, manifest, cells, externals)
 
 
+def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Each fact of the environment with the value that all cells share, or the different ones."""
+    environments = [cell.result["environment"] for cell in cells if "environment" in cell.result]
+    names = dict.fromkeys(name for each in environments for name in each)
+    return {
+        name: list(dict.fromkeys(str(each.get(name, "–")) for each in environments))
+        for name in names
+    }
+
+
 def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
     folder, result = _find(entry["key"], store, run)
     timing = _find(entry["timing"], store, run)[1] if entry.get("timing") else {}
@@ -254,6 +258,13 @@ def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
         if result is not None:
             return folder, result
     return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
+
+
+def _labelled(file: Path, model: str, seed: int) -> pd.DataFrame:
+    frame = pd.read_csv(file)
+    frame.insert(0, "model", model)
+    frame.insert(1, "seed", seed)
+    return frame
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
