@@ -321,6 +321,7 @@ def _run_cells(
     attempts = out / ATTEMPTS
     reporter = Reporter(display)
     forced = {cell.key for cell in cells if cell.forced}
+    forced |= {cell.timing[1] for cell in cells if cell.forced and cell.timing}
 
     def run(tasks: Sequence[Task], *, alone: bool) -> Iterator[None]:
         for task, result in executor.run(tasks, timeout, reporter.progress, alone=alone):

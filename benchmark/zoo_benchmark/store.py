@@ -131,7 +131,9 @@ class Store:
             shutil.rmtree(attempt)
 
     def set_aside(self, key: str, attempts: Path) -> None:
-        """Moves a cell out of the store, to be made again."""
+        """Moves a cell, if it is there, out of the store, to be made again."""
+        if not self.path(key).is_dir():
+            return
         aside = attempts / f"{key}.{os.getpid()}.old"
         aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)

@@ -384,8 +384,9 @@ def test_the_store_takes_a_cell_whole_and_once(tmp_path: Path) -> None:
     assert "file" in str(store.flaw("key"))
     (store.path("key") / "files.json").write_text("[")
     assert store.flaw("key") is not None
-    store.set_aside("key", tmp_path / "attempts")
-    assert not store.path("key").exists()
+    for _ in range(2):  # what is not there needs no place
+        store.set_aside("key", tmp_path / "attempts")
+        assert not store.path("key").exists()
 
 
 def test_keys_are_file_names() -> None:
