@@ -151,6 +151,7 @@ class FileServer:
         says: of `ETag` and `Content-Length`, which are sent.
         stop_after: bytes after which the connection is closed, of one answer.
         stall_after: bytes after which nothing more comes.
+        silent: whether nothing is ever answered.
         pause: seconds between pieces of 10,000 bytes.
         requests: path and Range of every request so far.
     """
@@ -161,6 +162,7 @@ class FileServer:
     says: tuple[str, ...] = ("ETag", "Content-Length")
     stop_after: int | None = None
     stall_after: int | None = None
+    silent: bool = False
     pause: float = 0.0
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -186,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
         server, path = self.files, self.path.removeprefix("/")
         wanted = self.headers["Range"]
         server.requests.append((path, wanted))
+        if server.silent:
+            server.closing.wait(20)
+            return
         if path in server.redirects:
             self.send_response(302)
             self.send_header("Location", server.redirects[path])

@@ -224,7 +224,9 @@ def test_start(benchmark: Benchmark, version: str, tmp_path: Path) -> None:
     if version.endswith("fork") and METHOD != "forkserver":
         pytest.skip("this system starts fresh interpreters")
     # It fails as soon as it is there, after all imports.
-    spec = TimingSpec("none", "none", 0, "none", "none", 64)
+    spec = TimingSpec(
+        model="none", label="none", repetition=0, weights="none", dataset="none", size=64
+    )
 
     def start() -> None:
         method: Method = "forkserver" if version.endswith("fork") else "spawn"

@@ -26,12 +26,13 @@ from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.report.progress import Display, Reporter, row_name
+from zoo_benchmark.report.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.requests import parse_models
-from zoo_benchmark.results.learning_curve import spread
-from zoo_benchmark.results.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.results.references import write_references
-from zoo_benchmark.results.run_folder import FORMAT, open_run, write_pictures
+from zoo_benchmark.results.run_folder import FORMAT, open_run
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
+from zoo_benchmark.run.learning_curve import spread
+from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.trial import KEPT_IMAGES
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
@@ -317,12 +318,22 @@ def _run_cells(
 
     What their stages took is added to `spent`, in seconds.
     """
-
-    def add(result: Mapping[str, Any]) -> None:
-        for stage, seconds in result.get("seconds", {}).items():
-            spent[stage] += seconds
-
     attempts = out / ATTEMPTS
+    reporter = Reporter(display)
+    forced = {cell.key for cell in cells if cell.forced}
+    forced |= {cell.timing[1] for cell in cells if cell.forced and cell.timing}
+
+    def run(tasks: Sequence[Task], *, alone: bool) -> Iterator[None]:
+        for task, result in executor.run(tasks, timeout, reporter.progress, alone=alone):
+            for stage, seconds in result.get("seconds", {}).items():
+                spent[stage] += seconds
+            if is_complete(result):
+                if task.key in forced:
+                    store.set_aside(task.key, attempts)
+                store.commit(task.folder, task.key)
+            reporter.done(task, result)
+            yield
+
     overall, finished = display.bar("all"), 0
     overall("", finished, len(cells))
     tasks = []
@@ -333,15 +344,7 @@ def _run_cells(
             finished += 1
             overall("", finished, len(cells))
             display.say(f"{row_name(cell.spec)}: finished before, taken from {store.folder}")
-    forced = {cell.key for cell in cells if cell.forced}
-    reporter = Reporter(display)
-    for task, result in executor.run(tasks, timeout, reporter.progress):
-        add(result)
-        if is_complete(result):
-            if task.key in forced:
-                store.set_aside(task.key, attempts)
-            store.commit(task.folder, task.key)
-        reporter.done(task, result)
+    for _ in run(tasks, alone=False):
         finished += 1
         overall("", finished, len(cells))
         write_tables(open_run(out))
@@ -352,13 +355,8 @@ def _run_cells(
         for spec, key in [cell.timing]
         if _is_wanted(key, cell.forced, store, attempts, display)
     ]
-    for task, result in executor.run(timings, timeout, reporter.progress, alone=True):
-        add(result)
-        if is_complete(result):
-            if task.key in forced:
-                store.set_aside(task.key, attempts)
-            store.commit(task.folder, task.key)
-        reporter.done(task, result)
+    for _ in run(timings, alone=True):
+        pass
 
 
 def is_complete(result: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,8 +163,8 @@ def read_protocol(file: Path) -> Protocol:
     fields = {f.name: f for f in dataclasses.fields(Protocol)}
     if unknown := sorted(set(content) - set(fields)):
         raise ProtocolError(f"{file}: {UnknownNameError('field', unknown[0], fields)}")
-    required = [n for n, f in fields.items() if _has_no_default(f)]
-    if missing := [name for name in required if name not in content]:
+    required = {p.name for p in signature(Protocol).parameters.values() if p.default is p.empty}
+    if missing := [name for name in fields if name in required - set(content)]:
         raise ProtocolError(f"{file} lacks {', '.join(missing)}; see zoo protocols {DEFAULT}")
     for name, value in content.items():
         wanted = _kind(fields[name])
@@ -190,11 +191,6 @@ def _kind(described: dataclasses.Field[Any]) -> Any:
     kinds = {"int": int, "float": (int, float), "tuple[str, ...]": list}
     annotation = str(described.type)
     return dict if annotation.startswith("Mapping") else kinds.get(annotation, str)
-
-
-def _has_no_default(described: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return described.default is missing and described.default_factory is missing
 
 
 def _check_packaged(protocol: Protocol) -> Protocol:

@@ -21,6 +21,7 @@ from zoo.images.open import GREY_CHROMA
 from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.run.scoring import metric_names
 from zoo_benchmark.run.trial_spec import RUN
 
 # Loading, scoring and timing may take this long beside a training budget in seconds.
@@ -149,7 +150,7 @@ def _metric_versions(text: str | None, protocol: Protocol) -> dict[str, int]:
     """
     known = plugins.names(plugins.METRICS)
     if text is not None:
-        chosen = list(dict.fromkeys(name.strip() for name in text.split(",")))
+        chosen = metric_names(text)
     else:
         chosen = [*protocol.metrics, *(n for n in known if n not in protocol.metrics)]
     versions = {}

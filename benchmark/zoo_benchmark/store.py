@@ -29,7 +29,7 @@ _FORMAT = 1
 _TRAINING_CODE = (
     "run/trial.py",
     "run/scoring.py",
-    "results/learning_curve.py",
+    "run/learning_curve.py",
 )
 
 
@@ -101,10 +101,6 @@ class Store:
         """The folder of a cell, which need not be there."""
         return self.folder / key
 
-    def has(self, key: str) -> bool:
-        """Whether a finished cell is there, whole and as it was stored."""
-        return self.flaw(key) is None and self.path(key).is_dir()
-
     def flaw(self, key: str) -> str | None:
         """The flaw of a stored cell; None where it is whole, or not there."""
         folder = self.path(key)
@@ -135,7 +131,9 @@ class Store:
             shutil.rmtree(attempt)
 
     def set_aside(self, key: str, attempts: Path) -> None:
-        """Moves a cell out of the store, to be made again."""
+        """Moves a cell, if it is there, out of the store, to be made again."""
+        if not self.path(key).is_dir():
+            return
         aside = attempts / f"{key}.{os.getpid()}.old"
         aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)

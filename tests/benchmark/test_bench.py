@@ -18,8 +18,8 @@ from zoo.cli.console import StageBars
 from zoo.registry import colorizer_class
 from zoo.weights.file import open_weights
 from zoo_benchmark.bench import run_bench
+from zoo_benchmark.report.redraw import STAGES
 from zoo_benchmark.report.samples import is_colourless
-from zoo_benchmark.results.redraw import STAGES
 from zoo_benchmark.run.trial_spec import slug
 from zoo_benchmark.settings import BenchSettings
 

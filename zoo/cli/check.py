@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from zoo.testing import Outcome
     from zoo.testing.kit import Status
 
@@ -63,9 +60,9 @@ def check(
     outcomes = _run(name, identifiers, str(resolve_device(device)))
     counts = Counter(outcome.status for outcome in outcomes)
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
+        print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
-        table = _table("check", "outcome", "reason")
+        table = make_table("check", "outcome", "reason", whole=1)
         for outcome in outcomes:
             promise = f"The promise: {outcome.promise} " if outcome.status == "failed" else ""
             table.add_row(
@@ -89,9 +86,9 @@ def _list_checks(*, as_json: bool) -> None:
 
     if as_json:
         listed = [{"check": each.id, "promise": each.promise} for each in CHECKS.values()]
-        typer.echo(json.dumps(listed, indent=1))
+        print_json(listed)
         return
-    table = _table("check", "promise")
+    table = make_table("check", "promise", whole=1)
     for each in CHECKS.values():
         table.add_row(each.id, escape(each.promise))
     make_console().print(table)
@@ -111,13 +108,3 @@ def _run(name: str, only: list[str], device: str) -> list[Outcome]:
             outcomes.append(outcome)
             status.update(f"checking {name}: {len(outcomes)} of {len(chosen)} …")
     return outcomes
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ignore")
-    for heading in others:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, photograph_bars
+from zoo.cli.console import make_console, photograph_bars, print_json
 from zoo.cli.parameters import Device, JsonFlag, Overwrite, Precision
 from zoo.errors import OptionError, OutputError, WeightsError
 
@@ -105,12 +104,13 @@ def colorize(
     from zoo.pipeline.run import colorize_files
     from zoo.registry import colorizer_class, load
 
+    rule = "the batch size must be auto or a number"
     settings = Settings(
         working_size=_parse_working_size(working_size),
         saturation=saturation,
         compare=compare,
         overwrite=overwrite,
-        batch_size=_parse_batch_size(batch_size),
+        batch_size="auto" if batch_size == "auto" else _parse_number(batch_size, rule),
         workers=workers,
     )
     if weights is None:
@@ -118,12 +118,7 @@ def colorize(
             f"{model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
             "bench write them (runs/<time>/weights), or a name of zoo weights list"
         )
-    jobs = plan(
-        inputs,
-        out,
-        suffix=suffix,
-        overwrite=overwrite,
-    )
+    jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite)
     # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     changes: dict[str, object] = {}
@@ -133,13 +128,7 @@ def colorize(
             has = f"its options are {', '.join(options)}" if options else "it has no options"
             raise OptionError(f"{model} has no temperature: {has}; leave --temperature out")
         changes["temperature"] = temperature
-    colorizer = load(
-        model,
-        weights,
-        device=device,
-        precision=precision,
-        **changes,
-    )
+    colorizer = load(model, weights, device=device, precision=precision, **changes)
     outcomes: list[Event] = []
     interrupted, stopped = False, ""
     start = time.perf_counter()
@@ -162,7 +151,7 @@ def colorize(
     done = sum(event.kind == "done" for event in outcomes)
     failed = len(outcomes) - done
     if as_json:
-        typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
+        print_json(_rows(jobs, outcomes))
     else:
         typer.echo(_summary(jobs, done, failed, seconds, out))
         if settings.working_size == "auto":
@@ -177,36 +166,24 @@ def colorize(
         raise typer.Exit(1)
 
 
-def _parse_batch_size(text: str) -> int | Literal["auto"]:
-    """Reads `--batch-size`: `auto`, or a number.
+def _parse_number(text: str, rule: str) -> int:
+    """A number, where the words that stand for one were no match.
 
     Raises:
-        OptionError: it is neither.
+        OptionError: it is none; `rule` says what would be.
     """
-    if text == "auto":
-        return "auto"
     try:
         return int(text)
     except ValueError:
-        raise OptionError(f"the batch size must be auto or a number, got {text!r}") from None
+        raise OptionError(f"{rule}, got {text!r}") from None
 
 
 def _parse_working_size(text: str) -> WorkingSize:
-    """Reads `--working-size`: `auto`, `full`, or a number.
-
-    Raises:
-        OptionError: it is none of them.
-    """
     if text == "auto":
         return "auto"
     if text == "full":
         return "full"
-    try:
-        return int(text)
-    except ValueError:
-        raise OptionError(
-            f"the working size must be auto, full or a number of pixels, got {text!r}"
-        ) from None
+    return _parse_number(text, "the working size must be auto, full or a number of pixels")
 
 
 def _summary(jobs: list[Job], done: int, failed: int, seconds: float, out: str) -> str:

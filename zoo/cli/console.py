@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
 
 def make_console(**keywords: Any) -> Console:
@@ -18,6 +22,26 @@ def make_console(**keywords: Any) -> Console:
     if not console.is_terminal:
         console.width = 10_000
     return console
+
+
+def print_json(value: object) -> None:
+    """Prints what other programs read."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def make_table(*headings: str, whole: int = 0, right: Collection[str] = ()) -> Table:
+    """A table: the first `whole` columns are never broken, those in `right` hold numbers."""
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for place, heading in enumerate(headings):
+        if place < whole:
+            table.add_column(heading, no_wrap=True, overflow="ignore")
+        elif heading in right:
+            table.add_column(heading, no_wrap=True, justify="right")
+        else:
+            table.add_column(heading, overflow="fold")
+    return table
 
 
 class StageBars:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import StageBars, make_console
+from zoo.cli.console import StageBars, make_console, make_table, print_json
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -32,10 +31,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from zoo.colorizer import Colorizer
+    from zoo.cost import Cost
     from zoo.data.dataset import ImageSet
     from zoo.metric import Metric
     from zoo.training.checkpoint import Checkpoint
-    from zoo_benchmark.run.validation import Files, Point, Validation
+    from zoo_benchmark.validation import Files, Validation
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -115,7 +115,7 @@ def fit(
     from zoo.training.session import training_identity
     from zoo.weights.file import find_weights
     from zoo_benchmark.run.scoring import metric_names
-    from zoo_benchmark.run.validation import Files, Validation
+    from zoo_benchmark.validation import Files, Validation
 
     files = Files(out.expanduser())
     with _alone(files):
@@ -302,12 +302,12 @@ class _View:
         state = f"{cost.steps:,} steps, {rate:,.0f} images/s{loss}"
         self._bar(state, feed.progress, 1)
 
-    def point(self, point: Point) -> None:
+    def point(self, share: float, cost: Cost, metrics: dict[str, float]) -> None:
         """Prints the metrics of an evaluation, and notes them for the checkpoint."""
         self._checkpoint.notes.update(self._validation.notes())
-        values = (f"{name} {value:.4g}" for name, value in _shown(point.metrics).items())
-        spent = time.strftime("%H:%M:%S", time.gmtime(point.cost.seconds))
-        self._say(f"{point.share:4.0%}  {spent}  {point.cost.steps:,} steps: {', '.join(values)}")
+        values = (f"{name} {value:.4g}" for name, value in _shown(metrics).items())
+        spent = time.strftime("%H:%M:%S", time.gmtime(cost.seconds))
+        self._say(f"{share:4.0%}  {spent}  {cost.steps:,} steps: {', '.join(values)}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -371,16 +371,13 @@ def _show(
             "points": points,
             "files": [str(file) for file in written],
         }
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
-    from rich.table import Table
-
-    from zoo_benchmark.results.learning_curve import COLUMNS
+    from zoo_benchmark.run.learning_curve import COLUMNS
 
     console = make_console()
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("held-out images", "left grey", model, "truth"):
-        table.add_column(heading, justify="left" if heading == "held-out images" else "right")
+    numbers = ("left grey", model, "truth")
+    table = make_table("held-out images", *numbers, right=numbers)
     last = points[-1] if points else {}
     for name, value in _shown(last).items():
         if name not in COLUMNS and not name.endswith("_truth"):

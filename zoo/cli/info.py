@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 
-import typer
-
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Model
 
 
@@ -21,7 +18,6 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
     Example: zoo info zhang_rebalanced
     """
     from rich.markup import escape
-    from rich.table import Table
 
     from zoo import registry
     from zoo.options import describe_options
@@ -40,7 +36,7 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
             fields |= {"paper": fields.pop("default"), "small": getattr(small, option.name)}
             described.append(fields)
         facts = {**dataclasses.asdict(cls.info), **sides, "options": described}
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
     console = make_console()
     console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
@@ -55,9 +51,7 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
     for label, text in rows:
         console.print(f"  {label:<8} {text}", markup=False, highlight=False)
     if options:
-        table = Table(show_edge=False, pad_edge=False)
-        for heading in ("option", "type", "range", "paper", "small", "meaning"):
-            table.add_column(heading, overflow="fold")
+        table = make_table("option", "type", "range", "paper", "small", "meaning")
         for name, kind, default, values, meaning in options:
             texts = (kind, values, str(default), str(getattr(small, name)), meaning)
             table.add_row(name, *map(escape, texts))

@@ -6,9 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Verbose
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
     name alone says little.
     """
     from rich.markup import escape
-    from rich.table import Table
 
     from zoo import plugins
 
@@ -50,14 +47,10 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
     if verbose or group == plugins.DATASETS:
         listed = _check(listed, sorted(unknown))
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(p) for p in listed], indent=1))
+        print_json([dataclasses.asdict(p) for p in listed])
         return
     console = make_console()
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("name", no_wrap=True, overflow="ignore")
-    table.add_column("distribution", no_wrap=True, overflow="ignore")
-    table.add_column("status", overflow="fold")
-    table.add_column("title", overflow="fold")
+    table = make_table("name", "distribution", "status", "title", whole=2)
     for plugin in listed:
         ok = plugin.status in (plugins.OK, plugins.NOT_CHECKED)
         status = "; ".join([plugin.status, *plugin.warnings])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, share_bars
+from zoo.cli.console import make_console, make_table, print_json, share_bars
 from zoo.cli.parameters import Device, JsonFlag, Model, Overwrite, Precision, Preset, Seed, Set
 from zoo.errors import InputError
 
@@ -107,21 +106,17 @@ def overfit(
         ]
         facts = {"model": model, "image": str(image), "size": size}
         facts |= {"budget": str(limit), "plot": str(picture)}
-        typer.echo(json.dumps(facts | {"fits": rows, "grey": _facts(grey)}, indent=1))
+        print_json(facts | {"fits": rows, "grey": _facts(grey)})
         return
     _show(model, fits, grey)
     typer.echo(f"written to {picture}")
 
 
 def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:
-    from rich.table import Table
-
     from zoo.diagnose.bleeding import REACH
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column(model, overflow="fold")
-    for heading in ("loss, first → last", "ab error", "at edges", "elsewhere", "ratio"):
-        table.add_column(heading, justify="right")
+    numbers = ("loss, first → last", "ab error", "at edges", "elsewhere", "ratio")
+    table = make_table(model, *numbers, right=numbers)
     for fit in fits:
         losses = "no steps" if fit.losses is None else "{:.4g} → {:.4g}".format(*fit.losses)
         table.add_row(fit.initialization or "fit", losses, *_cells(fit.error))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, print_json
 from zoo.cli.parameters import JsonFlag, Run
 
 if TYPE_CHECKING:
-    from zoo_benchmark.results.redraw import Comparison
+    from zoo_benchmark.report.redraw import Comparison
 
 
 def report(
@@ -29,22 +29,22 @@ def report(
 
     Example: zoo report runs/first --at 100steps
     """
+    from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.at import show_at, table_at
-    from zoo_benchmark.results.redraw import redraw
 
     if at is None:
         show_results(redraw(run), as_json=as_json)
         return
     earlier = table_at(run, at)
     if as_json:
-        typer.echo(json.dumps(earlier.to_dict(), indent=1))
+        print_json(earlier.to_dict())
     else:
         show_at(earlier, make_console())
 
 
 def show_results(comparison: Comparison, *, as_json: bool) -> None:
     """Prints the table of a run and its notes."""
-    from zoo_benchmark.results.redraw import show
+    from zoo_benchmark.report.redraw import show
 
     if not as_json:
         show(comparison, make_console())
@@ -56,6 +56,6 @@ def show_results(comparison: Comparison, *, as_json: bool) -> None:
         "departures": comparison.run.manifest["departures"],
         "notes": comparison.notes,
         "rows": json.loads(comparison.board.to_json(orient="records")),
-        "ceilings": json.loads(comparison.ceilings.to_json(orient="records")),
+        "ceilings": json.loads(comparison.run.ceilings.to_json(orient="records")),
     }
-    typer.echo(json.dumps(summary, indent=1))
+    print_json(summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
@@ -56,8 +56,8 @@ def score(
     from zoo.device import resolve_device
     from zoo.files import atomic_path
     from zoo_benchmark.metrics.weights_files import find_metric_files
+    from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
-    from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
 
     table = out / "scores.csv" if out is not None else None
@@ -117,13 +117,9 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
             # As pandas writes it: JSON has no infinity, which identical pictures score.
             "metrics": json.loads(means.to_json(double_precision=15)),
         }
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
-    from rich.table import Table
-
-    shown = Table(show_edge=False, pad_edge=False)
-    shown.add_column("metric")
-    shown.add_column("mean", justify="right")
+    shown = make_table("metric", "mean", right=("mean",))
     for metric, value in means.items():
         shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()

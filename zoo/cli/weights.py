@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
 
@@ -39,7 +40,7 @@ def list_command(as_json: JsonFlag = False) -> None:
     rows += [_describe_broken(entry) for entry in published.broken()]
     rows.sort(key=lambda row: (row["model"], row["name"]))
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         _print_table(rows)
 
@@ -85,22 +86,15 @@ def fetch(
     chosen = published.published() if everything else _choose(names)
     if source is not None and len(chosen) != 1:
         raise InputError(f"--from is one file, but {len(chosen)} weights are to be fetched")
-    failed = False
-    for weights in chosen:
-        try:
-            with download_bar() as progress:
-                path = published.fetch(
-                    weights,
-                    offline=offline or None,
-                    mirror=mirror,
-                    source=source,
-                    progress=progress,
-                )
-        except WeightsError as error:
-            failed = _complain(error)
-        else:
-            typer.echo(f"{weights.label} ({published.status(weights)}): {path}")
-    raise typer.Exit(int(failed))
+
+    def fetch_one(weights: PublishedWeights) -> str:
+        with download_bar() as progress:
+            path = published.fetch(
+                weights, offline=offline or None, mirror=mirror, source=source, progress=progress
+            )
+        return f"({published.status(weights)}): {path}"
+
+    _for_each(chosen, fetch_one)
 
 
 @app.command()
@@ -120,15 +114,7 @@ def verify(names: Names = None) -> None:
         chosen = [w for w in published.published() if published.status(w) not in as_they_were]
     if not chosen:
         typer.echo("nothing is fetched", err=True)
-    failed = False
-    for weights in chosen:
-        try:
-            path = published.verify(weights)
-        except WeightsError as error:
-            failed = _complain(error)
-        else:
-            typer.echo(f"{weights.label} (ok): {path}")
-    raise typer.Exit(int(failed))
+    _for_each(chosen, lambda weights: f"(ok): {published.verify(weights)}")
 
 
 @app.command()
@@ -209,6 +195,18 @@ def convert(
     typer.echo(f"{model}, license {origin.license}: {target}")
 
 
+def _for_each(chosen: list[PublishedWeights], work: Callable[[PublishedWeights], str]) -> None:
+    """Prints what came of each, whatever became of the others, and ends the command."""
+    failed = False
+    for weights in chosen:
+        try:
+            typer.echo(f"{weights.label} {work(weights)}")
+        except WeightsError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            failed = True
+    raise typer.Exit(int(failed))
+
+
 def _choose(names: list[str] | None) -> list[PublishedWeights]:
     from zoo.weights.published import find_by_label
 
@@ -233,20 +231,12 @@ def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
-    from rich.table import Table
-
-    from zoo.cli.console import make_console
 
     if not rows:
         typer.echo("nothing that is installed publishes weights")
         return
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("model", "name"):
-        table.add_column(heading, no_wrap=True, overflow="ignore")
-    table.add_column("status", overflow="fold")
-    table.add_column("size", no_wrap=True, justify="right")
-    for heading in ("license", "trained on", "distribution"):
-        table.add_column(heading, overflow="fold")
+    headings = ("model", "name", "status", "size", "license", "trained on", "distribution")
+    table = make_table(*headings, whole=2, right=("size",))
     for row in rows:
         size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
         shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
@@ -254,8 +244,3 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         bad = row["status"].startswith(("broken", "damaged"))
         table.add_row(*map(escape, cells), style="red" if bad else "")
     make_console().print(table, highlight=False)
-
-
-def _complain(error: WeightsError) -> bool:
-    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-    return True

@@ -5,15 +5,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from zoo.errors import InputError
+from zoo import plugins, registry
+from zoo.errors import InputError, PluginError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.metric import MetricInfo, Pictures
+
+
+TRUTH, DIFFERENCE, L_COPIED, POOLED = "_truth", "_difference", "_l_copied", "_pooled"
+"""Ends of the names of columns that follow from a metric's."""
+
+
+def installed_metrics() -> list[MetricInfo]:
+    """What the installed metrics say of themselves, in the order of their places."""
+    found = []
+    for name in plugins.names(plugins.METRICS):
+        with contextlib.suppress(PluginError):
+            found.append(registry.metric_class(name).info)
+    return sorted(found, key=lambda info: info.place)
 
 
 def check_pair(info: MetricInfo, predicted: Pictures, truth: Pictures) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -17,20 +17,21 @@ import plotly.offline
 from zoo import registry
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
-from zoo.files import write_text
+from zoo.files import atomic_path, write_text
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
-from zoo_benchmark.results.columns import COSTS, ShownTable, shown_table
-from zoo_benchmark.results.run_folder import Cell, External, Run
+from zoo_benchmark.results.columns import ShownTable
+from zoo_benchmark.results.run_folder import Cell, External, Run, environment_facts
 from zoo_benchmark.results.statistics import Statistics
+from zoo_benchmark.run.learning_curve import COSTS
 
 
-def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
+def write_report(run: Run, shown: ShownTable, statistics: Statistics) -> None:
     """Writes `report.html`, `report.md` and, where pyarrow is installed, `scores.parquet`.
 
     Args:
         run: a run's folder.
-        board: its leaderboard, a row per model in the order of the ranking.
+        shown: its leaderboard, a row per model in the order of the ranking.
         statistics: intervals and comparisons of its scores.
     """
     environment = jinja2.Environment(
@@ -40,14 +41,8 @@ def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    painted = {label: p for label in _order(board) if (p := _predictions(run, label)) is not None}
-    shown = shown_table(
-        board,
-        run.manifest["floors"],
-        statistics,
-        run.ceilings,
-        [external.name for external in run.externals],
-    )
+    labels = [row.label for row in shown.rows]
+    painted = {label: p for label in labels if (p := _predictions(run, label)) is not None}
     page = environment.get_template("report.html").render(
         manifest=run.manifest,
         protocol=run.protocol_id,
@@ -57,31 +52,16 @@ def write_report(run: Run, board: pd.DataFrame, statistics: Statistics) -> Path:
         shown=shown,
         cards=[_card(cell) for cell in run.cells if cell.repetition == 0],
         histograms=_histograms(run, painted),
-        environment=_environment(run),
+        environment=environment_facts(run.cells),
         error_scale=ERROR_SCALE,
         data=_data(run, shown, statistics, painted),
         plotly=plotly.offline.get_plotlyjs(),
     )
-    path = run.folder / "report.html"
-    write_text(path, page)
+    write_text(run.folder / "report.html", page)
     write_markdown(run, shown)
-    _write_parquet(run)
-    return path
-
-
-def _write_parquet(run: Run) -> None:
-    try:
-        import pyarrow  # noqa: F401 - only whether it is there
-    except ImportError:
-        return
-    from zoo.files import atomic_path
-
-    with atomic_path(run.folder / "scores.parquet") as partial:
-        run.scores.to_parquet(partial, index=False)
-
-
-def _order(board: pd.DataFrame) -> list[str]:
-    return [str(label) for label in board["model"]]
+    if importlib.util.find_spec("pyarrow"):
+        with atomic_path(run.folder / "scores.parquet") as partial:
+            run.scores.to_parquet(partial, index=False)
 
 
 def _predictions(run: Run, label: str) -> ImageSet | None:
@@ -199,7 +179,7 @@ def _scores(run: Run, ids: list[str], metrics: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-# ---- cards, histograms, environment ----------------------------------------------------------
+# ---- cards and histograms --------------------------------------------------------------------
 
 
 def _card(cell: Cell) -> dict[str, Any]:
@@ -230,21 +210,4 @@ def _card(cell: Cell) -> dict[str, Any]:
 
 def _histograms(run: Run, painted: Mapping[str, Any]) -> list[dict[str, Any]]:
     sets = {"truth": run.truth, **painted} if run.truth is not None else {}
-    found = []
-    for label, pictures in sets.items():
-        histogram = ab_histogram(pictures)
-        found.append(
-            {"label": label, "picture": histogram.picture, "chroma": histogram.mean_chroma}
-        )
-    return found
-
-
-def _environment(run: Run) -> list[dict[str, Any]]:
-    """Each fact with the value that all cells share, or the different ones."""
-    environments = [c.result["environment"] for c in run.cells if "environment" in c.result]
-    names = dict.fromkeys(name for each in environments for name in each)
-    rows = []
-    for name in names:
-        values = list(dict.fromkeys(str(each.get(name, "–")) for each in environments))
-        rows.append({"name": name, "value": "; ".join(values), "differs": len(values) > 1})
-    return rows
+    return [{"label": label, **vars(ab_histogram(pictures))} for label, pictures in sets.items()]

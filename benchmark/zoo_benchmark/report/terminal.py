@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from zoo_benchmark.results.columns import NOTHING, Column, ShownRow, ShownTable, shown_table
-from zoo_benchmark.results.statistics import Statistics
+from zoo_benchmark.results.columns import NOTHING, Column, ShownRow, ShownTable
 
 _STATUS_WIDTH, _RULE = 12, 3
 
 
-def leaderboard_to_rich(
-    board: pd.DataFrame,
-    floors: Sequence[str],
-    width: int = 10_000,
-    *,
-    statistics: Statistics | None = None,
-    ceilings: pd.DataFrame | None = None,
-) -> Table:
+def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
     """A rich table of a leaderboard; floors are dimmed and marked, failures say why.
 
     With statistics, ± is half the 95 % interval over images, ≈ marks a row that cannot be told
@@ -33,13 +23,9 @@ def leaderboard_to_rich(
     `leaderboard.csv`, and the caption says so.
 
     Args:
-        board: a row per model, in the order of the ranking.
-        floors: models to be marked as references.
+        shown: the table, a row per model in the order of the ranking.
         width: the terminal's, in characters.
-        statistics: intervals and comparisons of the same scores.
-        ceilings: a row per reference computed from the truth: model, and means of metrics.
     """
-    shown = shown_table(board, floors, statistics, ceilings)
     columns = _columns(shown)
     names = [row.name for row in (*shown.rows, *shown.ceilings)]
     name_width = max([cell_len("model"), *map(cell_len, names)])
@@ -65,7 +51,7 @@ def leaderboard_to_rich(
         style = "red" if failed else "dim" if row.kind in ("floor", "ceiling") else ""
         last = number + 1 == len(shown.rows)
         table.add_row(escape(row.name), *cells, escape(row.status), style=style, end_section=last)
-    captions = _legend(shown, statistics)
+    captions = _legend(shown)
     if hidden:
         captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
     if captions:
@@ -115,12 +101,13 @@ def _text(shown: ShownTable, column: Column, row: ShownRow) -> str:
     return f"{mark}{cell.text} {cell.half}" if cell.half and not brief else f"{mark}{cell.text}"
 
 
-def _legend(shown: ShownTable, statistics: Statistics | None) -> list[str]:
-    if statistics is None or not len(statistics.intervals):
+def _legend(shown: ShownTable) -> list[str]:
+    cells = [cell for row in shown.rows for cell in row.cells.values()]
+    if not any(cell.half for cell in cells):
         return []
     words = ["±: half the 95 % interval over images"]
     if any(row.alike for row in shown.rows):
         words.append("≈: cannot be told from the row above")
-    if statistics.intervals["seed_std"].notna().any():
+    if any(cell.seeds for cell in cells):
         words.append("seeds s: standard deviation over seeds")
     return ["; ".join(words)]

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from zoo.errors import BudgetError
 from zoo.training.budget import Budget
-from zoo_benchmark.results.columns import CURVE, DIFFERENCE, TRUTH, metric_column
+from zoo_benchmark.metrics import DIFFERENCE, TRUTH
+from zoo_benchmark.results.columns import CURVE, metric_column
 from zoo_benchmark.results.leaderboard import write_csv
 from zoo_benchmark.results.run_folder import Cell, open_run
 

@@ -7,7 +7,6 @@ Tables in a terminal, in Markdown and in HTML show one `ShownTable`, in which in
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +17,8 @@ import pandas as pd
 from zoo import plugins, registry
 from zoo.errors import PluginError, UnknownNameError
 from zoo.metric import BY_STRANGERS, MetricInfo
+from zoo_benchmark.metrics import DIFFERENCE, L_COPIED, POOLED, TRUTH, installed_metrics
 from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
-
-TRUTH, DIFFERENCE, L_COPIED, POOLED = "_truth", "_difference", "_l_copied", "_pooled"
-"""Ends of the names of columns that follow from a metric's."""
 
 NOTHING = "–"
 GENERAL, PRECISE, WHOLE = "{:.4g}", "{:.4f}", "{:,.0f}"
@@ -65,9 +62,6 @@ class Column:
         return NOTHING if value is None or pd.isna(value) else self.form.format(value)
 
 
-_REPORTS = ("markdown", "html")
-
-
 # In the order of `leaderboard.csv`, where the metrics stand between these two groups.
 BEFORE_METRICS = (
     Column("model"),
@@ -98,9 +92,6 @@ CURVE = (
 )
 """The columns of a learning curve's point: the share of the budget, and what it had cost."""
 
-COSTS = [column.name for column in CURVE[1:]]
-"""What training spends, as budgets and curves count it."""
-
 FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
 """All columns of a leaderboard that are no metrics."""
 
@@ -108,15 +99,6 @@ _FIRST_SEEDS, _LAST_SEEDS = 0, 21
 
 
 # ---- metrics ---------------------------------------------------------------------------------
-
-
-def installed_metrics() -> list[MetricInfo]:
-    """The infos of the installed metrics, in the order of their places."""
-    found = []
-    for name in plugins.names(plugins.METRICS):
-        with contextlib.suppress(PluginError):
-            found.append(registry.metric_class(name).info)
-    return sorted(found, key=lambda info: info.place)
 
 
 def metric_info(name: str) -> MetricInfo:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo_benchmark.results.columns import NOTHING, PRECISE, WHOLE
-from zoo_benchmark.results.run_folder import Cell, Run, open_run
+from zoo_benchmark.results.run_folder import Cell, Run, environment_facts, open_run
 from zoo_benchmark.results.statistics import analyse
 
 _A, _B = "A", "B"
@@ -154,7 +154,7 @@ def _shared(a: Run, b: Run) -> list[str]:
 
 
 def _scores(a: Run, b: Run) -> pd.DataFrame:
-    rows = []
+    tables = []
     for label in _shared(a, b):
         parts = [
             run.scores[run.scores["model"] == label].assign(model=name)
@@ -164,18 +164,12 @@ def _scores(a: Run, b: Run) -> pd.DataFrame:
             continue
         found = analyse(pd.concat(parts), a.manifest["directions"])
         means = found.intervals.set_index(["metric", "model"])["mean"]
-        for pair in found.pairs.to_dict("records"):
-            metric = pair["metric"]
-            rows.append(
-                {
-                    "model": label,
-                    "metric": metric,
-                    "a": means[(metric, _A)],
-                    "b": means[(metric, _B)],
-                    **{k: pair[k] for k in ("difference", "low", "high", "distinguishable")},
-                }
-            )
-    return pd.DataFrame(rows)
+        pairs = found.pairs.assign(model=label)
+        for name, run in (("a", _A), ("b", _B)):
+            pairs[name] = [means[(metric, run)] for metric in pairs["metric"]]
+        tables.append(pairs)
+    columns = ["model", "metric", "a", "b", "difference", "low", "high", "distinguishable"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame()
 
 
 def _timings(run: Run, label: str) -> dict[str, list[dict[str, Any]]]:
@@ -197,9 +191,9 @@ def _speeds(a: Run, b: Run) -> pd.DataFrame:
             pair = ours[device], theirs[device]
             hardware = sorted({row["hardware"] for side in pair for row in side})
             versions = {row["control"]["version"] for side in pair for row in side}
-            speeds = [_mean(side, lambda row: row["images_per_s"]) for side in pair]
+            speeds = [fmean(row["images_per_s"] for row in side) for side in pair]
             relative = [
-                _mean(side, lambda row: row["images_per_s"] / row["control"]["images_per_s"])
+                fmean(row["images_per_s"] / row["control"]["images_per_s"] for row in side)
                 for side in pair
             ]
             unlike = "; ".join(hardware) if len(hardware) > 1 else ""
@@ -218,27 +212,16 @@ def _speeds(a: Run, b: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _mean(rows: Sequence[dict[str, Any]], value: Any) -> float:
-    return float(sum(value(row) for row in rows) / len(rows))
-
-
 def _environment(a: Run, b: Run) -> pd.DataFrame:
-    sides = [_facts(run.cells) for run in (a, b)]
+    sides = [
+        {name: "; ".join(values) for name, values in environment_facts(run.cells).items()}
+        for run in (a, b)
+    ]
     rows = [
         {"name": name, "a": sides[0].get(name, "–"), "b": sides[1].get(name, "–")}
         for name in dict.fromkeys([*sides[0], *sides[1]])
     ]
     return pd.DataFrame([row for row in rows if row["a"] != row["b"]], columns=["name", "a", "b"])
-
-
-def _facts(cells: Sequence[Cell]) -> dict[str, str]:
-    """Every fact of the environment with all the values that cells gave."""
-    values: dict[str, list[str]] = {}
-    for cell in cells:
-        for name, value in cell.result.get("environment", {}).items():
-            if str(value) not in values.setdefault(name, []):
-                values[name].append(str(value))
-    return {name: "; ".join(found) for name, found in values.items()}
 
 
 def _models(a: Run, b: Run) -> list[str]:

@@ -29,8 +29,9 @@ from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.results.run_folder import Run, write_pictures
+from zoo_benchmark.results.run_folder import Run
 from zoo_benchmark.run import scoring
+from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.trial_spec import EXTERNAL, PREDICTIONS, SCORES, slug
 
 _NAMED = 5

@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 
 from zoo.files import atomic_path
+from zoo_benchmark.metrics import POOLED, installed_metrics
 from zoo_benchmark.results.columns import (
     BEHIND_METRICS,
-    COSTS,
     FACTS,
-    POOLED,
-    installed_metrics,
     leaderboard_columns,
     ranking_metric,
 )
 from zoo_benchmark.results.run_folder import Cell, External, Run
+from zoo_benchmark.run.learning_curve import COSTS
 from zoo_benchmark.run.trial_spec import FAILED, NOT_RUN, OK
 
 _RECORDED = (

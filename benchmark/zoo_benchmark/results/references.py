@@ -5,7 +5,7 @@ They stand beside a table, not in it: no model could reach them by looking at gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.color.bins import BIN_COUNT
-from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean
 from zoo.data.dataset import ImageSet
 from zoo.errors import UnknownNameError
 from zoo.files import atomic_path
-from zoo.metric import Metric, MetricContext, Pictures
+from zoo.metric import Metric, MetricContext
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.results.run_folder import SCORE_COLUMNS
@@ -73,7 +72,7 @@ def ceiling_scores(
     for name in names:
         if name not in CEILINGS:
             raise UnknownNameError("ceiling", name, CEILINGS)
-        found = scoring.score_pictures(from_truth(test, CEILINGS[name], device), metrics)
+        found = scoring.score_pictures(scoring.from_truth(test, CEILINGS[name], device), metrics)
         whole = pd.DataFrame(
             {"image": "", "metric": found.sets.keys(), "value": found.sets.values()}
         )
@@ -104,17 +103,3 @@ def _through_grid(ab: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
     grid = decode(F.avg_pool2d(padded, _FACTOR))
     full = F.interpolate(grid, scale_factor=_FACTOR, mode="bilinear", align_corners=False)
     return full[:, :, :height, :width]
-
-
-def from_truth(
-    test: ImageSet, change: Callable[[Tensor], Tensor], device: torch.device
-) -> Iterator[scoring.Painted]:
-    """The true pictures with their ab changed: N×2×H×W to the same."""
-    for ids, source in scoring.batches(test, device):
-        L, ab = rgb_to_lab(source.rgb)
-        yield scoring.Painted(
-            ids,
-            predicted=Pictures.from_unit_rgb(lab_to_rgb(L, change(ab))),
-            l_copied=None,
-            truth=Pictures.from_unit_rgb(lab_to_rgb(L, ab)),
-        )

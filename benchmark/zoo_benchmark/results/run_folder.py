@@ -19,12 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
-from zoo.files import atomic_path
+from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
     CURVE,
@@ -112,10 +111,7 @@ class Cell:
             return ""
 
     def _labelled(self, file: str) -> pd.DataFrame:
-        frame = pd.read_csv(self.folder / file)
-        frame.insert(0, "model", self.label)
-        frame.insert(1, "seed", self.repetition)
-        return frame
+        return _labelled(self.folder / file, self.label, self.repetition)
 
 
 @dataclass(frozen=True)
@@ -139,10 +135,7 @@ class External:
 
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
-        frame = pd.read_csv(self.folder / SCORES)
-        frame.insert(0, "model", self.name)
-        frame.insert(1, "seed", 0)
-        return frame
+        return _labelled(self.folder / SCORES, self.name, 0)
 
     def predictions(self) -> ImageSet | None:
         """The pictures of those images that the run's cells keep, too; None where none."""
@@ -233,18 +226,14 @@ def open_run(folder: Path) -> Run:
     return Run(folder, manifest, cells, externals)
 
 
-def write_pictures(path: Path, pictures: ImageSet) -> None:
-    """Writes images with their ids, atomically; `read_pictures` reads them."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, images=pictures.images, ids=np.array(pictures.ids, dtype=str))
-
-
-def read_pictures(path: Path) -> ImageSet | None:
-    """The images of a file that `write_pictures` wrote; None where there is none."""
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        return ImageSet(stored["images"], [str(i) for i in stored["ids"]])
+def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Each fact of the environment with the value that all cells share, or the different ones."""
+    environments = [cell.result["environment"] for cell in cells if "environment" in cell.result]
+    names = dict.fromkeys(name for each in environments for name in each)
+    return {
+        name: list(dict.fromkeys(str(each.get(name, "–")) for each in environments))
+        for name in names
+    }
 
 
 def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
@@ -269,6 +258,13 @@ def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
         if result is not None:
             return folder, result
     return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
+
+
+def _labelled(file: Path, model: str, seed: int) -> pd.DataFrame:
+    frame = pd.read_csv(file)
+    frame.insert(0, "model", model)
+    frame.insert(1, "seed", seed)
+    return frame
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

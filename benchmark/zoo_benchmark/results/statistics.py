@@ -183,7 +183,7 @@ def _interval(values: Array, distribution: Array) -> dict[str, float]:
 
 def _seed_spread(means: Array) -> dict[str, float]:
     if len(means) < 2:
-        return {"seeds": len(means), "seed_std": np.nan, "seed_low": np.nan, "seed_high": np.nan}
+        return {"seeds": len(means)}
     return {
         "seeds": len(means),
         "seed_std": float(means.std(ddof=1)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -43,19 +44,28 @@ def measure_control(device: torch.device) -> dict[str, float]:
     def step() -> None:
         net.zero_grad()
         net(batch).square().mean().backward()
-        synchronize(device)
 
     with torch.enable_grad():
-        for _ in range(3):
-            step()
-        times: list[float] = []
-        while len(times) < _LEAST_REPEATS or sum(times) < _SECONDS:
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
+        times = time_repeats(step, device, warm_up=3, least=_LEAST_REPEATS, seconds=_SECONDS)
     low, median, high = np.percentile(times, [25, 50, 75])
     return {
         "images_per_s": float(_BATCH / median),
         "spread": float((high - low) / median),
         "version": VERSION,
     }
+
+
+def time_repeats(
+    call: Callable[[], object], device: torch.device, *, warm_up: int, least: int, seconds: float
+) -> list[float]:
+    """Seconds of each call, synchronized: at least so many calls, and for about so long."""
+    for _ in range(warm_up):
+        call()
+    synchronize(device)
+    times: list[float] = []
+    while len(times) < least or sum(times) < seconds:
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return times

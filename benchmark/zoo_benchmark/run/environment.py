@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from zoo_benchmark.results.columns import installed_metrics
+from zoo_benchmark.metrics import installed_metrics
 
 _PACKAGES = ("colorizer-zoo", "torch", "torchvision", "timm")
 

@@ -161,6 +161,7 @@ def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """The spec with every path in it changed."""
     if isinstance(spec, TimingSpec):
         return replace(spec, weights=change(spec.weights))
+    assert isinstance(spec, TrialSpec)
     changed = {
         metric: {name: change(path) for name, path in paths.items()}
         for metric, paths in spec.metric_files.items()

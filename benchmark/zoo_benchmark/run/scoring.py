@@ -20,8 +20,8 @@ from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
 from zoo.metric import Metric, MetricContext, Pictures, SetMetric
+from zoo_benchmark.metrics import DIFFERENCE, L_COPIED, TRUTH
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.results.columns import DIFFERENCE, L_COPIED, TRUTH
 
 _T = TypeVar("_T")
 
@@ -166,6 +166,20 @@ def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str
     for start in range(0, len(test), count):
         part = slice(start, start + count)
         yield list(test.ids[part]), Pictures.from_array(test.images[part], device)
+
+
+def from_truth(
+    test: ImageSet, change: Callable[[Tensor], Tensor], device: torch.device
+) -> Iterator[Painted]:
+    """The true pictures with their ab changed: N×2×H×W to the same."""
+    for ids, source in batches(test, device):
+        L, ab = rgb_to_lab(source.rgb)
+        yield Painted(
+            ids,
+            predicted=Pictures.from_unit_rgb(lab_to_rgb(L, change(ab))),
+            l_copied=None,
+            truth=Pictures.from_unit_rgb(lab_to_rgb(L, ab)),
+        )
 
 
 def _compared(metric: Metric, painted: Painted) -> dict[str, Pictures]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.arrays import UInt8Array
 from zoo.color.lab import grey_to_L
 from zoo.colorizer import Colorizer
-from zoo.device import synchronize
+from zoo_benchmark.run.control import time_repeats
 
 BATCH_SIZES = (8, 32, 128)
 # One measurement repeats for about this long, and at least this often.
@@ -53,14 +52,15 @@ class Throughput:
 def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
     """Times a fitted colorizer on grey images N×H×W uint8, warmed up and synchronized."""
     device = colorizer.device
+    repeats = partial(time_repeats, warm_up=2, least=_LEAST_REPEATS, seconds=_SECONDS)
 
     def whole(batch: UInt8Array) -> list[float]:
         # At the size of the images, as they are scored.
-        return _time(lambda: colorizer.predict(batch, "full", batch_size=len(batch)), device)
+        return repeats(lambda: colorizer.predict(batch, "full", batch_size=len(batch)), device)
 
     def network(batch: UInt8Array) -> list[float]:
         L = grey_to_L(torch.from_numpy(batch).unsqueeze(1).to(device))
-        return _time(lambda: colorizer.predict_ab(L), device)
+        return repeats(lambda: colorizer.predict_ab(L), device)
 
     single = np.ascontiguousarray(images[:1])
     latencies = whole(single)
@@ -87,17 +87,3 @@ def measure(colorizer: Colorizer, images: UInt8Array) -> Throughput:
         network_images_per_s=len(best) / float(np.median(network(best))),
         gflop_per_image=counter.get_total_flops() / 1e9,
     )
-
-
-def _time(call: Callable[[], object], device: torch.device) -> list[float]:
-    """Seconds of each repeat, after two warm-up calls."""
-    for _ in range(2):
-        call()
-    synchronize(device)
-    times: list[float] = []
-    while len(times) < _LEAST_REPEATS or sum(times) < _SECONDS:
-        start = time.perf_counter()
-        call()
-        synchronize(device)
-        times.append(time.perf_counter() - start)
-    return times

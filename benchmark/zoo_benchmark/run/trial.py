@@ -22,12 +22,12 @@ from zoo.files import atomic_path
 from zoo.metric import Metric, MetricContext
 from zoo.training.feed import Feed
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.results.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
-from zoo_benchmark.results.run_folder import write_pictures
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment
+from zoo_benchmark.run.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.run.memory import PeakMemory
+from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.process import Progress
 from zoo_benchmark.run.trial_spec import (
     CURVE,

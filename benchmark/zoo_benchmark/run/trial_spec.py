@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from zoo.files import write_text
 
@@ -35,45 +35,66 @@ def slug(label: str) -> str:
     return f"{safe[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
-@dataclass(frozen=True)
-class TrialSpec:
-    """One cell of a comparison: a model with options, on a dataset, under a budget, once.
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a cell's process is told to do.
 
     Attributes:
         model: the colorizer's name.
         label: the row it belongs to.
+        repetition: 0, 1, …
+        dataset: as `--dataset` takes it.
+        size: side of its images in pixels.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: `auto`, `fp32` or `bf16`.
+    """
+
+    model: str
+    label: str
+    repetition: int
+    dataset: str
+    size: int
+    device: str = "auto"
+    precision: str = "auto"
+
+    work: ClassVar[str]
+    """The function that does it."""
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, atomically."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec(Spec):
+    """One cell of a comparison: a model with options, on a dataset, under a budget, once.
+
+    Attributes:
         preset: the options it starts from.
         changes: options changed, as text.
-        dataset: as `--dataset` takes it.
-        size: side in pixels.
         manifests: `ImageSet.manifest_hash` of each split; other images are refused.
         budget: as `--budget` takes it.
         learning_rate: `options`, or `find` to search for one inside the budget.
-        repetition: 0, 1, …
         data_seed: decides the images' order, crops and flips.
         model_seed: decides the weights and whatever the method draws.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        precision: `auto`, `fp32` or `bf16`.
         metrics: names of the metrics to score.
         metric_files: the paths by name, for each metric that needs files of weights and has them.
         metrics_missing: the reason, for each metric that lacks one.
         showcase: how many pictures to colour for the grid.
     """
 
-    model: str
-    label: str
     preset: Literal["paper", "small"]
-    dataset: str
-    size: int
     budget: str
-    repetition: int
     data_seed: int
     model_seed: int
     manifests: dict[str, str] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
     changes: dict[str, str] = field(default_factory=dict)
-    device: str = "auto"
-    precision: str = "auto"
     metrics: list[str] = field(default_factory=list)
     metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
     metrics_missing: dict[str, str] = field(default_factory=dict)
@@ -81,57 +102,20 @@ class TrialSpec:
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"
 
-    def write(self, path: Path) -> None:
-        """Writes it as JSON, atomically."""
-        _write(self, path)
 
-    @classmethod
-    def read(cls, path: Path) -> TrialSpec:
-        """Reads what `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+@dataclass(frozen=True, kw_only=True)
+class TimingSpec(Spec):
+    """The timing of one finished cell: how fast its model predicts the grey test images.
 
-
-@dataclass(frozen=True)
-class TimingSpec:
-    """The timing of one finished cell: how fast its model predicts on this hardware.
+    Beside a GPU the CPU is timed, too.
 
     Attributes:
-        model: the colorizer's name.
-        label: the row it belongs to.
-        repetition: 0, 1, …
         weights: the cell's weights.
-        dataset: where the grey test images come from.
-        size: their side in pixels.
-        device: `auto`, `cpu`, `cuda` or `mps`; beside a GPU the CPU is timed, too.
-        precision: `auto`, `fp32` or `bf16`.
     """
 
-    model: str
-    label: str
-    repetition: int
     weights: str
-    dataset: str
-    size: int
-    device: str = "auto"
-    precision: str = "auto"
 
     work: ClassVar[str] = "zoo_benchmark.run.timing:time_prediction"
-
-    def write(self, path: Path) -> None:
-        """Writes it as JSON, atomically."""
-        _write(self, path)
-
-    @classmethod
-    def read(cls, path: Path) -> TimingSpec:
-        """Reads what `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-Spec = TrialSpec | TimingSpec
-
-
-def _write(spec: Spec, path: Path) -> None:
-    write_text(path, json.dumps(dataclasses.asdict(spec), indent=1))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

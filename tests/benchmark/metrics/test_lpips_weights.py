@@ -1,4 +1,3 @@
-import contextlib
 import hashlib
 import os
 import socket
@@ -6,9 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -241,53 +239,17 @@ def test_importing_the_module_does_not_import_torch():
 # ---------------------------------------------------------------- the download
 
 
-class Server:
-    """A local HTTP server that answers every request with one body, or stalls on its way."""
-
-    def __init__(self, body: bytes, *, stall_at: int | None = None, status: int = 200) -> None:
-        released = self.released = threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                if stall_at is None or stall_at > 0:
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    with contextlib.suppress(ConnectionError):  # a reader may have given up
-                        self.wfile.write(body[:stall_at])
-                if stall_at is not None:
-                    released.wait(20)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}/{name}"
-
-    def close(self) -> None:
-        self.released.set()
-        self.http.shutdown()
-        self.http.server_close()
-
-
 @pytest.fixture
-def serve(monkeypatch) -> Iterator[object]:
-    """Starts a server for the body and makes its address AlexNet's."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    servers = []
+def serve(file_server, monkeypatch) -> Callable[..., str]:
+    """Serves the body and makes its address AlexNet's."""
 
     def start(body: bytes, name: str, **how) -> str:
-        servers.append(Server(body, **how))
-        url = servers[-1].url(name)
+        vars(file_server).update({"files": {name: body}, **how})
+        url = file_server.url(name)
         publish_at(url, monkeypatch)
         return url
 
-    yield start
-    for server in servers:
-        server.close()
+    return start
 
 
 @pytest.fixture
@@ -330,9 +292,9 @@ def left_in(cache: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("how", "reason", "kept"),
     [
-        ({"stall_at": 0}, "timed out", 0),
-        ({"stall_at": 70_000}, "timed out", 70_000),
-        ({"status": 404}, "Not Found", 0),
+        ({"silent": True}, "timed out", 0),
+        ({"stall_after": 70_000}, "timed out", 70_000),
+        ({"files": {}}, "Not Found", 0),
     ],
     ids=["stalls-before-the-answer", "stalls-midway", "not-there"],
 )

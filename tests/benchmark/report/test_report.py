@@ -17,7 +17,7 @@ from network import from_elsewhere, requested
 from zoo import registry
 from zoo.data.dataset import ImageSet
 from zoo_benchmark.report.pictures import ab_histogram, make_gallery
-from zoo_benchmark.results.redraw import redraw
+from zoo_benchmark.report.redraw import redraw
 from zoo_benchmark.results.run_folder import open_run
 
 EVIL = "</script><script>document.title='evil'</script><img src=x onerror=alert(1)>"

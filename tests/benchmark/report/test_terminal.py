@@ -15,7 +15,7 @@ from zoo import registry
 from zoo.cli.console import make_console
 from zoo.metric import MetricInfo
 from zoo_benchmark.report.terminal import leaderboard_to_rich
-from zoo_benchmark.results.columns import leaderboard_columns
+from zoo_benchmark.results.columns import leaderboard_columns, shown_table
 from zoo_benchmark.results.statistics import Statistics, analyse
 
 LONG = "a_stranger[red]_with_a_very_long_name:learning_rate=0.00031,temperature=0.25,width=0.125"
@@ -52,7 +52,7 @@ VALUES = {
 
 
 def printed(console: Console) -> str:
-    console.print(leaderboard_to_rich(board(), ["floor"], console.width))
+    console.print(leaderboard_to_rich(shown_table(board(), ["floor"]), console.width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -119,7 +119,8 @@ def test_the_command_prints_the_whole_of_it(finished: Any) -> None:
 
 def _lines(**keywords: Any) -> dict[str, str]:
     console = make_console(file=io.StringIO())
-    console.print(leaderboard_to_rich(keywords.pop("of", board()), ["floor"], 10_000, **keywords))
+    shown = shown_table(keywords.pop("of", board()), ["floor"], **keywords)
+    console.print(leaderboard_to_rich(shown))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     return {line.split()[0]: line for line in lines if line.strip()}
@@ -155,7 +156,7 @@ def test_the_spread_over_seeds_has_its_own_column() -> None:
 def test_ceilings_stand_below_the_models() -> None:
     ceilings = pd.DataFrame([{"model": "313 bins", "psnr": 35.25}])
     console = make_console(file=io.StringIO())
-    console.print(leaderboard_to_rich(board(), ["floor"], 10_000, ceilings=ceilings))
+    console.print(leaderboard_to_rich(shown_table(board(), ["floor"], ceilings=ceilings)))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert text.index("fails") < text.index("313 bins (ceiling)") < text.index("35.25")

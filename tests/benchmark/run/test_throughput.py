@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.colorizer import Colorizer, Info
-from zoo_benchmark.run import throughput
+from zoo_benchmark.run import control, throughput
 from zoo_benchmark.run.throughput import BATCH_SIZES, measure
 
 
@@ -37,7 +37,7 @@ class Slow(Colorizer):
 @pytest.fixture
 def slow(tiles: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Slow:
     clock = SimpleNamespace(perf_counter=lambda: Slow.now)
-    monkeypatch.setattr(throughput, "time", clock)
+    monkeypatch.setattr(control, "time", clock)
     return Slow(device="cpu", precision="fp32").fit(tiles[:2], budget="1steps")
 
 

@@ -1,10 +1,9 @@
-"""The validation of `zoo fit`: metrics and pictures of held-out images along the way."""
+"""What `zoo fit` shows of a training under way: metrics and pictures of held-out images."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from zoo.training.feed import Feed
 from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.report.training_plot import plot_training
 from zoo_benchmark.results.columns import score_note
-from zoo_benchmark.results.learning_curve import LearningCurve, spread, write_losses
-from zoo_benchmark.results.references import from_truth
 from zoo_benchmark.run import scoring
+from zoo_benchmark.run.learning_curve import LearningCurve, spread, write_losses
 
 IMAGES = 96
 """How many held-out images are measured, spread over all of them."""
@@ -34,67 +32,34 @@ ROWS = 6
 """How many of them are in the picture."""
 
 
-@dataclass(frozen=True)
 class Files:
-    """The files that are written beside the weights, named after them.
+    """What is written beside the weights, named after them.
 
     Attributes:
         weights: the safetensors file.
+        checkpoint: the training under way; gone once the weights are written.
+        losses: the loss along the way as a table.
+        plot: loss and metrics along the way as a picture.
+        metrics: the metrics along the way as a table.
+        samples: held-out images as they were coloured along the way.
+        results: all that is there at the end.
     """
 
-    weights: Path
+    def __init__(self, weights: Path) -> None:
+        def beside(ending: str) -> Path:
+            return weights.parent / f"{weights.stem}{ending}"
 
-    @property
-    def checkpoint(self) -> Path:
-        """The training under way; gone once the weights are written."""
-        return self._beside("-checkpoint.pt")
-
-    @property
-    def losses(self) -> Path:
-        """The loss along the way as a table."""
-        return self._beside("-loss.csv")
-
-    @property
-    def plot(self) -> Path:
-        """Loss and metrics along the way as a picture."""
-        return self._beside("-loss.png")
-
-    @property
-    def metrics(self) -> Path:
-        """The metrics along the way as a table."""
-        return self._beside("-validation.csv")
-
-    @property
-    def samples(self) -> Path:
-        """Held-out images as they were coloured along the way."""
-        return self._beside("-samples.png")
-
-    @property
-    def results(self) -> list[Path]:
-        """The files that are there at the end."""
-        return [self.weights, self.samples, self.plot, self.losses, self.metrics]
-
-    def _beside(self, ending: str) -> Path:
-        return self.weights.with_name(f"{self.weights.stem}{ending}")
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of a training: one evaluation of the half-trained model.
-
-    Attributes:
-        share: how much of the budget was spent.
-        cost: what had been spent.
-        metrics: means over the held-out images.
-    """
-
-    share: float
-    cost: Cost
-    metrics: dict[str, float]
+        self.weights = weights
+        self.checkpoint = beside("-checkpoint.pt")
+        self.losses = beside("-loss.csv")
+        self.plot = beside("-loss.png")
+        self.metrics = beside("-validation.csv")
+        self.samples = beside("-samples.png")
+        self.results = [weights, self.samples, self.plot, self.losses, self.metrics]
 
 
 class Validation:
-    """Evaluates a model while it is trained, and keeps tables and pictures up to date.
+    """Looks at a model while it is trained, and keeps tables and pictures up to date.
 
     At 1, 2, 4, … 64 % of the budget and at its end; the budget's clock stands still meanwhile.
 
@@ -102,10 +67,10 @@ class Validation:
         colorizer: what is being trained.
         held_out: images that it is not trained on.
         metrics: what to measure.
-        budget: the training's.
+        budget: of the training.
         files: what to write.
-        title: the plot's.
-        on_point: told of every evaluation.
+        title: of the plot.
+        on_point: told of every look: share of the budget, cost, means of the metrics.
         on_problem: told where a file cannot be written; training goes on.
     """
 
@@ -118,7 +83,7 @@ class Validation:
         files: Files,
         *,
         title: str = "",
-        on_point: Callable[[Point], None] | None = None,
+        on_point: Callable[[float, Cost, dict[str, float]], None] | None = None,
         on_problem: Callable[[str], None] = warnings.warn,
     ) -> None:
         self._colorizer, self._metrics, self._files = colorizer, list(metrics), files
@@ -134,33 +99,33 @@ class Validation:
         )
 
     def floor(self) -> dict[str, float]:
-        """The scores of the same images left grey; the truth's own values included."""
+        """What the same images score if they are left grey; the truth's own values included."""
         device = self._colorizer.device
-        grey = from_truth(self._images, torch.zeros_like, device)
+        grey = scoring.from_truth(self._images, torch.zeros_like, device)
         return scoring.score_pictures(grey, self._metrics).means()
 
     def step(self, feed: Feed) -> None:
-        """Evaluates where it is time to; to be called after every step."""
+        """To be called after every step."""
         self._losses = feed.curve.points
         self._curve.step(feed)
 
     def finish(self) -> None:
-        """Evaluates the finished model."""
+        """Looks at the finished model."""
         record = self._colorizer.record
         assert record is not None
         self._losses = record.curve
         self._curve.finish(record.cost)
 
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the evaluations so far."""
+        """What a checkpoint keeps of the looks so far."""
         looks = [(share, note, torch.from_numpy(images)) for share, note, images in self._looks]
         return {"rows": self._curve.rows, "looks": looks, "held out": self._held_out}
 
     def resume(self, notes: Mapping[str, Any]) -> None:
-        """Goes on behind the evaluations of a training that was stopped.
+        """Goes on behind the looks of a training that was stopped.
 
         Raises:
-            DataError: they were made on other images.
+            DataError: they were at other images.
         """
         if notes.get("held out", self._held_out) != self._held_out:
             raise DataError(
@@ -171,7 +136,7 @@ class Validation:
         self._looks = [(share, note, t.numpy()) for share, note, t in notes.get("looks", [])]
 
     def points(self) -> list[dict[str, float]]:
-        """All evaluations so far as plain values, those before a resumption included."""
+        """All looks so far as plain values, those of before a resumption included."""
         found: dict[float, dict[str, float]] = {}
         for row in self._curve.rows:
             costs = {key: value for key, value in row.items() if key not in ("metric", "value")}
@@ -188,7 +153,7 @@ class Validation:
             told = error.strerror or str(error)
             self._on_problem(f"{self._files.weights.parent}: {told}; training goes on")
         if self._on_point is not None:
-            self._on_point(Point(share, cost, metrics))
+            self._on_point(share, cost, metrics)
 
     def _write(self) -> None:
         self._curve.write(self._files.metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 CURVE_IMAGES = 48
 """How many test images a point is measured on: the same ones for every model and point."""
 
-COLUMNS = ["share", "seconds", "steps", "images", "flops", "metric", "value"]
+COSTS = [each.name for each in fields(Cost)]
+"""What training spends, as budgets and curves count it."""
+
+COLUMNS = ["share", *COSTS, "metric", "value"]
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:
@@ -36,9 +39,8 @@ def spread(images: ImageSet, count: int) -> ImageSet:
 
 def write_losses(path: Path, points: Sequence[Mapping[str, float]]) -> None:
     """Writes the loss along the way, as `Feed.curve` logs it, as CSV."""
-    columns = ["seconds", "steps", "images", "flops", "loss"]
     with atomic_path(path) as partial:
-        pd.DataFrame(list(points), columns=columns).to_csv(partial, index=False)
+        pd.DataFrame(list(points), columns=[*COSTS, "loss"]).to_csv(partial, index=False)
 
 
 class LearningCurve:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from zoo.files import atomic_path
 from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
 from zoo_benchmark.report.terminal import leaderboard_to_rich
-from zoo_benchmark.results.columns import score_note
+from zoo_benchmark.results.columns import ShownTable, score_note, shown_table
 from zoo_benchmark.results.leaderboard import leaderboard_table, runs_table, write_csv
-from zoo_benchmark.results.run_folder import Run, open_run, read_pictures
-from zoo_benchmark.results.statistics import Statistics, analyse
+from zoo_benchmark.results.run_folder import Run, open_run
+from zoo_benchmark.results.statistics import analyse
+from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     FAILED,
     NOT_RUN,
@@ -41,16 +42,14 @@ class Comparison:
     Attributes:
         run: its folder, read.
         board: the leaderboard.
-        statistics: intervals and paired differences.
-        ceilings: means of the references that were computed from the truth, a row each.
+        shown: the same with intervals, marks and ceilings, for people.
         notes: what a reader of the table must know, one line each.
         interrupted: whether Ctrl-C ended it early.
     """
 
     run: Run
     board: pd.DataFrame
-    statistics: Statistics
-    ceilings: pd.DataFrame
+    shown: ShownTable
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
 
@@ -93,11 +92,13 @@ def redraw(folder: Path) -> Comparison:
     write_csv(statistics.intervals, folder / "intervals.csv")
     write_csv(statistics.pairs, folder / "pairs.csv")
     write_csv(run.learning, folder / "learning.csv")
-    comparison = Comparison(run, board, statistics, run.ceilings)
+    externals = [external.name for external in run.externals]
+    shown = shown_table(board, run.manifest["floors"], statistics, run.ceilings, externals)
+    comparison = Comparison(run, board, shown)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)
     _offer_weights(run)
-    write_report(run, board, statistics)
+    write_report(run, shown, statistics)
     return comparison
 
 
@@ -105,14 +106,7 @@ def show(comparison: Comparison, console: Console) -> None:
     """Prints the table, its notes and where the files are."""
     title = comparison.run.manifest["title"]
     console.print(title, style="italic", markup=False, highlight=False)
-    table = leaderboard_to_rich(
-        comparison.board,
-        comparison.floors,
-        console.width,
-        statistics=comparison.statistics,
-        ceilings=comparison.ceilings,
-    )
-    console.print(table)
+    console.print(leaderboard_to_rich(comparison.shown, console.width))
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
     console.print(f"written to {comparison.out}", markup=False, highlight=False)
@@ -158,14 +152,14 @@ def _write_grid(comparison: Comparison) -> None:
         return
     first = {cell.label: cell for cell in reversed(run.cells)}
     columns: list[Column] = []
-    for label in _in_order(comparison.board):
+    for _, row in comparison.board.iterrows():
+        label = str(row["model"])
         cell = first.get(label)
         if cell is None:
             continue
         showcase = cell.folder / SHOWCASE
         if label in comparison.floors and is_colourless(showcase):
             continue  # the input once more
-        row = comparison.board[comparison.board["model"] == label].iloc[0]
         note = score_note(row.dropna())
         nothing: list[Image.Image | None] = [None] * len(pictures)
         painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
@@ -187,7 +181,3 @@ def _offer_weights(run: Run) -> None:
                 os.link(source, partial)  # no second copy of what may be large
             except OSError:
                 shutil.copyfile(source, partial)
-
-
-def _in_order(board: pd.DataFrame) -> Sequence[str]:
-    return [str(label) for label in board["model"]] if len(board) else []
