@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table
 from zoo.cli.parameters import Device, JsonFlag
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from zoo.testing import Outcome
     from zoo.testing.kit import Status
 
@@ -65,7 +63,7 @@ def check(
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
     else:
-        table = _table("check", "outcome", "reason")
+        table = make_table("check", "outcome", "reason", whole=("check",))
         for outcome in outcomes:
             promise = f"The promise: {outcome.promise} " if outcome.status == "failed" else ""
             table.add_row(
@@ -91,7 +89,7 @@ def _list_checks(*, as_json: bool) -> None:
         listed = [{"check": each.id, "promise": each.promise} for each in CHECKS.values()]
         typer.echo(json.dumps(listed, indent=1))
         return
-    table = _table("check", "promise")
+    table = make_table("check", "promise", whole=("check",))
     for each in CHECKS.values():
         table.add_row(each.id, escape(each.promise))
     make_console().print(table)
@@ -111,13 +109,3 @@ def _run(name: str, only: list[str], device: str) -> list[Outcome]:
             outcomes.append(outcome)
             status.update(f"checking {name}: {len(outcomes)} of {len(chosen)} …")
     return outcomes
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ignore")
-    for heading in others:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,6 @@ from zoo.errors import OptionError, OutputError, WeightsError
 if TYPE_CHECKING:
     from zoo.pipeline.plan import Job
     from zoo.pipeline.run import Event
-    from zoo.prediction.working_size import WorkingSize
 
 
 def colorize(
@@ -99,18 +98,20 @@ def colorize(
 
     Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced --weights eccv16
     """
-    import dataclasses
-
+    from zoo.options import option_names
     from zoo.pipeline.plan import Settings, plan
     from zoo.pipeline.run import colorize_files
     from zoo.registry import colorizer_class, load
 
+    sides = "the working size must be auto, full or a number of pixels"
     settings = Settings(
-        working_size=_parse_working_size(working_size),
+        working_size=_word_or_number(working_size, ("auto", "full"), sides),
         saturation=saturation,
         compare=compare,
         overwrite=overwrite,
-        batch_size=_parse_batch_size(batch_size),
+        batch_size=_word_or_number(
+            batch_size, ("auto",), "the batch size must be auto or a number"
+        ),
         workers=workers,
     )
     if weights is None:
@@ -128,7 +129,7 @@ def colorize(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     changes: dict[str, object] = {}
     if temperature is not None:
-        options = [f.name for f in dataclasses.fields(colorizer_class(model).Options)]
+        options = option_names(colorizer_class(model).Options)
         if "temperature" not in options:
             has = f"its options are {', '.join(options)}" if options else "it has no options"
             raise OptionError(f"{model} has no temperature: {has}; leave --temperature out")
@@ -177,36 +178,18 @@ def colorize(
         raise typer.Exit(1)
 
 
-def _parse_batch_size(text: str) -> int | Literal["auto"]:
-    """`auto`, or a number.
+def _word_or_number(text: str, words: tuple[str, ...], expected: str) -> Any:
+    """One of the words, or a whole number.
 
     Raises:
-        OptionError: neither.
+        OptionError: neither; `expected` says what it must be.
     """
-    if text == "auto":
-        return "auto"
+    if text in words:
+        return text
     try:
         return int(text)
     except ValueError:
-        raise OptionError(f"the batch size must be auto or a number, got {text!r}") from None
-
-
-def _parse_working_size(text: str) -> WorkingSize:
-    """`auto`, `full`, or a number.
-
-    Raises:
-        OptionError: none of them.
-    """
-    if text == "auto":
-        return "auto"
-    if text == "full":
-        return "full"
-    try:
-        return int(text)
-    except ValueError:
-        raise OptionError(
-            f"the working size must be auto, full or a number of pixels, got {text!r}"
-        ) from None
+        raise OptionError(f"{expected}, got {text!r}") from None
 
 
 def _summary(jobs: list[Job], done: int, failed: int, seconds: float, out: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
 
 def make_console(**keywords: Any) -> Console:
@@ -18,6 +19,21 @@ def make_console(**keywords: Any) -> Console:
     if not console.is_terminal:
         console.width = 10_000
     return console
+
+
+def make_table(*headings: str, whole: Collection[str] = (), numbers: Collection[str] = ()) -> Table:
+    """An empty table: columns in `whole` are never cut, all others fold; `numbers` are right."""
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in headings:
+        table.add_column(
+            heading,
+            justify="right" if heading in numbers else "left",
+            no_wrap=heading in whole,
+            overflow="ignore" if heading in whole else "fold",
+        )
+    return table
 
 
 class StageBars:
@@ -65,18 +81,10 @@ class StageBars:
 
 
 def share_bars(console: Console) -> Progress:
-    """Bars that fill from 0 to 1, for a terminal; nothing for a pipe."""
+    """Bars of the share that is done and the time that is left, for a terminal; none for a pipe."""
     from rich.progress import Progress
 
     return Progress(console=console, disable=not console.is_terminal)
-
-
-def counting_bars(console: Console) -> Progress:
-    """Bars of how many are done, with the time that is left, for a terminal; nothing for a pipe."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def photograph_bars(console: Console) -> Progress:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import StageBars, make_console
+from zoo.cli.console import StageBars, make_console, make_table
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -373,14 +373,11 @@ def _show(
         }
         typer.echo(json.dumps(facts, indent=1))
         return
-    from rich.table import Table
-
     from zoo_benchmark.results.learning_curve import COLUMNS
 
     console = make_console()
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("held-out images", "left grey", model, "truth"):
-        table.add_column(heading, justify="left" if heading == "held-out images" else "right")
+    numbers = ("left grey", model, "truth")
+    table = make_table("held-out images", *numbers, numbers=numbers)
     last = points[-1] if points else {}
     for name, value in _shown(last).items():
         if name not in COLUMNS and not name.endswith("_truth"):

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table
 from zoo.cli.parameters import JsonFlag, Model
 
 
@@ -21,7 +21,6 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
     Example: zoo info zhang_rebalanced
     """
     from rich.markup import escape
-    from rich.table import Table
 
     from zoo import registry
     from zoo.options import describe_options
@@ -55,9 +54,7 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
     for label, text in rows:
         console.print(f"  {label:<8} {text}", markup=False, highlight=False)
     if options:
-        table = Table(show_edge=False, pad_edge=False)
-        for heading in ("option", "type", "range", "paper", "small", "meaning"):
-            table.add_column(heading, overflow="fold")
+        table = make_table("option", "type", "range", "paper", "small", "meaning")
         for name, kind, default, values, meaning in options:
             texts = (kind, values, str(default), str(getattr(small, name)), meaning)
             table.add_row(name, *map(escape, texts))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table
 from zoo.cli.parameters import JsonFlag, Verbose
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
     name alone says little.
     """
     from rich.markup import escape
-    from rich.table import Table
 
     from zoo import plugins
 
@@ -53,11 +52,8 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
         typer.echo(json.dumps([dataclasses.asdict(p) for p in listed], indent=1))
         return
     console = make_console()
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("name", no_wrap=True, overflow="ignore")
-    table.add_column("distribution", no_wrap=True, overflow="ignore")
-    table.add_column("status", overflow="fold")
-    table.add_column("title", overflow="fold")
+    names = ("name", "distribution")
+    table = make_table(*names, "status", "title", whole=names)
     for plugin in listed:
         ok = plugin.status in (plugins.OK, plugins.NOT_CHECKED)
         status = "; ".join([plugin.status, *plugin.warnings])

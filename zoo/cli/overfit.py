@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, share_bars
+from zoo.cli.console import make_console, make_table, share_bars
 from zoo.cli.parameters import Device, JsonFlag, Model, Overwrite, Precision, Preset, Seed, Set
 from zoo.errors import InputError
 
@@ -114,14 +114,10 @@ def overfit(
 
 
 def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:
-    from rich.table import Table
-
     from zoo.diagnose.bleeding import REACH
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column(model, overflow="fold")
-    for heading in ("loss, first → last", "ab error", "at edges", "elsewhere", "ratio"):
-        table.add_column(heading, justify="right")
+    numbers = ("loss, first → last", "ab error", "at edges", "elsewhere", "ratio")
+    table = make_table(model, *numbers, numbers=numbers)
     for fit in fits:
         losses = "no steps" if fit.losses is None else "{:.4g} → {:.4g}".format(*fit.losses)
         table.add_row(fit.initialization or "fit", losses, *_cells(fit.error))

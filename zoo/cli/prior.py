@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.console import counting_bars, make_console
+from zoo.cli.console import make_console, share_bars
 from zoo.cli.parameters import JsonFlag, Overwrite, Size
 
 _OPTION = "prior"
@@ -57,7 +57,7 @@ def prior(
     size = dataset.info.native_size if size is None else size
     check_counting(size, neighbours, sigma)
 
-    with counting_bars(make_console(stderr=True)) as bars:
+    with share_bars(make_console(stderr=True)) as bars:
         loading = bars.add_task(f"images of {data}", total=None)
 
         def on_load(what: str, done: int, total: int) -> None:

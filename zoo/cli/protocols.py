@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table
 from zoo.cli.parameters import JsonFlag
 
 
@@ -41,11 +41,7 @@ def protocols(
         rows = [{"id": each.id, **each.to_dict()} for each in known]
         typer.echo(json.dumps(rows, indent=1))
         return
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("protocol", "data", "size", "preset", "budget", "seeds", "title"):
-        table.add_column(heading, overflow="fold")
+    table = make_table("protocol", "data", "size", "preset", "budget", "seeds", "title")
     for each in known:
         facts = (each.dataset, f"{each.size}²", each.preset, each.budget, str(each.seeds))
         table.add_row(each.id, *facts, each.title)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, make_table
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
@@ -56,9 +56,11 @@ def score(
     from zoo.device import resolve_device
     from zoo.files import atomic_path
     from zoo_benchmark.metrics.weights_files import find_metric_files
+    from zoo_benchmark.protocol import DEFAULT, find_protocol
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
     from zoo_benchmark.results.redraw import redraw
     from zoo_benchmark.results.run_folder import open_run
+    from zoo_benchmark.run.scoring import metric_names
 
     table = out / "scores.csv" if out is not None else None
     if (truth is None) == (add_to is None):
@@ -79,7 +81,8 @@ def score(
     else:
         assert truth is not None
         originals = pictures_in(truth)
-        wanted = _metrics(metrics)
+        usual = find_protocol(DEFAULT).metrics
+        wanted = list(usual) if metrics is None else metric_names(metrics)
         weights = find_metric_files(wanted, files)
         found = score_folder(pred, {**originals}, wanted, weights, where)
     if table is not None:
@@ -90,14 +93,6 @@ def score(
         typer.echo(f"written to {table}")
     if add_to is not None and not as_json:
         typer.echo(f"added to {add_to / 'report.html'}")
-
-
-def _metrics(asked: str | None) -> list[str]:
-    """Names of metrics: those asked for, or the usual ones."""
-    from zoo_benchmark.protocol import DEFAULT, find_protocol
-    from zoo_benchmark.run.scoring import metric_names
-
-    return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
 def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
@@ -119,11 +114,7 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(facts, indent=1))
         return
-    from rich.table import Table
-
-    shown = Table(show_edge=False, pad_edge=False)
-    shown.add_column("metric")
-    shown.add_column("mean", justify="right")
+    shown = make_table("metric", "mean", numbers=("mean",))
     for metric, value in means.items():
         shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()

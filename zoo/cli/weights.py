@@ -13,7 +13,7 @@ from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
-    from zoo.weights.published import BrokenEntry, PublishedWeights
+    from zoo.weights.manifest import BrokenEntry, PublishedWeights
 
 app = typer.Typer(
     help="Show, download and check published weights.",
@@ -224,7 +224,7 @@ def _describe(weights: PublishedWeights) -> dict[str, Any]:
 
 
 def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
-    from zoo.weights.published import PublishedWeights
+    from zoo.weights.manifest import PublishedWeights
 
     unknown = {field.name: None for field in dataclasses.fields(PublishedWeights)}
     known = {key: getattr(entry, key) for key in ("model", "name", "distribution")}
@@ -233,20 +233,14 @@ def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    from zoo.cli.console import make_console
+    from zoo.cli.console import make_console, make_table
 
     if not rows:
         typer.echo("nothing that is installed publishes weights")
         return
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("model", "name"):
-        table.add_column(heading, no_wrap=True, overflow="ignore")
-    table.add_column("status", overflow="fold")
-    table.add_column("size", no_wrap=True, justify="right")
-    for heading in ("license", "trained on", "distribution"):
-        table.add_column(heading, overflow="fold")
+    headings = ("model", "name", "status", "size", "license", "trained on", "distribution")
+    table = make_table(*headings, whole=("model", "name", "size"), numbers=("size",))
     for row in rows:
         size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
         shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
