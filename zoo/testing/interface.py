@@ -18,7 +18,7 @@ from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
 
 
-@check("info")
+@check
 def info(subject: Subject) -> None:
     """The info is complete: texts and declared failures are what they should be, sides too."""
     info = getattr(subject.cls, "info", None)
@@ -79,7 +79,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-@check("entry_point")
+@check
 def entry_point(subject: Subject) -> None:
     """The entry point of the name in the info leads to this class."""
     name, cls = subject.name, subject.cls
@@ -97,7 +97,7 @@ def entry_point(subject: Subject) -> None:
         )
 
 
-@check("options")
+@check
 def options(subject: Subject) -> None:
     """The options of both presets survive JSON, and being typed as text."""
     kind: Any = subject.cls.Options
@@ -144,7 +144,7 @@ def _as_text(values: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) for name, value in values.items()}
 
 
-@check("not_fitted")
+@check
 def not_fitted(subject: Subject) -> None:
     """Without weights nothing is predicted or saved: `NotFittedError` says how to get some."""
     colorizer = subject.new()
