@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, make_table
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag
 from zoo.errors import ZooError
 
@@ -61,7 +60,7 @@ def check(
     outcomes = _run(name, identifiers, str(resolve_device(device)))
     counts = Counter(outcome.status for outcome in outcomes)
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
+        print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
         table = make_table("check", "outcome", "reason", whole=("check",))
         for outcome in outcomes:
@@ -87,7 +86,7 @@ def _list_checks(*, as_json: bool) -> None:
 
     if as_json:
         listed = [{"check": each.id, "promise": each.promise} for each in CHECKS.values()]
-        typer.echo(json.dumps(listed, indent=1))
+        print_json(listed)
         return
     table = make_table("check", "promise", whole=("check",))
     for each in CHECKS.values():

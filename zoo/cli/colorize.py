@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 import warnings
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, photograph_bars
+from zoo.cli.console import make_console, photograph_bars, print_json
 from zoo.cli.parameters import Device, JsonFlag, Overwrite, Precision
 from zoo.errors import OptionError, OutputError, WeightsError
 
@@ -163,7 +162,7 @@ def colorize(
     done = sum(event.kind == "done" for event in outcomes)
     failed = len(outcomes) - done
     if as_json:
-        typer.echo(json.dumps(_rows(jobs, outcomes), indent=1))
+        print_json(_rows(jobs, outcomes))
     else:
         typer.echo(_summary(jobs, done, failed, seconds, out))
         if settings.working_size == "auto":

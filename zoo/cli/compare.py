@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, print_json
 from zoo.cli.parameters import JsonFlag, Run
 
 
@@ -30,7 +29,7 @@ def compare(
 
     comparison = compare_runs(run_a, run_b)
     if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), indent=1))
+        print_json(comparison.to_dict())
     else:
         show_comparison(comparison, make_console())
     if comparison.obstacles:

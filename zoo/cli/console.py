@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +37,11 @@ def make_table(*headings: str, whole: Collection[str] = (), numbers: Collection[
             overflow="ignore" if heading in whole else "fold",
         )
     return table
+
+
+def print_json(facts: object) -> None:
+    """Prints what `--json` gives other programs to read."""
+    typer.echo(json.dumps(facts, indent=1))
 
 
 class StageBars:

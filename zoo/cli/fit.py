@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import StageBars, make_console, make_table
+from zoo.cli.console import StageBars, make_console, make_table, print_json
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -371,7 +370,7 @@ def _show(
             "points": points,
             "files": [str(file) for file in written],
         }
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
     from zoo_benchmark.results.learning_curve import COLUMNS
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 
-import typer
-
-from zoo.cli.console import make_console, make_table
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Model
 
 
@@ -39,7 +36,7 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
             fields |= {"paper": fields.pop("default"), "small": getattr(small, option.name)}
             described.append(fields)
         facts = {**dataclasses.asdict(cls.info), **sides, "options": described}
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
     console = make_console()
     console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")

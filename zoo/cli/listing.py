@@ -6,9 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from zoo.cli.console import make_console, make_table
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Verbose
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
     if verbose or group == plugins.DATASETS:
         listed = _check(listed, sorted(unknown))
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(p) for p in listed], indent=1))
+        print_json([dataclasses.asdict(p) for p in listed])
         return
     console = make_console()
     names = ("name", "distribution")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, share_bars
+from zoo.cli.console import make_console, print_json, share_bars
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -108,7 +107,7 @@ def lr_find(
     if as_json:
         facts = {"model": model, "suggestion": test.suggestion, "default": used}
         facts |= {"steps": len(test.losses), "stop_reason": test.stop_reason}
-        typer.echo(json.dumps(facts | {"plot": str(picture), "table": str(table)}, indent=1))
+        print_json(facts | {"plot": str(picture), "table": str(table)})
     elif test.suggestion is not None:
         typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
         typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")

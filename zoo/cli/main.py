@@ -104,12 +104,8 @@ def main() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(f"{message}\n")
             return int(error.exit_code)
-        return _fail(f"{message.rstrip('.')}; see {_help_of(error)}", int(error.exit_code))
-
-
-def _help_of(error: Exception) -> str:
-    path = getattr(getattr(error, "ctx", None), "command_path", "") or "zoo"
-    return f"{path} --help"
+        command = getattr(getattr(error, "ctx", None), "command_path", "") or "zoo"
+        return _fail(f"{message.rstrip('.')}; see {command} --help", int(error.exit_code))
 
 
 def _fail(message: str, code: int = 2) -> int:

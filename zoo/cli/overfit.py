@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, share_bars
+from zoo.cli.console import make_console, make_table, print_json, share_bars
 from zoo.cli.parameters import Device, JsonFlag, Model, Overwrite, Precision, Preset, Seed, Set
 from zoo.errors import InputError
 
@@ -107,7 +106,7 @@ def overfit(
         ]
         facts = {"model": model, "image": str(image), "size": size}
         facts |= {"budget": str(limit), "plot": str(picture)}
-        typer.echo(json.dumps(facts | {"fits": rows, "grey": _facts(grey)}, indent=1))
+        print_json(facts | {"fits": rows, "grey": _facts(grey)})
         return
     _show(model, fits, grey)
     typer.echo(f"written to {picture}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zoo.cli.console import make_console, share_bars
+from zoo.cli.console import make_console, print_json, share_bars
 from zoo.cli.parameters import JsonFlag, Overwrite, Size
 
 _OPTION = "prior"
@@ -83,7 +82,7 @@ def prior(
     if as_json:
         facts = {"data": data, "images": len(images), "size": size, "bins": seen}
         facts |= {"largest": largest, "rebalancing": REBALANCING, "weights": [lowest, highest]}
-        typer.echo(json.dumps(facts | {"table": str(table), "plot": str(picture)}, indent=1))
+        print_json(facts | {"table": str(table), "plot": str(picture)})
         return
     typer.echo(f"{data}: {counted}")
     typer.echo(f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels")

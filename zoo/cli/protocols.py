@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag
 
 
@@ -30,7 +29,7 @@ def protocols(
     if name is not None:
         chosen = find_protocol(name)
         if as_json:
-            typer.echo(json.dumps({"id": chosen.id, **chosen.to_dict()}, indent=1))
+            print_json({"id": chosen.id, **chosen.to_dict()})
             return
         for key, value in chosen.to_dict().items():
             typer.echo(f"{key} = {_plain(value)}")
@@ -39,7 +38,7 @@ def protocols(
     known = [find_protocol(each) for each in names()]
     if as_json:
         rows = [{"id": each.id, **each.to_dict()} for each in known]
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     table = make_table("protocol", "data", "size", "preset", "budget", "seeds", "title")
     for each in known:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console
+from zoo.cli.console import make_console, print_json
 from zoo.cli.parameters import JsonFlag, Run
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def report(
         return
     earlier = table_at(run, at)
     if as_json:
-        typer.echo(json.dumps(earlier.to_dict(), indent=1))
+        print_json(earlier.to_dict())
     else:
         show_at(earlier, make_console())
 
@@ -58,4 +58,4 @@ def show_results(comparison: Comparison, *, as_json: bool) -> None:
         "rows": json.loads(comparison.board.to_json(orient="records")),
         "ceilings": json.loads(comparison.ceilings.to_json(orient="records")),
     }
-    typer.echo(json.dumps(summary, indent=1))
+    print_json(summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, make_table
+from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
@@ -112,7 +112,7 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
             # As pandas writes it: JSON has no infinity, which identical pictures score.
             "metrics": json.loads(means.to_json(double_precision=15)),
         }
-        typer.echo(json.dumps(facts, indent=1))
+        print_json(facts)
         return
     shown = make_table("metric", "mean", numbers=("mean",))
     for metric, value in means.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.console import print_json
 from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
 
@@ -39,7 +39,7 @@ def list_command(as_json: JsonFlag = False) -> None:
     rows += [_describe_broken(entry) for entry in published.broken()]
     rows.sort(key=lambda row: (row["model"], row["name"]))
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
     else:
         _print_table(rows)
 

@@ -165,8 +165,6 @@ def _check_grey_stack(array: UInt8Array) -> None:
             f"predict takes grey images; {_describe(array)} looks like one in colour. "
             "Give H×W, or Image.fromarray(array), which is taken as its lightness"
         )
-    if array.shape[1] * array.shape[2] == 0:
-        raise InputError(f"images must not be empty, got {_describe(array)}")
     _check_uint8(array, "images")
 
 
