@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,9 +87,9 @@ def fetch(
     chosen = published.published() if everything else _choose(names)
     if source is not None and len(chosen) != 1:
         raise InputError(f"--from is one file, but {len(chosen)} weights are to be fetched")
-    failed = False
+    failures: list[WeightsError] = []
     for weights in chosen:
-        try:
+        with _collected(failures):
             with download_bar() as progress:
                 path = published.fetch(
                     weights,
@@ -96,11 +98,8 @@ def fetch(
                     source=source,
                     progress=progress,
                 )
-        except WeightsError as error:
-            failed = _complain(error)
-        else:
             typer.echo(f"{weights.label} ({published.status(weights)}): {path}")
-    raise typer.Exit(int(failed))
+    raise typer.Exit(int(bool(failures)))
 
 
 @app.command()
@@ -120,15 +119,11 @@ def verify(names: Names = None) -> None:
         chosen = [w for w in published.published() if published.status(w) not in as_they_were]
     if not chosen:
         typer.echo("nothing is fetched", err=True)
-    failed = False
+    failures: list[WeightsError] = []
     for weights in chosen:
-        try:
-            path = published.verify(weights)
-        except WeightsError as error:
-            failed = _complain(error)
-        else:
-            typer.echo(f"{weights.label} (ok): {path}")
-    raise typer.Exit(int(failed))
+        with _collected(failures):
+            typer.echo(f"{weights.label} (ok): {published.verify(weights)}")
+    raise typer.Exit(int(bool(failures)))
 
 
 @app.command()
@@ -250,6 +245,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     make_console().print(table, highlight=False)
 
 
-def _complain(error: WeightsError) -> bool:
-    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-    return True
+@contextlib.contextmanager
+def _collected(failures: list[WeightsError]) -> Iterator[None]:
+    """Prints what goes wrong in the block, and adds it."""
+    try:
+        yield
+    except WeightsError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        failures.append(error)
