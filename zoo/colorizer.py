@@ -366,7 +366,9 @@ class Colorizer(ABC):
 
     def predict_rgb(self, L: Tensor) -> Tensor:
         """The colours of lightness: N×1×H×W L to N×3×H×W sRGB, merged with L or as painted."""
-        return self._colour(check_L(L)).to(L.device)
+        output = self._run(check_L(L))
+        rgb = output.clamp(0, 1) if self.paints_rgb else lab_to_rgb(L.to(output.device), output)
+        return rgb.to(L.device)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Writes the weights with model, options and training record as safetensors.
@@ -440,11 +442,6 @@ class Colorizer(ABC):
         channels_last = self.device.type == "cuda" or self.precision == "bf16"
         layout = torch.channels_last if channels_last else torch.contiguous_format
         return net.to(device=self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-    def _colour(self, L: Tensor) -> Tensor:
-        output = self._run(L)
-        L = L.to(output.device)
-        return output.clamp(0, 1) if self.paints_rgb else lab_to_rgb(L, output)
 
     def _run(self, L: Tensor) -> Tensor:
         """`forward` on any size: padded to what the network takes, cropped back, checked."""

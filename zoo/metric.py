@@ -145,13 +145,9 @@ class MetricInfo:
         """Advice for a file that could not be had."""
         option = wanted.option or f"--weights-file {self.weights_key(wanted)}="
         name = f"{option}FILE" if option.endswith("=") else f"{option} FILE"
-        if wanted.how_to_get:
-            return f"{wanted.how_to_get} and pass {name}"
-        return (
-            f"download {wanted.urls[0]} elsewhere and pass {name}"
-            if wanted.urls
-            else (f"pass {name}")
-        )
+        elsewhere = f"download {wanted.urls[0]} elsewhere" if wanted.urls else ""
+        first = wanted.how_to_get or elsewhere
+        return f"{first} and pass {name}" if first else f"pass {name}"
 
 
 @dataclass(frozen=True)

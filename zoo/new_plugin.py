@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -127,13 +126,12 @@ class NewPlugin:
             raise ZooError(f"{folder} exists, and nothing is overwritten; type -o OTHER-FOLDER")
         files = self.render()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            inside = partial / folder.name
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
+        ) as partial:
+            inside = Path(partial, folder.name)
             for name, text in files.items():
                 (inside / name).parent.mkdir(parents=True, exist_ok=True)
                 (inside / name).write_text(text, encoding="utf-8")
             inside.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return [folder / name for name in files]

@@ -12,6 +12,7 @@ A field without `option` takes any value of its type. A subclass that changes a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -228,22 +229,11 @@ def _convert(value: object, kind: Any, where: str) -> object:
             return value
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            try:
-                return int(value)
-            except ValueError:
-                pass
-    elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                pass
+    elif kind in (int, float):
+        # A whole number will do for a float, but not the other way round.
+        if isinstance(value, str | int | kind) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                return kind(value)
     elif kind is str:
         if isinstance(value, str):
             return value

@@ -72,8 +72,6 @@ class Folder(Dataset):
         Every tile is the centre square of its image, reduced. Test tiles have `size`; training
         tiles are larger by an eighth, unless an image of the split is too small for that.
         """
-        if size < 1:
-            raise DataError(f"dataset 'folder' has no tiles of {size} px; type --size 64")
         facts = None
         if self.splits:
             files = self.splits[split]
@@ -104,7 +102,7 @@ class Folder(Dataset):
     ) -> set[str]:
         """The hashes of the files that go to the test split."""
         known = sorted({fact.sha256 for fact in contents if fact.short_side})
-        test = {sha256 for sha256 in known if _share(sha256) < TEST_SHARE}
+        test = {sha256 for sha256 in known if is_test(sha256)}
         usable = known
         if len(known) < SMALL_FOLDER:
             # Here chance may leave one side with nothing, or with grey images only.
@@ -172,6 +170,6 @@ def _require_readable(files: Sequence[Path]) -> None:
     raise DataError(f"none of {len(files)} image files can be read; the first: {first}")
 
 
-def _share(sha256: str) -> float:
-    """A number in [0, 1) that the content alone decides."""
-    return int(sha256[:8], 16) / 2**32
+def is_test(sha256: str) -> bool:
+    """Whether what has this hash goes to the test split: so does a tenth of all hashes."""
+    return int(sha256[:8], 16) / 2**32 < TEST_SHARE

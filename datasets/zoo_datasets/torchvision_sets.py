@@ -9,6 +9,8 @@ import hashlib
 import urllib.error
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,9 +23,15 @@ from zoo.errors import DataError
 from zoo.files import cache_folder
 from zoo.images.open import RESIZE_KERNEL, SQUARE_CROP, square_tile
 from zoo_datasets.downloading import FAILURES, downloading
-from zoo_datasets.folder import TEST_SHARE, tiles_of_files
+from zoo_datasets.folder import is_test, tiles_of_files
 
-_RESEARCH = "non-commercial research; the images belong to their authors"
+# What is true of most of them.
+_info = partial(
+    DatasetInfo,
+    license="non-commercial research; the images belong to their authors",
+    crop=SQUARE_CROP,
+    resize=RESIZE_KERNEL,
+)
 
 
 class TorchvisionSet(Dataset):
@@ -86,11 +94,10 @@ class _ArraySet(TorchvisionSet):
             for image in self._pixels(self._get(split, progress)):
                 yield square_tile(np.ascontiguousarray(image), size)
 
-        if size < 1:
-            raise DataError(f"dataset {self.info.name!r} has no tiles of {size} px")
         # The archive's checksum is verified whenever it is opened; with the tiles cached under
         # the addresses it need not be opened again.
-        key = ["torchvision", self.info.name, split, self._archives(split), self._checksums()]
+        checksums = [self._loader.train_list, self._loader.test_list]
+        key = ["torchvision", self.info.name, split, self._archives(split), checksums]
         found = cached_tiles(key, size, tiles, 0, progress)
         return ImageSet(
             found.images,
@@ -99,9 +106,8 @@ class _ArraySet(TorchvisionSet):
             grey_left_out=True,
         )
 
-    @abstractmethod
-    def _checksums(self) -> object:
-        """What torchvision verifies the files against: a part of the cached tiles' name."""
+    def _archives(self, split: Split) -> list[str]:
+        return [self._loader.url]
 
     def _pixels(self, opened: Any) -> UInt8Array:
         """The pixels of an opened dataset, N×H×W×3 uint8."""
@@ -112,40 +118,27 @@ class _ArraySet(TorchvisionSet):
 class CIFAR10(_ArraySet):
     """60,000 small photographs in ten classes."""
 
-    info = DatasetInfo(
+    info = _info(
         name="cifar10",
         title="CIFAR-10: 50,000 + 10,000 photographs of 32 px",
-        license=_RESEARCH,
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         native_size=32,
         download="170 MB",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "CIFAR10"
 
     def _open(self, split: Split, *, download: bool) -> Any:
         return self._loader(self.root, train=split == "train", download=download)
 
-    def _archives(self, split: Split) -> list[str]:
-        return [self._loader.url]
-
-    def _checksums(self) -> object:
-        return [self._loader.train_list, self._loader.test_list]
-
 
 class CIFAR100(CIFAR10):
     """60,000 small photographs in a hundred classes."""
 
-    info = DatasetInfo(
+    info = replace(
+        CIFAR10.info,
         name="cifar100",
         title="CIFAR-100: 50,000 + 10,000 photographs of 32 px",
-        license=_RESEARCH,
-        source="https://www.cs.toronto.edu/~kriz/cifar.html",
-        native_size=32,
         download="169 MB",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "CIFAR100"
 
@@ -153,26 +146,17 @@ class CIFAR100(CIFAR10):
 class STL10(_ArraySet):
     """13,000 labelled photographs; the unlabelled ones are left alone."""
 
-    info = DatasetInfo(
+    info = _info(
         name="stl10",
         title="STL-10: 5,000 + 8,000 photographs of 96 px",
-        license=_RESEARCH,
         source="https://cs.stanford.edu/~acoates/stl10/",
         native_size=64,
         download="2.6 GB",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "STL10"
 
     def _open(self, split: Split, *, download: bool) -> Any:
         return self._loader(self.root, split=split, download=download)
-
-    def _archives(self, split: Split) -> list[str]:
-        return [self._loader.url]
-
-    def _checksums(self) -> object:
-        return [self._loader.train_list, self._loader.test_list]
 
     def _pixels(self, opened: Any) -> UInt8Array:
         pixels: UInt8Array = opened.data.transpose(0, 2, 3, 1)
@@ -184,8 +168,6 @@ class _FileSet(TorchvisionSet):
 
     def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """Centre squares of the split's files, reduced; ids are paths below the download."""
-        if size < 1:
-            raise DataError(f"dataset {self.info.name!r} has no tiles of {size} px")
         opened = self._get(split, progress)
         files = [Path(file) for file in self._files(opened, split)]
         if not files:
@@ -203,14 +185,12 @@ class _FileSet(TorchvisionSet):
 class Imagenette(_FileSet):
     """Ten easy classes of ImageNet, in the edition of 320 px on the short side."""
 
-    info = DatasetInfo(
+    info = _info(
         name="imagenette",
         title="Imagenette (320 px): 9,469 + 3,925 photographs",
         license="Apache-2.0 for the selection; the images under ImageNet's terms",
         source="https://github.com/fastai/imagenette",
         download="340 MB",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "Imagenette"
 
@@ -229,14 +209,11 @@ class Imagenette(_FileSet):
 class SUN397(_FileSet):
     """108,754 scenes. There is no official split for colour: a tenth by hash is the test set."""
 
-    info = DatasetInfo(
+    info = _info(
         name="sun397",
         title="SUN397: 108,754 photographs of scenes",
-        license=_RESEARCH,
         source="https://vision.princeton.edu/projects/2010/SUN/",
         download="37 GB",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "SUN397"
 
@@ -249,20 +226,18 @@ class SUN397(_FileSet):
     def _files(self, opened: Any, split: Split) -> list[str]:
         # By name rather than content: the files never change, and hashing 37 GB takes long.
         names = sorted(file.relative_to(self.root).as_posix() for file in opened._image_files)
-        return [str(self.root / name) for name in names if _in_test(name) == (split == "test")]
+        tests = {name for name in names if is_test(hashlib.sha256(name.encode()).hexdigest())}
+        return [str(self.root / name) for name in names if (name in tests) == (split == "test")]
 
 
 class Places365(_FileSet):
     """Scenes: train-standard for training and the validation set for tests, both small."""
 
-    info = DatasetInfo(
+    info = _info(
         name="places365",
         title="Places365 (256 px): 1,803,460 + 36,500 photographs of scenes",
-        license=_RESEARCH,
         source="http://places2.csail.mit.edu/",
         download="24 GB for training, 0.5 GB for tests; decoded tiles of 64 px take 28 GB more",
-        crop=SQUARE_CROP,
-        resize=RESIZE_KERNEL,
     )
     _class = "Places365"
 
@@ -282,7 +257,3 @@ class Places365(_FileSet):
 
     def _files(self, opened: Any, split: Split) -> list[str]:
         return [file for file, _ in opened.imgs]
-
-
-def _in_test(name: str) -> bool:
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 < TEST_SHARE

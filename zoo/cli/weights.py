@@ -14,7 +14,7 @@ from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
-    from zoo.weights.published import BrokenEntry, PublishedWeights
+    from zoo.weights.manifest import BrokenEntry, PublishedWeights
 
 app = typer.Typer(
     help="Show, download and check published weights.",
@@ -222,7 +222,7 @@ def _describe(weights: PublishedWeights) -> dict[str, Any]:
 
 
 def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
-    from zoo.weights.published import PublishedWeights
+    from zoo.weights.manifest import PublishedWeights
 
     unknown = {field.name: None for field in dataclasses.fields(PublishedWeights)}
     known = {key: getattr(entry, key) for key in ("model", "name", "distribution")}

@@ -171,25 +171,21 @@ def check_L(L: Tensor) -> Tensor:
     if L.numel() == 0:
         raise InputError(f"L is empty: shape {tuple(L.shape)}")
     low, high = (value.item() for value in torch.aminmax(L))
-    if not (low >= L_RANGE[0] - 0.01 and high <= L_RANGE[1] + 0.01):
-        if low != low or high != high:
-            cause = "it holds NaN"
-        elif high > 101:
-            cause = "it looks like 8-bit grey; convert it with zoo.color.lab.grey_to_L(grey / 255)"
-        else:
-            cause = "it looks centred; L is not (L − 50)"
-        raise InputError(
-            f"L must lie in [0, 100], got [{low:.4g}, {high:.4g}] in shape "
-            f"{tuple(L.shape)}: {cause}"
-        )
+    if low != low or high != high:
+        cause = "it holds NaN"
+    elif high > 101:
+        cause = "it looks like 8-bit grey; convert it with zoo.color.lab.grey_to_L(grey / 255)"
+    elif low < L_RANGE[0] - 0.01 or high > L_RANGE[1] + 0.01:
+        cause = "it looks centred; L is not (L − 50)"
     # Eight bits have no more than four greys this dark: a black photograph is not refused.
-    if high <= 1.0 and torch.unique(L).numel() > 4:
-        raise InputError(
-            f"L must lie in [0, 100], got [{low:.4g}, {high:.4g}] in shape {tuple(L.shape)}: "
-            "it looks scaled to [0, 1]; multiply by 100, or convert grey with "
-            "zoo.color.lab.grey_to_L"
-        )
-    return L
+    elif high <= 1.0 and torch.unique(L).numel() > 4:
+        cause = "it looks scaled to [0, 1]; multiply by 100, or convert grey with "
+        cause += "zoo.color.lab.grey_to_L"
+    else:
+        return L
+    raise InputError(
+        f"L must lie in [0, 100], got [{low:.4g}, {high:.4g}] in shape {tuple(L.shape)}: {cause}"
+    )
 
 
 def _check_planes(what: str, planes: Tensor, channels: int, *, or_bytes: bool = False) -> None:

@@ -100,21 +100,20 @@ def open_greys(images: Any) -> tuple[list[Plane], Callable[[list[UInt8Array]], A
         InputError: a wrong kind, dtype or shape.
     """
     if isinstance(images, Image.Image):
-        return [_lightness(images, "images")], lambda colours: Image.fromarray(colours[0])
+        return [_grey(images, "images")], lambda colours: Image.fromarray(colours[0])
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        if images.shape[2] == 3:
+            raise InputError(
+                f"predict takes grey images; {_describe(images)} looks like one in colour. "
+                "Give H×W, or Image.fromarray(array), which is taken as its lightness"
+            )
+        _check_uint8(images, "images")
+        if len(images) == 0:
+            return [], lambda _: np.zeros((*images.shape, 3), np.uint8)
+        return list(images), np.stack
     if isinstance(images, np.ndarray):
-        if images.ndim == 3:
-            _check_grey_stack(images)
-            if len(images) == 0:
-                return [], lambda _: np.zeros((*images.shape, 3), np.uint8)
-            return list(images), np.stack
-        return [_grey_array(images, "images")], lambda colours: colours[0]
+        return [_grey(images, "images")], lambda colours: colours[0]
     if isinstance(images, list | tuple):
-        greys = [
-            _lightness(image, f"images[{i}]")
-            if isinstance(image, Image.Image)
-            else _grey_array(image, f"images[{i}]")
-            for i, image in enumerate(images)
-        ]
         is_pil = [isinstance(image, Image.Image) for image in images]
 
         def pack(colours: list[UInt8Array]) -> list[UInt8Array | Image.Image]:
@@ -123,17 +122,11 @@ def open_greys(images: Any) -> tuple[list[Plane], Callable[[list[UInt8Array]], A
                 for colour, pil in zip(colours, is_pil, strict=True)
             ]
 
-        return greys, pack
+        return [_grey(image, f"images[{i}]") for i, image in enumerate(images)], pack
     raise InputError(
         "predict takes a PIL image, an H×W or N×H×W uint8 array, or a list of those; "
         f"got {_describe(images)}"
     )
-
-
-def _lightness(image: Image.Image, where: str) -> Plane:
-    if 0 in image.size:
-        raise InputError(f"{where} must not be empty, got {image.width}×{image.height} pixels")
-    return lightness_plane(image)
 
 
 def _colour_array(image: Any, where: str) -> UInt8Array:
@@ -151,23 +144,16 @@ def _check_colour(array: UInt8Array, where: str, ndim: int) -> UInt8Array:
     return _check_uint8(array, where)
 
 
-def _grey_array(array: Any, where: str) -> UInt8Array:
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{where} must be a PIL image or an array, got {_describe(array)}")
-    if array.ndim != 2:
-        raise InputError(f"{where} must be grey H×W uint8, got {_describe(array)}")
-    return _check_uint8(array, where)
-
-
-def _check_grey_stack(array: UInt8Array) -> None:
-    if array.shape[2] == 3:
-        raise InputError(
-            f"predict takes grey images; {_describe(array)} looks like one in colour. "
-            "Give H×W, or Image.fromarray(array), which is taken as its lightness"
-        )
-    if array.shape[1] * array.shape[2] == 0:
-        raise InputError(f"images must not be empty, got {_describe(array)}")
-    _check_uint8(array, "images")
+def _grey(image: Any, where: str) -> Plane:
+    if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise InputError(f"{where} must not be empty, got {image.width}×{image.height} pixels")
+        return lightness_plane(image)
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{where} must be a PIL image or an array, got {_describe(image)}")
+    if image.ndim != 2:
+        raise InputError(f"{where} must be grey H×W uint8, got {_describe(image)}")
+    return _check_uint8(image, where)
 
 
 def _check_uint8(array: UInt8Array, where: str) -> UInt8Array:

@@ -158,6 +158,11 @@ class Dataset(ABC):
         Raises:
             DataError: the data is missing, empty or corrupt.
         """
+        if size < 1:
+            raise DataError(
+                f"dataset {self.info.name!r} has no tiles of {size} px; "
+                f"type --size {self.info.native_size}"
+            )
         images = self._load(split, size, progress).without_grey()
         return replace(images, source=self.info.name, license=self.info.license)
 

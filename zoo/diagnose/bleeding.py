@@ -6,8 +6,8 @@ on its a and on its b. Lightness is left out on purpose: every model is given it
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,8 @@ def edge_band(truth_ab: Tensor) -> npt.NDArray[np.bool_]:
     if not np.isfinite(planes).all():
         raise InputError("the truth holds values that are not finite")
     # What a step of 1 between two pixels measures at either of them once it is smoothed.
-    gain = _SOBEL_GAIN * (_normal(1.5 / SIGMA) - _normal(-0.5 / SIGMA)) / 2
+    smoothed = NormalDist(sigma=SIGMA).cdf
+    gain = _SOBEL_GAIN * (smoothed(1.5) - smoothed(-0.5)) / 2
     edges = np.zeros(planes.shape[1:], dtype=np.bool_)
     for plane in planes:
         edges |= canny(  # type: ignore[no-untyped-call]
@@ -112,8 +113,3 @@ def edge_band(truth_ab: Tensor) -> npt.NDArray[np.bool_]:
         return edges
     band: npt.NDArray[np.bool_] = distance_transform_edt(~edges) <= REACH
     return band
-
-
-def _normal(x: float) -> float:
-    """The standard normal distribution function."""
-    return (1 + math.erf(x / math.sqrt(2))) / 2

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -41,7 +39,6 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
     figure = Figure(
         figsize=(13.4, 1.1 + 3.2 * len(fits)), dpi=110, layout="constrained", facecolor="white"
     )
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, color=_INK)
     rows = figure.subplots(len(fits), len(_HEADINGS), squeeze=False)
     shown: Any = None
@@ -55,7 +52,8 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
         axes[0].set_ylabel(fit.initialization or "fit", fontsize=12, color=_INK)
         captions = (_LIGHTNESS, _training(fit), without, _error(fit.error))
         for each, caption in zip(axes, captions, strict=True):
-            _strip(each)
+            each.set(xticks=[], yticks=[])
+            each.spines[:].set_visible(False)
             each.set_xlabel(caption, fontsize=9, color=_INK)
     for each, heading in zip(rows[0], _HEADINGS, strict=True):
         each.set_title(heading, fontsize=11, color=_INK)
@@ -79,10 +77,3 @@ def _error(error: EdgeError) -> str:
     beside = "" if error.elsewhere is None else f", elsewhere {error.elsewhere:.1f}"
     ratio = "" if error.ratio is None else f" (×{error.ratio:.2f})"
     return f"mean {error.whole:.1f}: at edges {error.edges:.1f}{beside}{ratio}"
-
-
-def _strip(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)

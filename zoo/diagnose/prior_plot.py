@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -40,7 +39,6 @@ def plot_prior(path: Path, prior: Tensor, rebalancing: float, title: str) -> Non
     """
     weights = class_weights(prior, rebalancing).numpy()
     figure = Figure(figsize=(13, 6.6), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, color=_INK)
     left, right = figure.subplots(1, 2)
     _draw_prior(left, prior.numpy())
@@ -59,8 +57,16 @@ def plot_prior(path: Path, prior: Tensor, rebalancing: float, title: str) -> Non
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.ax.yaxis.set_minor_locator(NullLocator())
+    ticks = range(-100, 101, 50)
     for axes in (left, right):
-        _label(axes)
+        axes.set(xlim=(-105, 115), ylim=(-120, 110), xticks=ticks, yticks=ticks)
+        axes.set_aspect("equal")
+        axes.set_facecolor(_PAPER)
+        axes.set_xlabel("a (CIE Lab units): green to magenta")
+        axes.set_ylabel("b (CIE Lab units): blue to yellow")
+        axes.axhline(0, color=_FAINT, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=_FAINT, linewidth=0.8, zorder=0)
+        axes.spines[:].set_visible(False)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png")
 
@@ -103,18 +109,3 @@ def _colours() -> npt.NDArray[np.float32]:
     rgb = lab_to_rgb(torch.full_like(ab[:, :1], _LIGHTNESS), ab)
     colours: npt.NDArray[np.float32] = rgb[0, :, :, 0].T.numpy()
     return colours
-
-
-def _label(axes: Axes) -> None:
-    axes.set_xlim(-105, 115)
-    axes.set_ylim(-120, 110)
-    axes.set_xticks(range(-100, 101, 50))
-    axes.set_yticks(range(-100, 101, 50))
-    axes.set_aspect("equal")
-    axes.set_facecolor(_PAPER)
-    axes.set_xlabel("a (CIE Lab units): green to magenta")
-    axes.set_ylabel("b (CIE Lab units): blue to yellow")
-    axes.axhline(0, color=_FAINT, linewidth=0.8, zorder=0)
-    axes.axvline(0, color=_FAINT, linewidth=0.8, zorder=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from zoo.arrays import UInt8Array
+from zoo.arrays import UInt8Array, strips, to_8_bits
 from zoo.errors import InputError
 from zoo.images.png import scan_png, without_gaps
 from zoo.images.tiff import GreyAlphaTiff
@@ -41,7 +42,6 @@ GREY_CHROMA = 5.0
 
 # Formats named one by one: Pillow would also hand a file to Ghostscript, if it asks for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
-_CHUNK_PIXELS = 1 << 20
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 """Files that are read where the extra `heic` is installed."""
 _opening = threading.Lock()
@@ -111,8 +111,23 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     Raises:
         InputError: as `read_image` does, for whatever goes wrong in the block.
     """
-    with _reasons(path), _open(path) as image:
-        yield image
+    try:
+        with _open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        empty = Path(path).stat().st_size == 0
+        reason = "the file is empty" if empty else "not an image of a format that is read here"
+    except MemoryError:
+        reason = "there is not enough memory to decode it"
+    except Exception as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        system = isinstance(error, OSError) and error.strerror
+        reason = str(system) if system else f"damaged or truncated: {first_line}"
+    else:
+        return
+    raise InputError(f"{path}: {reason}")
 
 
 def to_rgb(image: Image.Image) -> UInt8Array:
@@ -125,7 +140,7 @@ def to_rgb(image: Image.Image) -> UInt8Array:
     Raises:
         InputError: a 32-bit or floating-point image whose range is not known.
     """
-    if _is_grey_mode(image):
+    if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
         return np.repeat(to_grey(image)[:, :, None], 3, axis=2)
     if image.mode == "LAB":
         converted = ImageCms.profileToProfile(
@@ -141,7 +156,8 @@ def to_rgb(image: Image.Image) -> UInt8Array:
         transform = _to_srgb(bytes(profile), "CMYK")
         if transform is not None:
             return np.array(transform.apply(image))
-    rgb = _drop_alpha(image) if image.mode == "RGBA" else image.convert("RGB")
+    is_rgba = image.mode == "RGBA"
+    rgb = Image.merge("RGB", image.split()[:3]) if is_rgba else image.convert("RGB")
     if profile:
         transform = _to_srgb(bytes(profile), "RGB")
         if transform is not None:
@@ -159,19 +175,45 @@ def to_grey(image: Image.Image) -> UInt8Array:
     Raises:
         InputError: a 32-bit or floating-point image whose range is not known.
     """
-    if image.mode == "L":
-        return np.array(image)
-    if image.mode == "1":
+    if image.mode in ("1", "L"):
         return np.array(image.convert("L"))
-    if image.mode == "LA":
-        return np.array(image.getchannel("L"))
-    if image.mode == "La":
+    if image.mode in ("LA", "La"):
         return np.array(image.convert("LA").getchannel("L"))
     if image.mode.startswith("I"):
-        return _from_16_bits(np.asarray(image))
+        return to_8_bits(sixteen_bits(np.asarray(image)))
     if image.mode == "F":
-        return _from_floats(np.asarray(image))
-    return _lightness_grey(to_rgb(image))
+        values = np.asarray(image)
+        return (values.astype(np.float64) * (255 / floats_top(values))).round().astype(np.uint8)
+    rgb = to_rgb(image)
+    grey: UInt8Array = np.empty(rgb.shape[:2], dtype=np.uint8)
+    for rows in strips(*grey.shape):
+        grey[rows] = lightness_grey(rgb[rows], 255)
+    return grey
+
+
+def lightness_grey(rgb: npt.NDArray[Any], white: int) -> npt.NDArray[np.float32]:
+    """The sRGB grey that has the lightness of H×W×3 sRGB, rounded, from 0 to `white`: H×W."""
+    import torch
+
+    from zoo.color.lab import L_to_grey, rgb_to_lab
+
+    L, _ = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
+    grey: npt.NDArray[np.float32] = (L_to_grey(L.clamp(0, 100)) * white).round()[0, 0].numpy()
+    return grey
+
+
+def sixteen_bits(values: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Values of mode `I`, in which files hold 16 bits.
+
+    Raises:
+        InputError: values that have more.
+    """
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if low < 0 or high > 65535:
+        raise InputError(
+            f"a 32-bit image with values from {low} to {high}: save it with 8 or 16 bits a channel"
+        )
+    return values.astype(np.uint16)
 
 
 def floats_top(values: npt.NDArray[np.float32]) -> int:
@@ -238,48 +280,12 @@ def _max_chroma(
 
     if chosen is None:
         chosen = np.arange(len(rgb))
-    at_once = max(1, _CHUNK_PIXELS // max(1, rgb.shape[1] * rgb.shape[2]))
     result = np.zeros(len(chosen), dtype=np.float32)
-    for start in range(0, len(chosen), at_once):
-        some = np.ascontiguousarray(rgb[chosen[start : start + at_once]].transpose(0, 3, 1, 2))
+    for images in strips(len(chosen), rgb.shape[1] * rgb.shape[2]):
+        some = np.ascontiguousarray(rgb[chosen[images]].transpose(0, 3, 1, 2))
         _, ab = rgb_to_lab(torch.from_numpy(some))
-        result[start : start + at_once] = ab.abs().flatten(1).amax(dim=1).numpy()
+        result[images] = ab.abs().flatten(1).amax(dim=1).numpy()
     return result
-
-
-def _lightness_grey(rgb: UInt8Array) -> UInt8Array:
-    import torch
-
-    from zoo.color.lab import L_to_grey, rgb_to_lab
-
-    grey: UInt8Array = np.empty(rgb.shape[:2], dtype=np.uint8)
-    rows = max(1, _CHUNK_PIXELS // max(1, rgb.shape[1]))
-    for start in range(0, len(rgb), rows):
-        some = np.ascontiguousarray(rgb[start : start + rows].transpose(2, 0, 1))[None]
-        L, _ = rgb_to_lab(torch.from_numpy(some))
-        grey[start : start + rows] = (L_to_grey(L.clamp(0, 100)) * 255).round()[0, 0].numpy()
-    return grey
-
-
-def _from_16_bits(values: npt.NDArray[np.integer]) -> UInt8Array:
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    if low < 0 or high > 65535:
-        raise InputError(
-            f"a 32-bit image with values from {low} to {high}: save it with 8 or 16 bits a channel"
-        )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _from_floats(values: npt.NDArray[np.float32]) -> UInt8Array:
-    return (values.astype(np.float64) * (255 / floats_top(values))).round().astype(np.uint8)
-
-
-def _is_grey_mode(image: Image.Image) -> bool:
-    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-
-
-def _drop_alpha(image: Image.Image) -> Image.Image:
-    return Image.merge("RGB", image.split()[:3])
 
 
 @lru_cache(maxsize=64)
@@ -342,24 +348,3 @@ def _open(path: Path | str) -> Iterator[Image.Image]:
                 "the most that is read; make it smaller first"
             )
         yield image
-
-
-@contextlib.contextmanager
-def _reasons(path: Path | str) -> Iterator[None]:
-    """Turns whatever Pillow raises into an `InputError` of one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        empty = Path(path).stat().st_size == 0
-        reason = "the file is empty" if empty else "not an image of a format that is read here"
-    except MemoryError:
-        reason = "there is not enough memory to decode it"
-    except Exception as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        system = isinstance(error, OSError) and error.strerror
-        reason = str(system) if system else f"damaged or truncated: {first_line}"
-    else:
-        return
-    raise InputError(f"{path}: {reason}")

@@ -16,18 +16,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
+from zoo.arrays import strips, to_8_bits
 from zoo.errors import InputError
 from zoo.images.icc import grey_of_luminance, grey_table, rgb_curves
 from zoo.images.metadata import Metadata, read_exif, read_metadata
-from zoo.images.open import floats_top, open_image, to_grey, to_rgb
+from zoo.images.open import (
+    floats_top,
+    lightness_grey,
+    open_image,
+    sixteen_bits,
+    to_grey,
+    to_rgb,
+)
 from zoo.images.png import read_png
 from zoo.images.tiff import GreyAlphaTiff, read_deep_tiff
 
 Plane = npt.NDArray[Any]
 """A plane of lightness: H×W, uint8 or uint16."""
-
-STRIP_PIXELS = 1 << 20
-"""Pixels that are converted at once; a strip has whole rows."""
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _EXTRA = 258, 262, 338
 _WHITE_IS_ZERO, _IS_RGB = 0, 2
@@ -60,10 +65,6 @@ class Photograph:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.grey.shape[0], self.grey.shape[1]
-
-    def grey_8(self) -> npt.NDArray[np.uint8]:
-        """The lightness plane in 8 bits: what networks are shown."""
-        return to_8_bits(self.grey)
 
 
 def read_photograph(path: Path | str) -> Photograph:
@@ -135,21 +136,14 @@ def lightness_plane(image: Image.Image) -> Plane:
     if image.mode in ("1", "L", "LA", "La"):
         return _apply_profile(to_grey(image), profile)
     grey = np.empty((image.height, image.width), np.uint16)
-    rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        grey[top : top + rows] = _grey_of_rgb(to_rgb(strip).astype(np.float32) / 255)
+    for rows in strips(*grey.shape):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        grey[rows] = lightness_grey(to_rgb(strip).astype(np.float32) / 255, 65535)
     return grey
 
 
 def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
-    stored = np.asarray(image)
-    low, high = (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
-    if low < 0 or high > 65535:
-        raise InputError(
-            f"a 32-bit image with values from {low} to {high}: save it with 8 or 16 bits a channel"
-        )
-    values = stored.astype(np.uint16)
+    values = sixteen_bits(np.asarray(image))
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow gives both as they are stored.
         depth = int(image.tag_v2.get(_TIFF_BITS, (16,))[0])
@@ -209,50 +203,25 @@ def _from_samples(pixels: npt.NDArray[np.uint16], profile: bytes) -> tuple[Plane
         return _apply_profile(np.ascontiguousarray(pixels[:, :, 0]), profile), alpha
     curves = rgb_curves(profile) if profile else None
     grey = np.empty(pixels.shape[:2], np.uint16)
-    rows = max(1, STRIP_PIXELS // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        strip = pixels[top : top + rows, :, :3]
+    for rows in strips(len(pixels), pixels.shape[1]):
+        strip = pixels[rows, :, :3]
         if curves is not None:
             luminance = sum(
                 share * curve(strip[:, :, c] / 65535) for c, (curve, share) in enumerate(curves)
             )
-            grey[top : top + rows] = (grey_of_luminance(np.asarray(luminance)) * 65535).round()
+            grey[rows] = (grey_of_luminance(np.asarray(luminance)) * 65535).round()
         elif profile:
             image = Image.fromarray(to_8_bits(strip))
             image.info["icc_profile"] = profile
-            grey[top : top + rows] = _grey_of_rgb(to_rgb(image).astype(np.float32) / 255)
+            grey[rows] = lightness_grey(to_rgb(image).astype(np.float32) / 255, 65535)
         else:
-            grey[top : top + rows] = _grey_of_rgb(strip.astype(np.float32) / 65535)
+            grey[rows] = lightness_grey(strip.astype(np.float32) / 65535, 65535)
     return grey, alpha
-
-
-def _grey_of_rgb(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    import torch
-
-    from zoo.color.lab import L_to_grey, rgb_to_lab
-
-    L, _ = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
-    grey: npt.NDArray[np.uint16] = (
-        (L_to_grey(L.clamp(0, 100)) * 65535).round()[0, 0].numpy().astype(np.uint16)
-    )
-    return grey
 
 
 def _apply_profile(grey: Plane, profile: bytes) -> Plane:
     table = grey_table(profile, 256 if grey.dtype == np.uint8 else 65536) if profile else None
     return grey if table is None else table[grey]
-
-
-def to_8_bits(values: Plane) -> npt.NDArray[np.uint8]:
-    """Values of 8 or 16 bits, rounded to 8 bits."""
-    if values.dtype == np.uint8:
-        return values.astype(np.uint8, copy=False)
-    result = np.empty(values.shape, np.uint8)
-    rows = max(1, STRIP_PIXELS // values.shape[1])
-    for top in range(0, len(values), rows):
-        strip = values[top : top + rows].astype(np.uint32)
-        result[top : top + rows] = (strip + 128) // 257
-    return result
 
 
 def _upright(plane: Plane, orientation: int) -> Plane:

@@ -21,6 +21,7 @@ XMP_KEYWORD = "XML:com.adobe.xmp"
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_ANCILLARY = 0x20  # the bit that makes a letter small: the first one's, in chunks for the asking
 # These two are no description: colours and frames depend on them.
 _NEEDED = (b"iCCP", b"fdAT")
 
@@ -77,7 +78,7 @@ def scan_png(path: Path | str) -> Scan:
                     continue
                 name = content[:80].partition(b"\0")[0].decode("latin-1", "replace")
                 what = f"its text {name!r}"
-            elif _is_ancillary(kind) and kind not in _NEEDED and length > MOST_BYTES:
+            elif kind[0] & _ANCILLARY and kind not in _NEEDED and length > MOST_BYTES:
                 what = f"its chunk {kind.decode('latin-1')}"
             else:
                 continue
@@ -120,10 +121,6 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         file.seek(start + length + 4)
-
-
-def _is_ancillary(kind: bytes) -> bool:
-    return bool(kind[0] & 0x20)
 
 
 def _size(kind: bytes, content: bytes, room: int) -> int:

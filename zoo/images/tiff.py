@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
+from zoo.arrays import strips, to_8_bits
+
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA = 258, 262, 277, 338
-_ROWS = 256
 
 
 def read_deep_tiff(path: Path | str) -> npt.NDArray[Any]:
@@ -35,8 +36,8 @@ def read_deep_tiff(path: Path | str) -> npt.NDArray[Any]:
     if extra[:1] == (0,):
         return pixels[:, :, :colours]
     if extra[:1] == (1,) and pixels.shape[2] == colours + 1:
-        for top in range(0, len(pixels), _ROWS):
-            strip = pixels[top : top + _ROWS]
+        for rows in strips(*pixels.shape[:2]):
+            strip = pixels[rows]
             share = np.maximum(strip[:, :, -1:], 1).astype(np.float64) / 65535
             strip[:, :, :-1] = np.minimum((strip[:, :, :-1] / share).round(), 65535)
     return pixels
@@ -74,11 +75,8 @@ class GreyAlphaTiff(TiffImagePlugin.TiffImageFile):
     def load(self) -> Any:
         """Decodes it to 8 bits, as stored: not turned upright."""
         if self.tile:
-            pixels = read_deep_tiff(self._path).astype(np.uint32)
-            bands = [
-                Image.fromarray(((pixels[:, :, i] + 128) // 257).astype(np.uint8))
-                for i in range(pixels.shape[2])
-            ]
+            pixels = to_8_bits(read_deep_tiff(self._path))
+            bands = [Image.fromarray(pixels[:, :, i]) for i in range(pixels.shape[2])]
             decoded = bands[0] if len(bands) == 1 else Image.merge("LA", bands)
             self.tile, self._im = [], decoded._im
             self._mode, self._size = decoded.mode, decoded.size

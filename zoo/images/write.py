@@ -79,7 +79,6 @@ FORMATS = {
         Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("exif", "xmp")),
     )
 }
-_READ_ONLY = {".pgm": "PGM files hold grey only"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ def find_format(suffix: str) -> Format | None:
         InputError: files of this suffix cannot hold colour.
     """
     suffix = f".{suffix.lower().removeprefix('.')}"
-    if suffix in _READ_ONLY:
-        raise InputError(f"{_READ_ONLY[suffix]}; choose another with --format png")
+    if suffix == ".pgm":
+        raise InputError("PGM files hold grey only; choose another with --format png")
     return next((form for form in FORMATS.values() if suffix in form.suffixes), None)
 
 

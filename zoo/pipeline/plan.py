@@ -83,7 +83,9 @@ def plan(
             output that is an input, or that exists.
         OptionError: a format that is not written.
     """
-    chosen = _chosen_format(suffix)
+    chosen = None if suffix is None else find_format(suffix)
+    if suffix is not None and chosen is None:
+        raise OptionError(f"the format {suffix!r} is not written; {_written()}")
     found = _collect(inputs, Path(out))
     if not found:
         raise InputError(
@@ -102,15 +104,6 @@ def plan(
             jobs.append(Job(source, target))
     _check_targets(jobs, overwrite)
     return jobs
-
-
-def _chosen_format(suffix: str | None) -> Format | None:
-    if suffix is None:
-        return None
-    form = find_format(suffix)
-    if form is None:
-        raise OptionError(f"the format {suffix!r} is not written; {_written()}")
-    return form
 
 
 def _written() -> str:

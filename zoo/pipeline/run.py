@@ -212,7 +212,8 @@ class _Pipeline:
         )
         if form is None:
             raise InputError(f"{job.target.name}: this format is not written; type --format png")
-        if photograph.alpha is not None and not form.alpha and not _is_opaque(photograph):
+        alpha = photograph.alpha
+        if alpha is not None and not form.alpha and alpha.min() < np.iinfo(alpha.dtype).max:
             raise InputError(
                 f"{form.name} cannot hold its transparency; choose another with --format png"
             )
@@ -291,7 +292,8 @@ class _Pipeline:
             self.gate.leave(item.pixels)
 
     def _fail(self, job: Job, error: Exception) -> None:
-        trouble = is_disk_trouble(error)
+        # Where no other file could be written either: the disk is full, or read-only.
+        trouble = isinstance(error, OSError) and error.errno in _DISK_TROUBLE
         with self.job_lock:
             if trouble and self.stopping.is_set():
                 return  # another thread has told of it
@@ -329,11 +331,6 @@ class _Pipeline:
         )
         with atomic_path(target) as partial:
             write_picture(partial, item.form, layout, strips)
-
-
-def _is_opaque(photograph: Photograph) -> bool:
-    alpha = photograph.alpha
-    return alpha is None or int(alpha.min()) == np.iinfo(alpha.dtype).max
 
 
 class Item:
@@ -398,11 +395,6 @@ class Gate:
         return self._images == 0 or (
             self._images < self._most[0] and self._pixels + pixels <= self._most[1]
         )
-
-
-def is_disk_trouble(error: Exception) -> bool:
-    """True where no other file could be written either: the disk is full, or read-only."""
-    return isinstance(error, OSError) and error.errno in _DISK_TROUBLE
 
 
 def reason_of(error: Exception, job: Job) -> str:

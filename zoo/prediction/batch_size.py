@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Generic, Literal, TypeVar
 
@@ -73,6 +73,10 @@ class FastestBatch:
             self.settled = True
 
 
+def _warn(count: int, half: int) -> None:
+    warnings.warn(f"out of memory with {count} images at once; going on with {half}", stacklevel=2)
+
+
 class Batches(Generic[Item, Result]):
     """Items that wait in groups of one shape, and go through `run` batch by batch.
 
@@ -83,7 +87,7 @@ class Batches(Generic[Item, Result]):
         pixels: those of one batch at most by default; `auto` takes up to `SEARCHED` times as many.
         fastest: the search among images of a shape, asked where `batch_size` is `auto`.
         run: runs a batch, and returns when it is done.
-        halved: told where memory ended with so many, and how many are tried now.
+        halved: told where memory ended with so many, and how many are tried now; by default, warns.
         most: the largest batch that a search tries.
 
     Raises:
@@ -96,7 +100,7 @@ class Batches(Generic[Item, Result]):
         pixels: int,
         fastest: Callable[[Shape], FastestBatch],
         run: Callable[[Sequence[Item]], Result],
-        halved: Callable[[int, int], None],
+        halved: Callable[[int, int], None] = _warn,
         most: int = _UNBOUNDED,
     ) -> None:
         if batch_size not in (None, "auto") and not (
@@ -159,25 +163,3 @@ class Batches(Generic[Item, Result]):
         fastest = self._fastest(shape)
         fastest.stay_within(limit)
         return fastest.size
-
-
-def in_batches(
-    shapes: Sequence[Shape],
-    batch_size: BatchSize,
-    pixels: int,
-    fastest: Callable[[Shape], FastestBatch],
-    run: Callable[[Sequence[int]], Result],
-) -> Iterator[tuple[Sequence[int], Result]]:
-    """Runs images batch by batch, each of one shape, and yields every batch with its result.
-
-    The items are the indices of `shapes`; the rest is as in `Batches`. A halved batch is a warning.
-    """
-    batches = Batches(batch_size, pixels, fastest, run, _warn)
-    for index, shape in enumerate(shapes):
-        batches.add(index, shape)
-    while batches.waiting:
-        yield batches.run_next(next(iter(batches.waiting)))
-
-
-def _warn(count: int, half: int) -> None:
-    warnings.warn(f"out of memory with {count} images at once; going on with {half}", stacklevel=2)

@@ -16,7 +16,7 @@ from zoo.arrays import UInt8Array
 from zoo.color.lab import grey_to_L
 from zoo.device import casting_once
 from zoo.images.photograph import Plane
-from zoo.prediction.batch_size import BatchSize, in_batches
+from zoo.prediction.batch_size import Batches, BatchSize
 from zoo.prediction.merge import coloured_images
 from zoo.prediction.working_size import Size, WorkingSize, check_working_size, seen_plane, seen_size
 
@@ -76,9 +76,10 @@ def colour_planes(
             merged = coloured_images([planes[i] for i in indices], chroma[:, :, :height, :width])
             colours.update(zip(indices, merged, strict=True))
 
+    batches = Batches(batch_size, colorizer.batch_pixels, colorizer.fastest_batch, run)
+    for index, shape in enumerate(padded):
+        batches.add(index, shape)
     with casting_once(colorizer.device):
-        for _ in in_batches(
-            padded, batch_size, colorizer.batch_pixels, colorizer.fastest_batch, run
-        ):
-            pass
+        while batches.waiting:
+            batches.run_next(next(iter(batches.waiting)))
     return [colours[i] for i in range(len(planes))]

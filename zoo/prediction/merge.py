@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.arrays import UInt8Array
+from zoo.arrays import STRIP_PIXELS, UInt8Array, strips, to_8_bits
 from zoo.color.lab import grey_to_L, lab_to_rgb, rgb_to_lab
-from zoo.images.photograph import STRIP_PIXELS, Photograph, Plane, to_8_bits
+from zoo.images.photograph import Photograph, Plane
 
 Pixels = npt.NDArray[Any]
 """The pixels of a strip: …rows×width×channels, uint8 or uint16."""
@@ -32,7 +32,7 @@ def coloured_images(
     """
     height, width = planes[0].shape
     colours = np.empty((len(planes), height, width, 3), np.uint8)
-    for rows in _strips(height, len(planes) * width, strip_pixels):
+    for rows in strips(height, len(planes) * width, strip_pixels):
         greys = np.stack([plane[rows] for plane in planes])
         colours[:, rows] = _merged(greys, ab, rows, height, bits=8)
     return colours
@@ -61,7 +61,7 @@ def coloured_strips(
     """
     height, width = photograph.size
     ab = ab[None].float() * saturation
-    for rows in _strips(height, width, strip_pixels):
+    for rows in strips(height, width, strip_pixels):
         grey = photograph.grey[rows]
         (colour,) = _merged(grey[None], ab, rows, height, bits)
         if compare:
@@ -88,12 +88,6 @@ def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor
     share = (place - upper)[:, None].float().to(plane.device)
     lines = plane[:, :, upper] * (1 - share) + plane[:, :, lower] * share
     return F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=False)
-
-
-def _strips(height: int, width: int, pixels: int) -> Iterator[slice]:
-    rows = max(1, pixels // width)
-    for top in range(0, height, rows):
-        yield slice(top, min(top + rows, height))
 
 
 def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.arrays import to_8_bits
 from zoo.errors import OptionError
 from zoo.images.open import resize
-from zoo.images.photograph import Plane, to_8_bits
+from zoo.images.photograph import Plane
 
 WorkingSize = int | Literal["auto", "full"]
 """Pixels of the short side, the size that suits the weights, or the photograph's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from zoo.colorizer import Colorizer
 from zoo.errors import UnknownNameError
@@ -54,14 +55,7 @@ def checks(
         PluginError: it is installed but broken.
     """
     subject = _subject(target, device)
-
-    def bind(one: Check) -> Callable[[], None]:
-        def check() -> None:
-            one.run(subject)
-
-        return check
-
-    return [(one.id, bind(one)) for one in CHECKS.values()]
+    return [(check.id, partial(check.run, subject)) for check in CHECKS.values()]
 
 
 def run(

@@ -5,56 +5,45 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+_cudnn = torch.backends.cudnn
 
-class _Item(NamedTuple):
-    read: Callable[[], Any]
-    write: Callable[[Any], object]
-
-
-def _set_cudnn_benchmark(value: bool) -> None:
-    torch.backends.cudnn.benchmark = value
-
-
-def _set_cudnn_deterministic(value: bool) -> None:
-    torch.backends.cudnn.deterministic = value
-
-
-_ITEMS = {
-    "torch's random state": _Item(torch.get_rng_state, torch.set_rng_state),
-    "NumPy's random state": _Item(
-        np.random.get_state,
-        np.random.set_state,
+# How to read, and how to write, each item.
+_ITEMS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "torch's random state": (torch.get_rng_state, torch.set_rng_state),
+    "NumPy's random state": (np.random.get_state, np.random.set_state),
+    "Python's random state": (random.getstate, random.setstate),
+    "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "threads": (torch.get_num_threads, torch.set_num_threads),
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (torch.get_default_device, torch.set_default_device),
+    "deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
     ),
-    "Python's random state": _Item(random.getstate, random.setstate),
-    "gradient mode": _Item(torch.is_grad_enabled, torch.set_grad_enabled),
-    "threads": _Item(torch.get_num_threads, torch.set_num_threads),
-    "default dtype": _Item(torch.get_default_dtype, torch.set_default_dtype),
-    "default device": _Item(torch.get_default_device, torch.set_default_device),
-    "deterministic algorithms": _Item(
-        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms
+    "float32 matmul precision": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
     ),
-    "float32 matmul precision": _Item(
-        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    "autocast": (
+        partial(torch.is_autocast_enabled, "cpu"),
+        partial(torch.set_autocast_enabled, "cpu"),
     ),
-    "autocast": _Item(
-        lambda: torch.is_autocast_enabled("cpu"),
-        lambda value: torch.set_autocast_enabled("cpu", value),
-    ),
-    "cudnn.benchmark": _Item(lambda: torch.backends.cudnn.benchmark, _set_cudnn_benchmark),
-    "cudnn.deterministic": _Item(
-        lambda: torch.backends.cudnn.deterministic, _set_cudnn_deterministic
-    ),
+    **{
+        f"cudnn.{name}": (partial(getattr, _cudnn, name), partial(setattr, _cudnn, name))
+        for name in ("benchmark", "deterministic")
+    },
 }
 
 
 def read_global_state() -> dict[str, Any]:
     """Random states, gradient mode, threads and the other switches, each under its name."""
-    return {name: item.read() for name, item in _ITEMS.items()}
+    return {name: read() for name, (read, _) in _ITEMS.items()}
 
 
 def changed_since(before: dict[str, Any]) -> list[str]:
@@ -76,7 +65,7 @@ def global_state_kept() -> Iterator[None]:
     finally:
         for name, value in read_global_state().items():
             if not _same(before[name], value):
-                _ITEMS[name].write(before[name])
+                _ITEMS[name][1](before[name])
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -18,7 +18,7 @@ from zoo.testing.kit import Finding, Skipped, attempt, check
 from zoo.testing.subject import Subject
 
 
-@check("info")
+@check
 def info(subject: Subject) -> None:
     """The info is complete: texts and declared failures are what they should be, sides too."""
     info = getattr(subject.cls, "info", None)
@@ -79,7 +79,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-@check("entry_point")
+@check
 def entry_point(subject: Subject) -> None:
     """The entry point of the name in the info leads to this class."""
     name, cls = subject.name, subject.cls
@@ -97,7 +97,7 @@ def entry_point(subject: Subject) -> None:
         )
 
 
-@check("options")
+@check
 def options(subject: Subject) -> None:
     """The options of both presets survive JSON, and being typed as text."""
     kind: Any = subject.cls.Options
@@ -114,16 +114,20 @@ def options(subject: Subject) -> None:
         if type(made) is not kind:
             raise Finding(f"the {preset} preset is {made!r}.", "let small() return cls(…).")
         _survives(subject, f"the {preset} preset through JSON", made, _through_json)
-        _survives(subject, f"the {preset} preset typed as text", made, _as_text)
+        _survives(subject, f"the {preset} preset typed as text", made, str)
 
 
-def _survives(
-    subject: Subject, what: str, made: Any, way: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
+def _through_json(value: object) -> object:
+    read: object = json.loads(json.dumps(value))
+    return read
+
+
+def _survives(subject: Subject, what: str, made: Any, way: Callable[[object], object]) -> None:
     change = "keep to int, float, bool, str, Literal[…], or one of these or None."
     values = {f.name: getattr(made, f.name) for f in dataclasses.fields(made) if f.init}
     try:
-        again = replace_options(subject.cls.Options(), way(values), subject.name)
+        changes = {name: way(value) for name, value in values.items()}
+        again = replace_options(subject.cls.Options(), changes, subject.name)
     except (ZooError, TypeError, ValueError) as error:
         raise Finding(f"{what} raised {type(error).__name__}: {error}.", change) from error
     lost = [
@@ -135,16 +139,7 @@ def _survives(
         raise Finding(f"{what}: {'; '.join(lost)}.", change)
 
 
-def _through_json(values: dict[str, Any]) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(json.dumps(values))
-    return read
-
-
-def _as_text(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(value) for name, value in values.items()}
-
-
-@check("not_fitted")
+@check
 def not_fitted(subject: Subject) -> None:
     """Without weights nothing is predicted or saved: `NotFittedError` says how to get some."""
     colorizer = subject.new()

@@ -111,14 +111,10 @@ class Outcome:
     reason: str = ""
 
 
-def check(identifier: str) -> Callable[[Callable[[Subject], None]], Check]:
-    """Makes a `Check` of a function; the first line of its docstring is the promise."""
-
-    def decorate(function: Callable[[Subject], None]) -> Check:
-        promise = (function.__doc__ or "").strip().splitlines()[0]
-        return Check(identifier, promise, function)
-
-    return decorate
+def check(function: Callable[[Subject], None]) -> Check:
+    """Makes a `Check` of a function: its name is the id, its docstring's first line the promise."""
+    promise = (function.__doc__ or "").strip().splitlines()[0]
+    return Check(function.__name__, promise, function)
 
 
 def outcome_of(check: Check, subject: Subject) -> Outcome:

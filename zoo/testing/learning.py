@@ -13,7 +13,7 @@ _ONE_IMAGE_STEPS, _TOY_STEPS = (60, 240), (60, 250)
 _ONE_IMAGE_SHARE, _TOY_SHARE = 0.4, 0.9
 
 
-@check("one_image")
+@check
 def one_image(subject: Subject) -> None:
     """One image alone is learnt almost by heart (methods that predict chroma)."""
     if subject.new().paints_rgb:
@@ -22,7 +22,7 @@ def one_image(subject: Subject) -> None:
     _learns(subject, image, image, _ONE_IMAGE_STEPS, _ONE_IMAGE_SHARE)
 
 
-@check("beats_grey")
+@check
 def beats_grey(subject: Subject) -> None:
     """Where colours follow from brightness, a short training leads to less error than grey has."""
     train, test = images.toy_set(subject.side)

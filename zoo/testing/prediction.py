@@ -27,7 +27,7 @@ _WORKING_SIZES: tuple[WorkingSize, ...] = ("full", 12)
 _DEVICES_MEAN, _DEVICES_LARGEST = 0.5, 5.0
 
 
-@check("sizes")
+@check
 def sizes(subject: Subject) -> None:
     """Images of any size are coloured at their own size: odd, 1×1, larger than trained."""
     colorizer, side = subject.fitted, subject.side
@@ -62,7 +62,7 @@ def _photograph(height: int, width: int) -> Any:
     return np.asarray(image.resize((max(width, 300), max(height, 300))))[:height, :width]
 
 
-@check("containers")
+@check
 def containers(subject: Subject) -> None:
     """Every container comes back: PIL image, H×W, N×H×W, and lists of mixed sizes in order."""
     colorizer, greys = subject.fitted, subject.greys
@@ -109,7 +109,7 @@ def containers(subject: Subject) -> None:
                 )
 
 
-@check("wrong_input")
+@check
 def wrong_input(subject: Subject) -> None:
     """Wrong units, types and shapes are refused with `InputError` and not guessed at."""
     colorizer = subject.fitted
@@ -169,7 +169,7 @@ def wrong_input(subject: Subject) -> None:
         raise Finding(f"{what} was taken as if it were right.", change)
 
 
-@check("input_untouched")
+@check
 def input_untouched(subject: Subject) -> None:
     """What is handed in is not written to: images, tensors, training sets."""
     colorizer, change = subject.fitted, "copy before writing: L = L - 50 and not L -= 50."
@@ -190,7 +190,7 @@ def input_untouched(subject: Subject) -> None:
         raise Finding("fit wrote into the training set it was given.", change)
 
 
-@check("batch_mates")
+@check
 def batch_mates(subject: Subject) -> None:
     """An image gets the same colours alone as beside others."""
     L = subject.lab(subject.photographs[:, : subject.side, : subject.side])[0]
@@ -206,7 +206,7 @@ def batch_mates(subject: Subject) -> None:
         )
 
 
-@check("devices")
+@check
 def devices(subject: Subject) -> None:
     """CPU and GPU agree on the same weights, apart from rounding."""
     other = subject.other_device

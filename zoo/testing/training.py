@@ -23,14 +23,11 @@ from zoo.weights.file import open_weights
 _STEPS = 4
 
 
-@check("repeatable")
+@check
 def repeatable(subject: Subject) -> None:
     """The same seed and a budget in steps give the same weights, whatever was trained before."""
+    _skip_unless_deterministic(subject)
     colorizer = subject.new()
-    if not colorizer.info.deterministic:
-        raise Skipped("its info says that it is not deterministic")
-    if torch.device(subject.device).type != "cpu":
-        raise Skipped("it is promised on one CPU; GPUs add in any order")
     options = dataclasses.replace(colorizer.options)
     torch.manual_seed(123)
     colorizer.fit(subject.photographs, budget="1steps", size=subject.side, seed=5)
@@ -42,9 +39,7 @@ def repeatable(subject: Subject) -> None:
             f"fit changed the options from {options} to {colorizer.options}.",
             "keep what is found out in training somewhere else.",
         )
-    expected, found = _state(subject.fitted), _state(colorizer)
-    different = [name for name in expected if not torch.equal(expected[name], found[name])]
-    if different:
+    if different := _different(subject.fitted, colorizer):
         raise Finding(
             f"two trainings of 2 steps with seed 0 differ in {_some(different)}.",
             "draw random numbers from torch alone, which fit seeds; start from a new network in "
@@ -52,13 +47,17 @@ def repeatable(subject: Subject) -> None:
         )
 
 
-@check("resumable")
-def resumable(subject: Subject) -> None:
-    """A training that is stopped and resumed gives the weights of one that was never stopped."""
+def _skip_unless_deterministic(subject: Subject) -> None:
     if not subject.new().info.deterministic:
         raise Skipped("its info says that it is not deterministic")
     if torch.device(subject.device).type != "cpu":
         raise Skipped("it is promised on one CPU; GPUs add in any order")
+
+
+@check
+def resumable(subject: Subject) -> None:
+    """A training that is stopped and resumed gives the weights of one that was never stopped."""
+    _skip_unless_deterministic(subject)
     if not subject.takes_steps:
         raise Skipped("it takes no training steps")
     straight = subject.fit(budget=f"{_STEPS}steps")
@@ -74,9 +73,7 @@ def resumable(subject: Subject) -> None:
             subject.fit(budget=f"{_STEPS}steps", checkpoint=stopping, on_step=stop)
         with attempt(subject, "resuming"):
             resumed = subject.fit(budget=f"{_STEPS}steps", checkpoint=Checkpoint(path))
-    expected, found = _state(straight), _state(resumed)
-    different = [name for name in expected if not torch.equal(expected[name], found[name])]
-    if different:
+    if different := _different(straight, resumed):
         raise Finding(
             f"stopped after {_STEPS // 2} of {_STEPS} steps and resumed, {_some(different)} end as "
             "other values.",
@@ -85,7 +82,7 @@ def resumable(subject: Subject) -> None:
         )
 
 
-@check("gradients")
+@check
 def gradients(subject: Subject) -> None:
     """A gradient reaches every trainable parameter."""
     if not subject.takes_steps:
@@ -130,7 +127,7 @@ def _never_changed(subject: Subject) -> list[str]:
     return [name for name, before in first.items() if torch.equal(before, now[name])]
 
 
-@check("budget")
+@check
 def budget(subject: Subject) -> None:
     """Work is done inside of `for L, ab in feed` alone, and ends with the budget."""
     colorizer = subject.new()
@@ -171,7 +168,7 @@ def budget(subject: Subject) -> None:
         )
 
 
-@check("save_and_load")
+@check
 def save_and_load(subject: Subject) -> None:
     """Saved weights, loaded again, are the same bits and predict the same bits."""
     change = (
@@ -186,9 +183,7 @@ def save_and_load(subject: Subject) -> None:
             stored = open_weights(path, subject.cls)
             loaded = subject.cls(device=subject.device, precision="fp32", **stored.options)
             loaded.restore(stored)
-    expected, found = _state(subject.fitted), _state(loaded)
-    different = [n for n in expected if n not in found or not torch.equal(expected[n], found[n])]
-    if different:
+    if different := _different(subject.fitted, loaded):
         raise Finding(f"{_some(different)} came back as other values.", change)
     L = subject.lightness
     try:
@@ -201,7 +196,7 @@ def save_and_load(subject: Subject) -> None:
         raise Finding(f"predictions of loaded weights differ by up to {largest:.3g} in ab.", change)
 
 
-@check("global_state")
+@check
 def global_state(subject: Subject) -> None:
     """Random state, threads, gradient mode and other global switches are left as they were."""
     for grad in (True, False):
@@ -223,8 +218,10 @@ def _look(before: dict[str, object], what: str) -> None:
         )
 
 
-def _state(colorizer: Colorizer) -> dict[str, Tensor]:
-    return dict(colorizer.net.state_dict())
+def _different(one: Colorizer, other: Colorizer) -> list[str]:
+    """The names of the tensors of `one` that are not the same in `other`."""
+    expected, found = one.net.state_dict(), other.net.state_dict()
+    return [n for n in expected if n not in found or not torch.equal(expected[n], found[n])]
 
 
 def _some(names: list[str]) -> str:

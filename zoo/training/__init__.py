@@ -2,6 +2,6 @@
 
 `budget` reads budgets, `flops` counts operations, `feed` yields batches until one is spent, `loop`
 is the shared training loop, `rate_search` finds a learning rate, `prior` counts colours,
-`checkpoint` keeps a training that is under way, `record` says how one went, and `session` holds
-them together for `fit`.
+`checkpoint` keeps a training that is under way, and `session` holds them together for `fit`, and
+says how it went.
 """

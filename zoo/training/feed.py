@@ -334,8 +334,7 @@ class Feed:
         offset = (self._images.side - self.size) // 2
         for start in range(0, len(chosen), 256):
             index = np.sort(chosen[start : start + 256])
-            fixed = np.array([offset, offset, 0]).repeat(len(index)).reshape(3, -1)
-            rows = np.concatenate((index[None], fixed)).T
+            rows = np.stack(np.broadcast_arrays(index, offset, offset, 0), axis=1)
             yield rgb_to_lab(self._images.crop(rows, self.size))
 
     def log(self, loss: Tensor) -> None:

@@ -64,11 +64,9 @@ class RangeTest:
 
     def plot(self, path: Path, title: str = "") -> None:
         """Writes the curve with its suggestion as PNG, atomically."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         rates = self.learning_rates
         axes.plot(rates, self.losses, color="#b9c4cf", linewidth=1, label="loss of each step")
@@ -78,10 +76,8 @@ class RangeTest:
             axes.axvline(self.suggestion, color="#c2410c", linestyle="--", label=label)
         low, high = min(self.smoothed), max(self.smoothed[: len(rates) // 2 + 1])
         room = 0.25 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         axes.set_ylim(low - room, high + 2 * room)
-        axes.set_xscale("log")
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("loss")
         axes.set_title(title or "learning-rate range test")
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.legend(frameon=False)

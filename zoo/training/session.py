@@ -14,7 +14,6 @@ from zoo.training.budget import Budget
 from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
 from zoo.training.rate_search import search_in_budget
-from zoo.training.record import record_training
 from zoo.weights.file import Origin, StoredWeights, find_weights, load_state
 from zoo.weights.record import TrainingRecord
 
@@ -109,12 +108,30 @@ class Session:
 
     def record(self, feed: Feed) -> TrainingRecord:
         """The record of the training, once its feed has been closed."""
-        return record_training(
-            feed,
-            self._given.images,
+        images = self._given.images
+        return TrainingRecord(
+            budget=str(feed.budget),
             seed=self.seed,
+            stop_reason=feed.stop_reason,
+            cost=feed.cost,
+            images_available=feed.image_count,
+            images_seen=feed.images_seen,
+            size=feed.size,
+            batch_size=feed.batch_size,
+            device=str(feed.device),
             precision=self._colorizer.precision,
+            curve=feed.curve.points,
+            budget_amount=feed.budget.amount,
+            budget_unit=feed.budget.unit,
+            overshoot=feed.overshoot,
+            longest_step_seconds=feed.longest_step_seconds,
+            evaluation_seconds=feed.evaluation_seconds,
+            learning_rate=feed.learning_rate,
+            learning_rate_found=bool(self.search_steps),
             search_steps=self.search_steps,
+            manifest=images.manifest_hash(),
+            data=images.source,
+            data_license=images.license,
             initial="" if self.initial is None else self.initial.label,
         )
 

@@ -389,15 +389,13 @@ def _locked(target: Path, request: _Request) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock_of(target)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         if request.progress is not None:
             request.progress(f"{request.what}: another process downloads it", 0, 0)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _lock_of(target: Path) -> FileLock:

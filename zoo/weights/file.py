@@ -223,26 +223,21 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         WeightsError: names, shapes or types differ, or there is NaN or infinity among them; the
             first differences are named.
     """
-    expected = {name: tuple(t.shape) for name, t in net.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    differing = [
-        f"{n} is {found[n]}, not {expected[n]}"
-        for n in expected
-        if n in found and found[n] != expected[n]
+    expected = net.state_dict()
+    pairs = [(name, tensors[name], own) for name, own in expected.items() if name in tensors]
+    problems = [f"{n} is missing" for n in sorted(expected.keys() - tensors.keys())]
+    problems += [f"{n} is not of this model" for n in sorted(tensors.keys() - expected.keys())]
+    problems += [
+        f"{n} is {tuple(t.shape)}, not {tuple(own.shape)}"
+        for n, t, own in pairs
+        if t.shape != own.shape
     ]
-    for name, own in net.state_dict().items():
-        tensor = tensors.get(name)
-        if tensor is None:
-            continue
+    for name, tensor, own in pairs:
         in_half = (tensor.dtype, own.dtype) == (torch.float16, torch.float32)
         if tensor.dtype != own.dtype and not in_half:
-            differing.append(f"{name} is {tensor.dtype}, not {own.dtype}")
+            problems.append(f"{name} is {tensor.dtype}, not {own.dtype}")
         elif not torch.isfinite(tensor).all():
-            differing.append(f"{name} holds NaN or infinity")
-    problems = (
-        [f"{n} is missing" for n in missing] + [f"{n} is not of this model" for n in extra]
-    ) + differing
+            problems.append(f"{name} holds NaN or infinity")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems[:3])}{more}")

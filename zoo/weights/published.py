@@ -35,20 +35,6 @@ from zoo.weights.manifest import BrokenEntry, PublishedWeights, read_manifests
 if TYPE_CHECKING:
     from zoo.data.dataset import Progress
 
-__all__ = [
-    "BrokenEntry",
-    "PublishedWeights",
-    "broken",
-    "cached_file",
-    "fetch",
-    "find_by_label",
-    "find_published",
-    "published",
-    "status",
-    "verify",
-    "weights_folder",
-]
-
 MIRROR_VARIABLE = "ZOO_WEIGHTS_MIRROR"
 """The environment variable that names a mirror, as `--mirror` does."""
 
@@ -95,44 +81,33 @@ def broken() -> list[BrokenEntry]:
     return read_manifests()[1]
 
 
-def find_published(model: str, name: str) -> PublishedWeights:
-    """The weights of that name for a model.
-
-    Raises:
-        UnknownNameError: there are none; near names are offered.
-        WeightsError: they are there, but their entry is broken.
-    """
-    found, faulty = read_manifests()
-    of_model = {weights.name: weights for weights in found if weights.model == model}
-    if name in of_model:
-        return of_model[name]
-    for entry in faulty:
-        if (entry.model, entry.name) == (model, name):
-            raise WeightsError(f"the weights {model}:{name} are broken: {entry.reason}")
-    raise UnknownNameError(f"published weights of {model}", name, of_model, _HINT)
-
-
-def find_by_label(text: str) -> PublishedWeights:
-    """The weights of a `NAME`, if one model has them, or of `MODEL:NAME`.
+def find_published(model: str | None, name: str) -> PublishedWeights:
+    """The weights of that name for a model; None for the one model that has them.
 
     Raises:
         UnknownNameError: there are none; near names are offered.
         WeightsError: several models have weights of that name, or their entry is broken.
     """
-    model, colon, name = text.rpartition(":")
-    if colon:
-        return find_published(model, name)
     found, faulty = read_manifests()
-    matching = [weights for weights in found if weights.name == name]
+    known = [weights for weights in found if model in (None, weights.model)]
+    matching = [weights for weights in known if weights.name == name]
     if len(matching) > 1:
         choices = " or ".join(weights.label for weights in matching)
         raise WeightsError(f"several models have weights called {name!r}: type {choices}")
     if matching:
         return matching[0]
     for entry in faulty:
-        if entry.name == name:
-            raise WeightsError(f"the weights {name} are broken: {entry.reason}")
-    raise UnknownNameError("published weights", name, {w.name for w in found}, _HINT)
+        if entry.name == name and model in (None, entry.model):
+            label = name if model is None else f"{model}:{name}"
+            raise WeightsError(f"the weights {label} are broken: {entry.reason}")
+    kind = "published weights" if model is None else f"published weights of {model}"
+    raise UnknownNameError(kind, name, {weights.name for weights in known}, _HINT)
+
+
+def find_by_label(text: str) -> PublishedWeights:
+    """The weights of a `NAME`, if one model has them, or of `MODEL:NAME`; see `find_published`."""
+    model, colon, name = text.rpartition(":")
+    return find_published(model if colon else None, name)
 
 
 def weights_folder() -> Path:

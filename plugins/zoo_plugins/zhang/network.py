@@ -75,18 +75,9 @@ class ZhangNet(nn.Module):
     def forward(self, L: Tensor) -> Tensor:
         """N×1×H×W L in [0, 100] to N×313×H/4×W/4 logits; H and W multiples of 8."""
         x = (L - 50) / 100
-        for block in (
-            self.model1,
-            self.model2,
-            self.model3,
-            self.model4,
-            self.model5,
-            self.model6,
-            self.model7,
-        ):
-            x = block(x)
-        logits: Tensor = self.model8(x)
-        return logits
+        for number in range(1, 9):
+            x = self.get_submodule(f"model{number}")(x)
+        return x
 
     def decode_as_released(self, logits: Tensor) -> Tensor:
         """N×313×h×w logits to N×2×h×w ab by `model_out`, as the public release does."""

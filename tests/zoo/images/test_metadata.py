@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
+from zoo.arrays import to_8_bits
 from zoo.images.metadata import Metadata, fit_metadata
 from zoo.images.photograph import read_photograph
 from zoo.images.png import MOST_BYTES, Text, scan_png
@@ -130,7 +131,7 @@ def convert(path, name, tmp_path):
     form = FORMATS[name]
     metadata, notes = fit_metadata(photograph.metadata, form.name, form.holds, form.block)
     height, width = photograph.size
-    colour = np.repeat(photograph.grey_8()[..., None], 3, axis=2)
+    colour = np.repeat(to_8_bits(photograph.grey)[..., None], 3, axis=2)
     target = tmp_path / f"y{form.suffixes[0]}"
     write_picture(target, form, Layout(height, width, 3, 8, metadata), [colour])
     return target, photograph.notes + notes

@@ -10,7 +10,7 @@ from torch import nn
 import zoo.prediction.batch_size
 from zoo.colorizer import Colorizer, Info
 from zoo.errors import InputError
-from zoo.prediction.batch_size import FastestBatch, in_batches
+from zoo.prediction.batch_size import Batches, FastestBatch
 
 
 def search(cost, limit=1 << 20) -> FastestBatch:
@@ -128,8 +128,16 @@ def test_auto_remembers_what_it_measured(greys, monkeypatch):
 
 
 def test_a_batch_is_of_one_shape():
-    shapes = [(4, 4), (8, 8), (4, 4), (4, 4), (8, 8)]
-    batches = in_batches(shapes, 2, 0, lambda _: FastestBatch(), lambda batch: sum(batch))
-    assert list(batches) == [([0, 2], 2), ([3], 3), ([1, 4], 5)]
-    by_pixels = in_batches(shapes, None, 130, lambda _: FastestBatch(), len)
-    assert [batch for batch, _ in by_pixels] == [[0, 2, 3], [1, 4]]
+    assert run_all(2, 0) == [([0, 2], 2), ([3], 3), ([1, 4], 5)]
+    assert [batch for batch, _ in run_all(None, 130)] == [[0, 2, 3], [1, 4]]
+
+
+def run_all(batch_size, pixels):
+    """Every batch of five items with its result, which is the items' sum."""
+    batches = Batches(batch_size, pixels, lambda _: FastestBatch(), sum)
+    for item, shape in enumerate([(4, 4), (8, 8), (4, 4), (4, 4), (8, 8)]):
+        batches.add(item, shape)
+    found = []
+    while batches.waiting:
+        found.append(batches.run_next(next(iter(batches.waiting))))
+    return found

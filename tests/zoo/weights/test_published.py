@@ -12,7 +12,8 @@ import pytest
 import zoo
 from zoo.errors import UnknownNameError, WeightsError
 from zoo.weights import published
-from zoo.weights.published import PublishedWeights, cached_file, fetch, status, verify
+from zoo.weights.manifest import PublishedWeights
+from zoo.weights.published import cached_file, fetch, status, verify
 
 BODY = np.random.default_rng(0).bytes(50_000)
 HASH = hashlib.sha256(BODY).hexdigest()
