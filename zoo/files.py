@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 CACHE_VARIABLE = "ZOO_CACHE"
-_LONGEST_SUFFIX = 16
+_NAME_BYTES, _SUFFIX = 64, 16
 
 
 def cache_folder() -> Path:
@@ -31,9 +31,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never half of one, whenever the writer dies.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The target's own name is as long as a file system may allow; writers look at the suffix.
+    # Its own name may be as long as the file system allows, in bytes; writers look at the suffix.
+    start = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
     descriptor, name = tempfile.mkstemp(
-        dir=target.parent, prefix=".zoo-", suffix=".partial" + target.suffix[-_LONGEST_SUFFIX:]
+        dir=target.parent, prefix=f".{start}.", suffix=".partial" + target.suffix[-_SUFFIX:]
     )
     os.close(descriptor)
     partial = Path(name)
