@@ -81,7 +81,7 @@ def test_the_site_shows_every_command_and_option(site):
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("api/zoo.color.bins", ["nearest_bin", "N×2×H×W chroma to the N×H×W int64 index"]),
+        ("api/zoo.color.bins", ["nearest_bin", "N×2×H×W chroma to N×H×W int64"]),
         ("api/zoo.testing", ["checks", "The conformance kit"]),
         ("api/zoo.colorizer", ["predict_ab", "fit"]),
         ("contributing", ["What the class has to do"]),
