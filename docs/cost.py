@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage import data
 
@@ -79,7 +78,6 @@ def measure_elsewhere(model: str, weights: str, side: int) -> Cost:
 def plot(costs: Sequence[Cost], path: Path) -> None:
     """Writes both curves of every model as PNG, atomically."""
     figure = Figure(figsize=(11, 4.6), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     for axes, unit, name in zip(
         figure.subplots(1, 2),
         ("milliseconds per image", "MiB above the loaded network"),

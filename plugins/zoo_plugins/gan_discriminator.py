@@ -49,6 +49,14 @@ class GANOptions(TrainingOptions):
     batch_size: int = 128
     learning_rate: float = 5e-4
 
+    def check(self) -> None:
+        """Raises `ValueError` for averaging, which is the shared loop's alone."""
+        super().check()
+        if self.averaging:
+            raise ValueError(
+                f"averaging must stay 0, got {self.averaging}: the loop of two networks has none"
+            )
+
     @classmethod
     def small(cls) -> GANOptions:
         """The generator's small preset; a discriminator of half the width on 34-pixel patches."""

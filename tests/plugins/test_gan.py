@@ -196,6 +196,11 @@ def test_the_papers_discriminator_has_pix2pix_parameters():
     assert sum(p.numel() for p in discriminator.parameters()) == expected
 
 
+def test_averaging_is_not_passed_over():
+    with pytest.raises(OptionError, match=r"averaging must stay 0, got 0\.9"):
+        zoo.load(NAME, averaging=0.9, device="cpu")
+
+
 @pytest.mark.parametrize("options", [{"discriminator_layers": 0}, {"discriminator_width": 0}])
 def test_no_discriminator_is_refused(options):
     with pytest.raises(OptionError, match="at least 1"):

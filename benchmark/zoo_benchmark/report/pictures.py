@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -117,7 +116,6 @@ def ab_histogram(pictures: ImageSet) -> Histogram:
     rgb = lab_to_rgb(torch.full((1, 1, _BINS, _BINS), 65.0), plane)[0].permute(1, 2, 0).numpy()
     alpha = density / max(density.max(), 1e-9)
     figure = Figure(figsize=(2.4, 2.3), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     # Alike on white and on black.
     grey = "#8a8f98"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from zoo import plugins, registry
@@ -44,7 +43,6 @@ def plot_training(
     factor, label = _scale(unit, max([*spent, *(table[unit] if len(table) else [])], default=0.0))
     height = 2.4 + 1.5 * len(metrics)
     figure = Figure(figsize=(8, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(
         1 + len(metrics), 1, sharex=True, squeeze=False, height_ratios=[1.6, *[1] * len(metrics)]
     )[:, 0]
