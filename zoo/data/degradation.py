@@ -1,0 +1,123 @@
+"""Changes of a lightness that cameras, films, scanners and codecs make: of the input alone.
+
+Everything takes and gives N×1×H×W lightness L in [0, 100], on any device, with strengths per
+image (tensors of N) and random numbers out of a given generator. The training feed draws the
+strengths at random (`zoo.training.variety`), the benchmark fixes them (its conditions).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from zoo.color.lab import L_to_grey, grey_to_L
+
+# JPEG's quantisation of luminance at quality 50 (ITU-T T.81, table K.1), in rows of 8.
+_QUANTISATION = (
+    *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+def resampling_weights(start: Tensor, length: Tensor, side: int, out: int) -> Tensor:
+    """The N×out×side weights that resample [start, start + length) bilinearly, with antialiasing.
+
+    Args:
+        start: where each of N intervals begins, in pixels of a line of `side`.
+        length: how long each is.
+        side: pixels of the line.
+        out: pixels of the result.
+    """
+    steps, places = (torch.arange(n, device=start.device) + 0.5 for n in (out, side))
+    scale = (length / out)[:, None, None]
+    centres = start[:, None, None] + steps[None, :, None] * scale
+    weights = (1 - (places - centres).abs() / scale.clamp(min=1)).clamp(min=0)
+    end = (start + length)[:, None, None]
+    weights = weights * ((places >= start[:, None, None]) & (places <= end))
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)
+
+
+def gaussian_weights(sigma: Tensor, side: int) -> Tensor:
+    """The N×side×side weights of a Gaussian blur of N standard deviations in pixels."""
+    places = torch.arange(side, device=sigma.device)
+    distance = (places[:, None] - places[None, :]).square()[None]
+    weights = torch.exp(-distance / (2 * sigma[:, None, None].square()))
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def separable(rows: Tensor, columns: Tensor, planes: Tensor) -> Tensor:
+    """The N×C×H×W planes with N×H'×H weights applied to rows and N×W'×W to columns."""
+    return rows[:, None] @ planes @ columns[:, None].mT
+
+
+def resample(L: Tensor, share: float) -> Tensor:
+    """L made smaller by `share` in (0, 1] with antialiasing, and enlarged to its size again."""
+    there_and_back = []
+    for side in L.shape[2:]:
+        small = max(1, round(side * share))
+        start, whole = (torch.tensor([value], device=L.device) for value in (0.0, float(side)))
+        down = resampling_weights(start, whole, side, small)
+        up = resampling_weights(start, whole * small / side, small, side)
+        there_and_back.append(up @ down)
+    return separable(there_and_back[0], there_and_back[1], L)
+
+
+def blur(L: Tensor, sigma: Tensor) -> Tensor:
+    """L blurred by a Gaussian of N standard deviations in pixels."""
+    height, width = L.shape[2:]
+    return separable(gaussian_weights(sigma, height), gaussian_weights(sigma, width), L)
+
+
+def fade(L: Tensor, contrast: Tensor, black: Tensor) -> Tensor:
+    """L with the contrast of a faded print, and its black raised: black + contrast · L.
+
+    Args:
+        L: the lightness.
+        contrast: N factors in (0, 1].
+        black: the N lightnesses that black becomes, at most 100 · (1 − contrast).
+    """
+    return black[:, None, None, None] + contrast[:, None, None, None] * L
+
+
+def grain(shape: torch.Size, size: Tensor, generator: Generator) -> Tensor:
+    """Noise of standard deviation 1 that is correlated as a film's grain is.
+
+    Args:
+        shape: N×1×H×W.
+        size: the N standard deviations of the grains in pixels.
+        generator: where the random numbers come from, on the device of `size`.
+    """
+    noise = torch.randn(shape, device=size.device, generator=generator)
+    noise = blur(noise, size)
+    return noise / noise.std((1, 2, 3), keepdim=True)
+
+
+def jpeg(L: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> Tensor:
+    """L after the loss of a grey JPEG of N qualities in [1, 100], as libjpeg counts them.
+
+    Args:
+        L: the lightness.
+        quality: N qualities.
+        offset: y and x, by which the grid of 8×8 blocks is moved.
+    """
+    grey = (L_to_grey(L) * 255).round()
+    height, width = grey.shape[2:]
+    y, x = offset
+    around = (x, (-width - x) % 8, y, (-height - y) % 8)
+    padded = F.pad(grey, around, mode="replicate") - 128
+    tall, wide = (side // 8 for side in padded.shape[2:])
+    blocks = padded.view(-1, tall, 8, wide, 8).transpose(2, 3)
+    k = torch.arange(8.0, device=grey.device)
+    dct = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
+    dct[0] /= math.sqrt(2)
+    table = torch.tensor(_QUANTISATION, device=grey.device).view(8, 8)
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    table = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, None, None]
+    coarse = (dct @ blocks @ dct.T / table).round() * table
+    whole = (dct.T @ coarse @ dct).transpose(2, 3).reshape(padded.shape) + 128
+    return grey_to_L(whole[:, :, y : y + height, x : x + width].round().clamp(0, 255) / 255)
