@@ -39,6 +39,7 @@ from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
 from zoo.training.loop import TrainingOptions, train
 from zoo.training.session import Session
+from zoo.training.variety import WHOLE, Variety
 from zoo.weights.file import Origin, StoredWeights, save_weights
 from zoo.weights.record import TrainingRecord
 
@@ -122,8 +123,22 @@ class Colorizer(ABC):
         """
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
-        """The scalar to minimise on a batch N×1×S×S L, N×2×S×S ab, in train mode."""
+        """The scalar to minimise on a batch N×1×S×S L, N×2×S×S ab, in train mode.
+
+        L is what the network sees: blurred, noisy or faded here and there, where the input is
+        varied. ab is the truth's. The truth's own colours are `true_rgb(L, ab)`.
+        """
         raise PluginError(f"{self.info.name} implements neither loss nor train")
+
+    def true_rgb(self, L: Tensor, ab: Tensor) -> Tensor:
+        """The truth of a batch that `loss` was given, N×3×S×S sRGB: what an RGB painter aims at.
+
+        Outside of a training it is the colour of L and ab.
+
+        Raises:
+            PluginError: the input is varied, and L is another tensor than the feed's.
+        """
+        return lab_to_rgb(L if self._feed is None else self._feed.true_lightness(L), ab)
 
     def prepare(self, feed: Feed) -> None:  # noqa: B027 - optional
         """Looks at the training set (`feed.survey()`) before the first step; optional."""
@@ -190,6 +205,9 @@ class Colorizer(ABC):
         seed: int = 0,
         data_seed: int | None = None,
         size: int | None = None,
+        input_variety: bool = True,
+        crop_scale: tuple[float, float] = WHOLE,
+        stored_size: int | None = None,
         find_learning_rate: bool = False,
         initial: str | Path | None = None,
         checkpoint: Checkpoint | None = None,
@@ -202,8 +220,14 @@ class Colorizer(ABC):
                 any sizes, an `ImageSet`, or a `Dataset` (its training split).
             budget: such as `30s`, `10min`, `500steps`, `50kimages`, `2PFLOP`.
             seed: decides the weights and whatever else the method draws.
-            data_seed: decides the images' order, crops and flips; `seed` where None.
+            data_seed: decides the images' order, crops, flips and variety; `seed` where None.
             size: side of the training crops in pixels; by default what the images allow.
+            input_variety: whether the lightness that the network sees is changed at random as
+                scanners, cameras and codecs change it. The target stays the image's own colour.
+            crop_scale: the smallest and the largest share of the stored side that a crop
+                covers; crops are resized to `size` with antialiasing.
+            stored_size: the least side in pixels to keep images at, from `size` on, for crops
+                that are made smaller; by default `size`.
             find_learning_rate: spends a tenth of the budget on a learning-rate range test and
                 trains with what it suggests in place of the options' learning rate.
             initial: weights to start from, for fine-tuning: a file or a published name. They
@@ -216,7 +240,8 @@ class Colorizer(ABC):
 
         Raises:
             BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
-            InputError: images of a wrong kind, or none.
+            InputError: images of a wrong kind, or none; shares that are none; a stored size below
+                the crops, or without a size.
             TrainingError: the loss became NaN.
             WeightsError: `initial` or the checkpoint does not fit.
         """
@@ -227,6 +252,7 @@ class Colorizer(ABC):
             seed=seed,
             data_seed=data_seed,
             size=size,
+            variety=Variety(input_variety, crop_scale, stored_size),
             find_learning_rate=find_learning_rate,
             initial=initial,
             checkpoint=checkpoint,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.color.lab import L_to_grey, lab_to_rgb
+from zoo.color.lab import L_to_grey
 from zoo.colorizer import Colorizer, Info, TrainingOptions
 from zoo.options import option
 
@@ -72,7 +72,7 @@ class FCGenerator(Colorizer):
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """Mean squared error of RGB at 32×32."""
-        target = _to_side(lab_to_rgb(L, ab))
+        target = _to_side(self.true_rgb(L, ab))
         return F.mse_loss(self.net(_to_side(L_to_grey(L))), target)
 
     def forward(self, L: Tensor) -> Tensor:

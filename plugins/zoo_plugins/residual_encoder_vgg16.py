@@ -114,6 +114,7 @@ class ResidualEncoderVGG16(Colorizer):
 
     def loss(self, L: Tensor, ab: Tensor) -> Tensor:
         """The mean of three Euclidean UV distances: unblurred, and blurred by 3 and 5 px."""
+        # The UV that make the true ab with the L that the network sees, as `forward` joins them.
         target = rgb_to_yuv(lab_to_rgb(L, ab))[:, 1:]
         difference = self.net(L_to_grey(L)) - target
         distances = [_distance(difference)]

@@ -22,6 +22,7 @@ from zoo.cli.parameters import (
     Seed,
     Set,
     Size,
+    StoredSize,
     WeightsFiles,
     named_files,
 )
@@ -57,6 +58,22 @@ def fit(
         typer.Option(help="When to stop: after 30min, 2h, 5000steps, 50kimages or 2PFLOP."),
     ] = "10min",
     size: Size = None,
+    input_variety: Annotated[
+        bool,
+        typer.Option(
+            "--input-variety/--no-input-variety",
+            help="Show the network blurred, noisy, faded, specked and JPEG-compressed copies among "
+            "the clean ones; the colours to be learnt stay.",
+        ),
+    ] = True,
+    crop_scale: Annotated[
+        str,
+        typer.Option(
+            help="Smallest and largest share of a training image's stored side that a crop "
+            "covers, such as 0.5,1; crops are resized to --size."
+        ),
+    ] = "1,1",
+    stored_size: StoredSize = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -113,6 +130,7 @@ def fit(
     from zoo.training.budget import Budget
     from zoo.training.checkpoint import Checkpoint
     from zoo.training.session import training_identity
+    from zoo.training.variety import Variety, read_crop_scale
     from zoo.weights.file import find_weights
     from zoo_benchmark.run.scoring import metric_names
     from zoo_benchmark.validation import Files, Validation
@@ -128,6 +146,10 @@ def fit(
         changes = read_settings(settings or ()) | {"device": device, "precision": precision}
         colorizer = _open_colorizer(model, preset, initial, changes)
         check_size(size, colorizer.multiple, colorizer.minimum_size)
+        dataset = registry.open_dataset(data)
+        side = dataset.info.native_size if size is None else size
+        variety = Variety(input_variety, read_crop_scale(crop_scale), stored_size)
+        stored = variety.stored(side)
         _check_files(files, resume=resume, overwrite=overwrite)
         console = make_console(stderr=True)
         view = _View(console, model)
@@ -138,13 +160,13 @@ def fit(
                 limit,
                 seed=seed,
                 data_seed=None,
+                variety=variety,
                 find_learning_rate=learning_rate == "find",
                 initial=None if initial is None else find_weights(initial, type(colorizer)),
             )
             checkpoint.read(identity)
-        dataset = registry.open_dataset(data)
-        side = dataset.info.native_size if size is None else size
-        images = {split: _load(dataset, split, side, console) for split in ("train", "test")}
+        sides = {"train": stored, "test": side}
+        images = {split: _load(dataset, split, sides[split], console) for split in sides}
         opened, notes = _open_metrics(wanted, named, colorizer, images["test"], console)
         for split, images_of_split in images.items():
             notes += [f"{split}: {note}" for note in images_of_split.left_out()]
@@ -172,6 +194,9 @@ def fit(
                         budget=limit,
                         seed=seed,
                         size=side,
+                        input_variety=variety.input,
+                        crop_scale=variety.crop_scale,
+                        stored_size=variety.stored_size,
                         find_learning_rate=learning_rate == "find",
                         initial=initial,
                         checkpoint=checkpoint,

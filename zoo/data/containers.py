@@ -32,7 +32,9 @@ class TrainingSet:
     size: int
 
 
-def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -> TrainingSet:
+def training_set(
+    data: Any, size: int | None, multiple: int, minimum: int = 1, stored_size: int | None = None
+) -> TrainingSet:
     """The training set, square, and the side of the crops taken from it.
 
     Args:
@@ -41,13 +43,15 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
             to `multiple`.
         multiple: what the network wants sides to be a multiple of.
         minimum: the smallest side that it takes; smaller images are enlarged to it.
+        stored_size: the least side to keep images at, for crops that are made smaller later;
+            where None that of the crops.
 
     Raises:
         InputError: no images, a wrong dtype or shape, or a size that the network cannot take.
     """
     smallest = check_size(size, multiple, minimum)
     if isinstance(data, Dataset):
-        data = data.open("train", size or data.info.native_size)
+        data = data.open("train", stored_size or size or data.info.native_size)
     given = data if isinstance(data, ImageSet) else None
     if given is not None:
         data = given.images
@@ -67,11 +71,12 @@ def training_set(data: Any, size: int | None, multiple: int, minimum: int = 1) -
     shortest = min(min(image.shape[:2]) for image in images)
     if size is None:
         size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
-    if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= size:
+    stored = stored_size or size
+    if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= stored:
         tiles = images
     else:
         # An eighth of margin gives room for random crops, where every image has that much.
-        side = size + size // 8 if shortest >= size + size // 8 else size
+        side = stored + stored // 8 if shortest >= stored + stored // 8 else stored
         tiles = np.stack([square_tile(image, side) for image in images])
     if given is None:
         return TrainingSet(ImageSet(tiles, [str(i) for i in range(len(tiles))]), size)

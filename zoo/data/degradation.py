@@ -8,6 +8,7 @@ strengths at random (`zoo.training.variety`), the benchmark fixes them (its cond
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -55,14 +56,17 @@ def separable(rows: Tensor, columns: Tensor, planes: Tensor) -> Tensor:
     return rows[:, None] @ planes @ columns[:, None].mT
 
 
-def resample(L: Tensor, share: float) -> Tensor:
-    """L made smaller by `share` in (0, 1] with antialiasing, and enlarged to its size again."""
+def resample(L: Tensor, share: float | Tensor) -> Tensor:
+    """L made smaller with antialiasing, by a share in (0, 1] or N of them, and enlarged again."""
+    if not isinstance(share, Tensor):
+        share = torch.full((1,), float(share), device=L.device)
     there_and_back = []
     for side in L.shape[2:]:
-        small = max(1, round(side * share))
-        start, whole = (torch.tensor([value], device=L.device) for value in (0.0, float(side)))
-        down = resampling_weights(start, whole, side, small)
-        up = resampling_weights(start, whole * small / side, small, side)
+        small = (side * share).round().clamp(min=1)
+        start = torch.zeros_like(small)
+        # Each has its own number of pixels: lines as long as the whole, of which some are used.
+        down = resampling_weights(start, side * side / small, side, side)
+        up = resampling_weights(start, small, side, side)
         there_and_back.append(up @ down)
     return separable(there_and_back[0], there_and_back[1], L)
 
@@ -84,6 +88,20 @@ def fade(L: Tensor, contrast: Tensor, black: Tensor) -> Tensor:
     return black[:, None, None, None] + contrast[:, None, None, None] * L
 
 
+def specks(L: Tensor, noise: Tensor, share: Tensor, tone: Tensor) -> Tensor:
+    """L with specks of 2×2 pixels, as dust leaves them.
+
+    Args:
+        L: the lightness.
+        noise: white, of its shape and standard deviation 1: the specks lie where it is highest.
+        share: the N shares of the pixels at which a speck begins, in (0, 1).
+        tone: the N lightnesses of the specks.
+    """
+    begins = noise > -torch.special.ndtri(share)[:, None, None, None]
+    covered = F.max_pool2d(F.pad(begins.float(), (1, 0, 1, 0)), 2, 1) > 0
+    return torch.where(covered, tone[:, None, None, None], L)
+
+
 def grain(shape: torch.Size, size: Tensor, generator: Generator) -> Tensor:
     """Noise of standard deviation 1 that is correlated as a film's grain is.
 
@@ -92,32 +110,59 @@ def grain(shape: torch.Size, size: Tensor, generator: Generator) -> Tensor:
         size: the N standard deviations of the grains in pixels.
         generator: where the random numbers come from, on the device of `size`.
     """
-    noise = torch.randn(shape, device=size.device, generator=generator)
+    return clustered(torch.randn(shape, device=size.device, generator=generator), size)
+
+
+def clustered(noise: Tensor, size: Tensor) -> Tensor:
+    """White noise N×1×H×W as grains of N standard deviations in pixels; its own is 1 again."""
     noise = blur(noise, size)
     return noise / noise.std((1, 2, 3), keepdim=True)
 
 
-def jpeg(L: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> Tensor:
+@lru_cache(maxsize=8)
+def _jpeg_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The 8×8 matrix of the discrete cosine transform, and the quantisation at quality 50."""
+    k = torch.arange(8.0, device="cpu")
+    dct = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
+    dct[0] /= math.sqrt(2)
+    # Kept: a copy from the host would end a GPU's queue.
+    return dct.to(device), torch.tensor(_QUANTISATION, device="cpu").view(8, 8).to(device)
+
+
+def jpeg(L: Tensor, quality: Tensor, offset: Tensor | None = None) -> Tensor:
     """L after the loss of a grey JPEG of N qualities in [1, 100], as libjpeg counts them.
 
     Args:
         L: the lightness.
         quality: N qualities.
-        offset: y and x, by which the grid of 8×8 blocks is moved.
+        offset: N×2 whole numbers from 0 to 7, y and x, by which the grid of 8×8 blocks is moved.
     """
     grey = (L_to_grey(L) * 255).round()
-    height, width = grey.shape[2:]
-    y, x = offset
-    around = (x, (-width - x) % 8, y, (-height - y) % 8)
-    padded = F.pad(grey, around, mode="replicate") - 128
+    if offset is None:
+        offset = torch.zeros(1, 2, dtype=torch.int64, device=L.device)
+        room = 0
+    else:
+        room = 7
+    # The edges go on up to whole blocks, as they do in an encoder.
+    whole, back = [], []
+    for axis, side in enumerate(grey.shape[2:]):
+        moved = offset[:, axis, None]
+        places = torch.arange(-(-(side + room) // 8) * 8, device=L.device)
+        whole.append((places - moved).clamp(0, side - 1))
+        back.append(torch.arange(side, device=L.device) + moved)
+    padded = _take(grey, whole) - 128
     tall, wide = (side // 8 for side in padded.shape[2:])
     blocks = padded.view(-1, tall, 8, wide, 8).transpose(2, 3)
-    k = torch.arange(8.0, device=grey.device)
-    dct = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
-    dct[0] /= math.sqrt(2)
-    table = torch.tensor(_QUANTISATION, device=grey.device).view(8, 8)
+    dct, table = _jpeg_tables(L.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     table = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, None, None]
     coarse = (dct @ blocks @ dct.T / table).round() * table
-    whole = (dct.T @ coarse @ dct).transpose(2, 3).reshape(padded.shape) + 128
-    return grey_to_L(whole[:, :, y : y + height, x : x + width].round().clamp(0, 255) / 255)
+    decoded = (dct.T @ coarse @ dct).transpose(2, 3).reshape(padded.shape) + 128
+    return grey_to_L(_take(decoded, back).round().clamp(0, 255) / 255)
+
+
+def _take(planes: Tensor, places: list[Tensor]) -> Tensor:
+    """The pixels at N×H' rows and N×W' columns (or 1×…, the same for all) of N×1×H×W planes."""
+    rows, columns = places
+    image = torch.arange(len(planes), device=planes.device)[:, None, None]
+    return planes[:, 0][image, rows[:, :, None], columns[:, None, :]].unsqueeze(1)

@@ -165,7 +165,14 @@ def overfit(
         BudgetError: the budget cannot be read, or not one step fits into it.
         TrainingError: the loss became NaN.
     """
-    colorizer.fit(tile[None], budget=budget, seed=seed, size=len(tile), on_step=on_step)
+    colorizer.fit(
+        tile[None],
+        budget=budget,
+        seed=seed,
+        size=len(tile),
+        input_variety=False,
+        on_step=on_step,
+    )
     assert colorizer.record is not None
     L, truth = _lab(tile)
     rgb = colorizer.predict_rgb(L)

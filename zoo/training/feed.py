@@ -22,11 +22,13 @@ from zoo.arrays import UInt8Array
 from zoo.color.lab import rgb_to_lab
 from zoo.cost import Cost
 from zoo.device import synchronize
-from zoo.errors import BudgetError, InputError, TrainingError, WeightsError
+from zoo.errors import BudgetError, InputError, PluginError, TrainingError, WeightsError
 from zoo.training.budget import Budget
 from zoo.training.clock import Clock
 from zoo.training.crops import CropStream, ImageStore
 from zoo.training.flops import count_flops
+from zoo.training.varied_input import VariedInput
+from zoo.training.variety import UNVARIED, Variety
 
 # Curve points are logged this far apart, so that a long run keeps about a thousand of them.
 _CURVE_SPACING = 1.01
@@ -122,7 +124,11 @@ class Feed:
     the training set, warm-up, compilation); it stands still inside `paused()`. On a GPU it
     waits for the previous step to finish before it is read. At most one step is overshot.
 
+    Where the input is varied, L is what the network is to see, and ab the truth's. A search for a
+    learning rate and `survey` see images as they are.
+
     Attributes:
+        variety: how the images are varied.
         stop_reason: why the loop ended: `budget`, `plugin` where the plugin left by itself, or
             `no steps` where it needed none.
         curve: the logged losses.
@@ -141,12 +147,16 @@ class Feed:
         size: int,
         device: torch.device,
         seed: int = 0,
+        variety: Variety = UNVARIED,
         on_step: Callable[[Feed], None] | None = None,
     ) -> None:
         if len(images) == 0:
             raise InputError("the training set is empty; give at least one image")
-        if size > images.shape[1]:
-            raise InputError(f"crops of {size} px do not fit into images of {images.shape[1]} px")
+        self._stored = variety.stored(size)
+        if self._stored > images.shape[1]:
+            raise InputError(
+                f"crops of {self._stored} px do not fit into images of {images.shape[1]} px"
+            )
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         self.budget, self.batch_size, self.size = budget, batch_size, size
@@ -154,7 +164,11 @@ class Feed:
         self.stop_reason = "no steps"
         self.curve = Curve()
         self._images = ImageStore(images, device)
-        self._stream = CropStream(len(images), images.shape[1] - size, seed)
+        self._stream = CropStream(len(images), images.shape[1], size, seed, variety)
+        self.variety = variety
+        self._varied = VariedInput(size, device, seed) if variety.input else None
+        # The lightness that was handed out last, and the truth's: of one step the same tensor.
+        self._handed_out: tuple[Tensor, Tensor] | None = None
         self._seed = seed
         self._on_step = on_step
         self.longest_step_seconds = 0.0
@@ -331,11 +345,25 @@ class Feed:
         """
         self._clock.start()
         chosen = np.random.default_rng(self._seed % 2**63).permutation(len(self._images))[:limit]
-        offset = (self._images.side - self.size) // 2
+        offset = (self._images.side - self._stored) // 2
         for start in range(0, len(chosen), 256):
             index = np.sort(chosen[start : start + 256])
-            rows = np.stack(np.broadcast_arrays(index, offset, offset, 0), axis=1)
+            rows = np.stack(np.broadcast_arrays(index, offset, offset, 0, self._stored), axis=1)
             yield rgb_to_lab(self._images.crop(rows, self.size))
+
+    def true_lightness(self, L: Tensor) -> Tensor:
+        """The truth's lightness of the batch under way, whose L the network sees.
+
+        Raises:
+            PluginError: inputs are varied, and L is not the tensor that this feed handed out.
+        """
+        if self._varied is None:
+            return L
+        if self._handed_out is None or L is not self._handed_out[0]:
+            raise PluginError(
+                "the truth is known of the very tensor L that the feed handed out; pass that one on"
+            )
+        return self._handed_out[1]
 
     def log(self, loss: Tensor) -> None:
         """Records the loss of the step under way, a scalar.
@@ -402,11 +430,12 @@ class Feed:
         turn_started: float | None = None
         try:
             while True:
-                batch = rgb_to_lab(
-                    self._images.crop(
-                        self._stream.take(self._next_position(), self.batch_size), self.size
-                    )
-                )
+                position = self._next_position()
+                rows = self._stream.take(position, self.batch_size)
+                L, ab = rgb_to_lab(self._images.crop(rows, self.size))
+                seen = L
+                if self._varied is not None and self._phase.rate_factor is None:
+                    seen = self._varied(L, position)
                 # The next batch is queued before the wait, so that the GPU stays busy.
                 if previous_step is not None:
                     previous_step.synchronize()
@@ -419,7 +448,8 @@ class Feed:
                     return
                 counter = count_flops() if self._steps == 0 else None
                 with counter or nullcontext():
-                    yield batch
+                    self._handed_out = seen, L
+                    yield seen, ab
                 if counter is not None:
                     self._flops_per_step = float(counter.get_total_flops())
                 if self.device.type == "cuda":

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data import containers
 from zoo.device import set_random_state
+from zoo.errors import InputError
 from zoo.training.budget import Budget
 from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
 from zoo.training.rate_search import search_in_budget
+from zoo.training.variety import UNVARIED, Variety
 from zoo.weights.file import Origin, StoredWeights, find_weights, load_state
 from zoo.weights.record import TrainingRecord
 
@@ -42,6 +44,7 @@ class Session:
         seed: int = 0,
         data_seed: int | None = None,
         size: int | None = None,
+        variety: Variety = UNVARIED,
         find_learning_rate: bool = False,
         initial: str | Path | None = None,
         checkpoint: Checkpoint | None = None,
@@ -49,8 +52,16 @@ class Session:
     ) -> None:
         self._colorizer, self._checkpoint, self._on_step = colorizer, checkpoint, on_step
         self._budget = Budget.parse(budget)
+        self._variety = variety
+        if variety.stored_size is not None:
+            if size is None:
+                raise InputError(
+                    f"stored_size {variety.stored_size} goes with the size of the crops; "
+                    "give both, such as size=64, stored_size=128"
+                )
+            variety.stored(size)
         self._given = containers.training_set(
-            data, size, colorizer.multiple, colorizer.minimum_size
+            data, size, colorizer.multiple, colorizer.minimum_size, variety.stored_size
         )
         self.initial = None if initial is None else find_weights(initial, type(colorizer))
         self.seed, self._data_seed = seed, data_seed
@@ -66,6 +77,7 @@ class Session:
             self._budget,
             seed=self.seed,
             data_seed=self._data_seed,
+            variety=self._variety,
             find_learning_rate=self._find_learning_rate,
             initial=self.initial,
         ) | {
@@ -87,6 +99,7 @@ class Session:
             size=self._given.size,
             device=self._colorizer.device,
             seed=self.seed if self._data_seed is None else self._data_seed,
+            variety=self._variety,
             on_step=self._after_step,
         )
 
@@ -133,6 +146,9 @@ class Session:
             data=images.source,
             data_license=images.license,
             initial="" if self.initial is None else self.initial.label,
+            input_variety=feed.variety.input,
+            crop_scale=list(feed.variety.crop_scale),
+            stored_size=feed.variety.stored(feed.size),
         )
 
     def _after_step(self, feed: Feed) -> None:
@@ -148,6 +164,7 @@ def training_identity(
     *,
     seed: int,
     data_seed: int | None,
+    variety: Variety,
     find_learning_rate: bool,
     initial: StoredWeights | None,
 ) -> dict[str, object]:
@@ -158,6 +175,9 @@ def training_identity(
         "budget": f"{budget.amount:g} {budget.unit}",
         "seed": seed,
         "data seed": data_seed,
+        "input variety": variety.input,
+        "crop scale": list(variety.crop_scale),
+        "stored size": variety.stored_size,
         "learning-rate search": find_learning_rate,
         "initial weights": initial.label if initial is not None else "none",
         "device": colorizer.device.type,

@@ -44,6 +44,9 @@ class TrainingRecord:
         data: the dataset's name; empty where images were given as such.
         data_license: the dataset's; empty where it is not known.
         initial: the weights that training started from; empty for fresh ones.
+        input_variety: whether the lightness that the network saw was changed at random.
+        crop_scale: the smallest and the largest share of the stored side that a crop covered.
+        stored_size: the side that the images were stored at; None where it was not recorded.
         clock: what counted and what did not.
     """
 
@@ -70,6 +73,9 @@ class TrainingRecord:
     data: str = ""
     data_license: str = ""
     initial: str = ""
+    input_variety: bool = False
+    crop_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    stored_size: int | None = None
     clock: str = CLOCK_RULES
 
 

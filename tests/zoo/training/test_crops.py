@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def rows(tiles):
-    drawn = CropStream(len(tiles), slack=40, seed=5).take(0, 50)
+    drawn = CropStream(len(tiles), side=64, size=24, seed=5).take(0, 50)
     assert set(drawn[:, 3]) == {0, 1}
     return drawn
 
@@ -24,7 +24,7 @@ def test_a_crop_is_what_its_row_says(tiles, rows, resident, monkeypatch):
     monkeypatch.setattr(crops, "_stay_on", lambda device, size: resident)
     taken = ImageStore(tiles, CPU).crop(rows, 24)
     assert (taken.shape, taken.dtype) == ((50, 3, 24, 24), torch.uint8)
-    for crop, (image, y, x, flip) in zip(taken, rows, strict=True):
+    for crop, (image, y, x, flip, _) in zip(taken, rows, strict=True):
         expected = tiles[image, y : y + 24, x : x + 24]
         if flip:
             expected = np.fliplr(expected)
