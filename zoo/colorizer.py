@@ -206,7 +206,7 @@ class Colorizer(ABC):
         data_seed: int | None = None,
         size: int | None = None,
         input_variety: bool = True,
-        crop_scale: tuple[float, float] = WHOLE,
+        crop_scale: tuple[float, ...] = WHOLE,
         stored_size: int | None = None,
         find_learning_rate: bool = False,
         initial: str | Path | None = None,

@@ -22,6 +22,7 @@ from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
+from zoo.training.variety import UNVARIED
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
@@ -199,7 +200,7 @@ def _manifest(
         "finished": None,
         "title": _title(protocol, data.test),
         "notes": list(notes),
-        "protocol": protocol.to_dict(),
+        "protocol": protocol.content(),
         "departures": named.departures(protocol),
         "floors": list(dict.fromkeys(cell.spec.label for cell in cells if cell.floor)),
         "metrics": dict(protocol.metrics),
@@ -218,6 +219,8 @@ def _opening_notes(
     named: Protocol, protocol: Protocol, settings: BenchSettings, data: Data
 ) -> list[str]:
     notes = [f"{protocol.dataset}: {protocol.note}."] if protocol.note else []
+    if protocol.variety != UNVARIED:
+        notes.append(f"trained on {protocol.variety.description(protocol.size)}.")
     if departures := named.departures(protocol):
         notes.append(f"departs from {named.id} in {', '.join(departures)}.")
     if settings.settings:
@@ -252,7 +255,7 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
     wanted: tuple[Split, ...] = ("train", "test")
     for split in wanted:
         bar = display.bar(f"{protocol.dataset} {split}")
-        images = dataset.open(split, protocol.size, bar)
+        images = dataset.open(split, protocol.side(split), bar)
         bar(f"{len(images)} images", 1, 1)
         splits[split], manifests[split] = images, images.manifest_hash()
         notes += [f"{split}: {note}" for note in images.left_out()]

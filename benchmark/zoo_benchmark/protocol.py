@@ -17,9 +17,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
+from zoo.data.dataset import Split
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.files import cache_folder, write_text
 from zoo.training.budget import Budget
+from zoo.training.variety import WHOLE, Variety
 
 FOLDER = Path(__file__).parent / "protocols"
 DEFAULT = "quick@1"
@@ -28,6 +30,10 @@ DIGESTS = FOLDER / "digests.json"
 
 SMALLEST_SIZE = 32
 """The smallest side in pixels of a protocol: the metrics of the package's need 31."""
+
+
+# Fields that protocols did not have at first: a file that leaves them out has its old digest.
+_LATER = ("input_variety", "crop_scale", "stored_size")
 
 
 class ProtocolError(ZooError, ValueError):
@@ -57,6 +63,9 @@ class Protocol:
         ceilings: reference rows computed from the truth.
         expected: what the pipeline must measure on the test truth before anything is trained.
         learning_rate: `options`, or `find` where each model searches its own first.
+        input_variety: whether the lightness that networks see in training is changed at random.
+        crop_scale: the smallest and the largest share of the stored side that a crop covers.
+        stored_size: side that training images are stored at; None for that of the crops.
         note: what a reader of its tables must know.
     """
 
@@ -78,6 +87,9 @@ class Protocol:
     manifests: Mapping[str, str] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
+    input_variety: bool = False
+    crop_scale: tuple[float, ...] = WHOLE
+    stored_size: int | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -96,6 +108,16 @@ class Protocol:
             raise InputError(
                 f"unknown learning rate {self.learning_rate!r}; type --lr options or --lr find"
             )
+        self.variety.stored(self.size)
+
+    @property
+    def variety(self) -> Variety:
+        """How the training images are varied."""
+        return Variety(self.input_variety, self.crop_scale, self.stored_size)
+
+    def side(self, split: Split) -> int:
+        """The side in pixels at which the images of a split are opened."""
+        return self.variety.stored(self.size) if split == "train" else self.size
 
     @property
     def id(self) -> str:
@@ -104,7 +126,7 @@ class Protocol:
 
     def departures(self, other: Protocol) -> list[str]:
         """The fields in which `other` departs from this protocol, as `field=value`."""
-        asked = ("dataset", "size", "preset", "budget", "seed", "seeds", "learning_rate")
+        asked = ("dataset", "size", "preset", "budget", "seed", "seeds", "learning_rate", *_LATER)
         found = [
             f"{name}={getattr(other, name)}"
             for name in asked
@@ -125,9 +147,14 @@ class Protocol:
         """All fields as JSON can hold them."""
         return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
+    def content(self) -> dict[str, Any]:
+        """The same, less what no protocol could say once and this one does not."""
+        usual = [name for name in _LATER if getattr(self, name) == getattr(Protocol, name)]
+        return {name: value for name, value in self.to_dict().items() if name not in usual}
+
     def digest(self) -> str:
         """SHA-256 of the content; comments and layout of the file do not count."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
 
 def names() -> list[str]:
@@ -168,9 +195,11 @@ def read_protocol(file: Path) -> Protocol:
         raise ProtocolError(f"{file} lacks {', '.join(missing)}; see zoo protocols {DEFAULT}")
     for name, value in content.items():
         wanted = _kind(fields[name])
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
             raise ProtocolError(f"{file}: {name} = {value!r} is not {_WORDS[wanted]}")
-        if isinstance(value, list):
+        if name == "crop_scale":
+            content[name] = _shares(value, file)
+        elif isinstance(value, list):
             content[name] = tuple(str(item) for item in value)
     try:
         return Protocol(**content)
@@ -182,15 +211,24 @@ _WORDS: dict[Any, str] = {
     str: "text in quotes",
     int: "a whole number",
     (int, float): "a number",
+    bool: "true or false",
     list: "a list",
     dict: "a table",
 }
 
 
 def _kind(described: dataclasses.Field[Any]) -> Any:
-    kinds = {"int": int, "float": (int, float), "tuple[str, ...]": list}
+    kinds = {"int": int, "float": (int, float), "bool": bool, "int | None": int}
     annotation = str(described.type)
+    if annotation.startswith("tuple"):
+        return list
     return dict if annotation.startswith("Mapping") else kinds.get(annotation, str)
+
+
+def _shares(value: list[Any], file: Path) -> tuple[float, ...]:
+    if any(isinstance(share, bool) or not isinstance(share, int | float) for share in value):
+        raise ProtocolError(f"{file}: crop_scale = {value!r} is not a list of numbers")
+    return tuple(float(share) for share in value)
 
 
 def _check_packaged(protocol: Protocol) -> Protocol:
@@ -208,17 +246,22 @@ def _check_known(protocol: Protocol, file: Path) -> Protocol:
     seen = cache_folder() / "protocols" / f"{_safe(protocol.id)}.json"
     known: dict[str, Any] | None = None
     if protocol.id in names():
-        known = read_protocol(FOLDER / f"{protocol.id}.toml").to_dict()
+        known = read_protocol(FOLDER / f"{protocol.id}.toml").content()
     elif seen.is_file():
         known = json.loads(seen.read_text(encoding="utf-8"))
     if known is None:
-        write_text(seen, json.dumps(protocol.to_dict(), indent=1))
-    elif changed := [k for k, v in protocol.to_dict().items() if known.get(k) != v]:
+        write_text(seen, json.dumps(protocol.content(), indent=1))
+    elif changed := _differences(known, protocol.content()):
         raise ProtocolError(
             f"{file} calls itself {protocol.id} but differs from the {protocol.id} known here "
             f"in {', '.join(changed)}; write version = {protocol.version + 1}"
         )
     return protocol
+
+
+def _differences(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names_of_both = dict.fromkeys([*now, *known])
+    return [name for name in names_of_both if known.get(name) != now.get(name)]
 
 
 def _safe(text: str) -> str:

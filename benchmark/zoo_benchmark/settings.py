@@ -51,6 +51,9 @@ class BenchSettings:
     seeds: int | None = None
     seed: int | None = None
     learning_rate: str | None = None
+    input_variety: bool | None = None
+    crop_scale: tuple[float, ...] | None = None
+    stored_size: int | None = None
     references: bool = True
     device: str = "auto"
     precision: str = "auto"
@@ -102,21 +105,28 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
         InputError: a dataset is missing; a size or a number of seeds that cannot be.
     """
     named = find_protocol(settings.protocol)
-    fields = ("dataset", "budget", "size", "preset", "seeds", "seed", "learning_rate")
+    fields = (
+        *("dataset", "budget", "size", "preset", "seeds", "seed", "learning_rate"),
+        *("input_variety", "crop_scale", "stored_size"),
+    )
     asked: dict[str, Any] = {
         name: getattr(settings, name) for name in fields if getattr(settings, name) is not None
     }
     if not settings.references:
         asked |= {"floors": (), "ceilings": ()}
     asked["metrics"] = _metric_versions(settings.metrics, named)
-    in_force = dataclasses.replace(named, **asked)
-    if in_force.dataset != named.dataset and not named.leaves_open(in_force.dataset):
+    dataset = asked.get("dataset", named.dataset)
+    if dataset != named.dataset and not named.leaves_open(dataset):
         # Other images: what the protocol says of its own does not hold for them.
-        info = registry.dataset_class(in_force.dataset.partition(":")[0]).info
-        own: dict[str, Any] = {"crop": info.crop, "resize": info.resize, "note": ""}
-        in_force = dataclasses.replace(
-            in_force, size=asked.get("size", info.native_size), manifests={}, expected={}, **own
+        info = registry.dataset_class(dataset.partition(":")[0]).info
+        asked |= {"crop": info.crop, "resize": info.resize, "note": ""}
+        asked |= {"size": asked.get("size", info.native_size), "manifests": {}, "expected": {}}
+    if named.stored_size is not None:
+        # Crops of another size are taken from images that are larger by as much.
+        asked.setdefault(
+            "stored_size", named.stored_size * asked.get("size", named.size) // named.size
         )
+    in_force = dataclasses.replace(named, **asked)
     if in_force.size != named.size:
         in_force = dataclasses.replace(in_force, manifests={}, expected={})
     return named, in_force

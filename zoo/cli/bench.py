@@ -80,6 +80,28 @@ def bench(
             "own, inside its budget). [default: the protocol's]",
         ),
     ] = None,
+    input_variety: Annotated[
+        bool | None,
+        typer.Option(
+            "--input-variety/--no-input-variety",
+            help="Train on blurred, noisy, faded, specked and JPEG-compressed inputs among the "
+            "clean ones; the colours to be learnt stay. [default: the protocol's]",
+        ),
+    ] = None,
+    crop_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Smallest and largest share of a training image's stored side that a crop "
+            "covers, such as 0.5,1. [default: the protocol's]"
+        ),
+    ] = None,
+    stored_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels that training images are kept at, for crops out of them that are "
+            "then made smaller. [default: the protocol's]"
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(help="Which metrics, as psnr,lpips. [default: the protocol's]"),
@@ -152,6 +174,7 @@ def bench(
     Example: zoo bench --models zhang_rebalanced,unet_timm --dataset folder:photos/ --budget 10min
     """
     from zoo.cli.report import show_results
+    from zoo.training.variety import read_crop_scale
     from zoo_benchmark.bench import run_bench
     from zoo_benchmark.settings import BenchSettings
 
@@ -165,6 +188,9 @@ def bench(
         seeds=seeds,
         seed=seed,
         learning_rate=learning_rate,
+        input_variety=input_variety,
+        crop_scale=None if crop_scale is None else read_crop_scale(crop_scale),
+        stored_size=stored_size,
         references=references,
         device=device,
         precision=precision,

@@ -22,7 +22,6 @@ from zoo.cli.parameters import (
     Seed,
     Set,
     Size,
-    StoredSize,
     WeightsFiles,
     named_files,
 )
@@ -73,7 +72,13 @@ def fit(
             "covers, such as 0.5,1; crops are resized to --size."
         ),
     ] = "1,1",
-    stored_size: StoredSize = None,
+    stored_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels that training images are kept at, for crops out of them that are "
+            "then made smaller. [default: --size]"
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(

@@ -57,13 +57,6 @@ Set = Annotated[
         "May be repeated.",
     ),
 ]
-StoredSize = Annotated[
-    int | None,
-    typer.Option(
-        help="Side in pixels that training images are kept at, for crops out of them that are "
-        "then made smaller. [default: --size]"
-    ),
-]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace output files that are there already.")
 ]

@@ -17,7 +17,7 @@ from zoo.errors import InputError
 
 Numbers = npt.NDArray[np.float64]
 
-WHOLE = (1.0, 1.0)
+WHOLE: tuple[float, ...] = (1.0, 1.0)
 """The scale of crops that are as large as the images are stored."""
 
 _BLOCK = 1024
@@ -37,11 +37,13 @@ class Variety:
     """
 
     input: bool = False
-    crop_scale: tuple[float, float] = WHOLE
+    crop_scale: tuple[float, ...] = WHOLE
     stored_size: int | None = None
 
     def __post_init__(self) -> None:
-        scale = self.crop_scale
+        # JSON has lists.
+        scale = tuple(self.crop_scale)
+        object.__setattr__(self, "crop_scale", scale)
         if not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
             raise InputError(
                 f"crop_scale {','.join(f'{share:g}' for share in scale)} is no pair of shares in "
@@ -61,12 +63,24 @@ class Variety:
             )
         return stored
 
+    def description(self, size: int) -> str:
+        """What networks see in training, in words that go on from `trained on`."""
+        low, high = (f"{100 * share:g}" for share in self.crop_scale)
+        share = f"{low} %" if low == high else f"{low} to {high} %"
+        crops = f"crops of {share} of {self.stored(size)} px, resized to {size} px"
+        parts = [crops] if self.crop_scale != WHOLE or self.stored(size) != size else []
+        if self.input:
+            parts.append(
+                "inputs that are resampled, blurred, faded, noisy, specked and compressed at random"
+            )
+        return ", and ".join(parts) or "images as they are"
+
 
 UNVARIED = Variety()
 """The images as they are."""
 
 
-def read_crop_scale(text: str) -> tuple[float, float]:
+def read_crop_scale(text: str) -> tuple[float, ...]:
     """Reads the two shares of `0.5,1`.
 
     Raises:

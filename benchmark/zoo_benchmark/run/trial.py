@@ -76,6 +76,9 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
         seed=spec.model_seed,
         data_seed=spec.data_seed,
         size=spec.size,
+        input_variety=spec.input_variety,
+        crop_scale=spec.crop_scale,
+        stored_size=spec.stored_size,
         find_learning_rate=spec.learning_rate == "find",
         on_step=_both(progress.step, curve.step),
     )
@@ -100,7 +103,8 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
 
 def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
     """The images of a split, which must be those that the comparison was planned with."""
-    images = dataset.open(split, spec.size)
+    side = spec.variety.stored(spec.size) if split == "train" else spec.size
+    images = dataset.open(split, side)
     wanted = spec.manifests.get(split)
     if wanted and (found := images.manifest_hash()) != wanted:
         raise DataError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from zoo.files import write_text
+from zoo.training.variety import WHOLE, Variety
 
 # Files in a cell's folder: what the parent writes, and what the trial does.
 SPEC, LOG = "spec.json", "log.txt"
@@ -80,7 +81,10 @@ class TrialSpec(Spec):
         manifests: `ImageSet.manifest_hash` of each split; other images are refused.
         budget: as `--budget` takes it.
         learning_rate: `options`, or `find` to search for one inside the budget.
-        data_seed: decides the images' order, crops and flips.
+        input_variety: whether the lightness that the network sees in training is changed.
+        crop_scale: the smallest and the largest share of the stored side that a crop covers.
+        stored_size: side that training images are stored at; None for that of the crops.
+        data_seed: decides the images' order, crops, flips and variety.
         model_seed: decides the weights and whatever the method draws.
         metrics: names of the metrics to score.
         metric_files: the paths by name, for each metric that needs files of weights and has them.
@@ -94,6 +98,9 @@ class TrialSpec(Spec):
     model_seed: int
     manifests: dict[str, str] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
+    input_variety: bool = False
+    crop_scale: tuple[float, ...] = WHOLE
+    stored_size: int | None = None
     changes: dict[str, str] = field(default_factory=dict)
     metrics: list[str] = field(default_factory=list)
     metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -101,6 +108,11 @@ class TrialSpec(Spec):
     showcase: int = 8
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"
+
+    @property
+    def variety(self) -> Variety:
+        """How the training images are varied."""
+        return Variety(self.input_variety, self.crop_scale, self.stored_size)
 
 
 @dataclass(frozen=True, kw_only=True)
