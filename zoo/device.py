@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.errors import DeviceError
 
@@ -97,6 +99,15 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def upload(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """The array on the device; the host does not wait for what a GPU has yet to do."""
+    tensor = torch.from_numpy(array)
+    # From memory that is not pinned, a copy ends the queue: the GPU would run dry.
+    pinned = device.type == "cuda"
+    tensor = tensor.pin_memory() if pinned else tensor
+    return tensor.to(device, non_blocking=pinned)
 
 
 def synchronize(device: torch.device) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from zoo.color.lab import L_to_grey, grey_to_L
+from zoo.device import upload
 
 # JPEG's quantisation of luminance at quality 50 (ITU-T T.81, table K.1), in rows of 8.
 _QUANTISATION = (
@@ -122,11 +124,11 @@ def clustered(noise: Tensor, size: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _jpeg_tables(device: torch.device) -> tuple[Tensor, Tensor]:
     """The 8×8 matrix of the discrete cosine transform, and the quantisation at quality 50."""
-    k = torch.arange(8.0, device="cpu")
-    dct = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
+    k = np.arange(8)
+    dct = np.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) / 2
     dct[0] /= math.sqrt(2)
-    # Kept: a copy from the host would end a GPU's queue.
-    return dct.to(device), torch.tensor(_QUANTISATION, device="cpu").view(8, 8).to(device)
+    table = np.reshape(_QUANTISATION, (8, 8))
+    return upload(dct.astype(np.float32), device), upload(table.astype(np.float32), device)
 
 
 def jpeg(L: Tensor, quality: Tensor, offset: Tensor | None = None) -> Tensor:

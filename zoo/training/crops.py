@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.arrays import UInt8Array
 from zoo.data.degradation import resampling_weights, separable
-from zoo.training.varied_input import upload
+from zoo.device import upload
 from zoo.training.variety import UNVARIED, WHOLE, UniformStream, Variety
 
 # A resident image set may take this share of the free device memory.

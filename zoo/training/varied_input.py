@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.data import degradation
+from zoo.device import upload
 from zoo.training.variety import COLUMNS, UniformStream, draw_changes
 
 # The side of the plane of noise that every image has a window of: it repeats beyond.
 _NOISE_SIDE = 512
 _PURPOSE = 1
-
-
-def upload(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
-    """The array on the device; nothing waits for what a GPU has yet to do."""
-    tensor = torch.from_numpy(array)
-    # From memory that is not pinned, a copy ends the queue: the GPU would run dry.
-    pinned = device.type == "cuda"
-    tensor = tensor.pin_memory() if pinned else tensor
-    return tensor.to(device, non_blocking=pinned)
 
 
 class VariedInput:

@@ -8,6 +8,7 @@ from zoo.training import crops
 from zoo.training.budget import Budget
 from zoo.training.crops import CropStream, ImageStore
 from zoo.training.feed import Feed
+from zoo.training.variety import UNVARIED, Variety
 
 CPU = torch.device("cpu")
 
@@ -32,12 +33,15 @@ def test_a_crop_is_what_its_row_says(tiles, rows, resident, monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("variety", [UNVARIED, Variety(True, (0.5, 1), 48)])
 @pytest.mark.parametrize("resident", [False, True])
-def test_nothing_but_the_last_step_is_waited_for(tiles, resident, monkeypatch):
+def test_nothing_but_the_last_step_is_waited_for(tiles, resident, variety, monkeypatch):
     """On a GPU, that is: the queue never runs dry while the next batch is prepared."""
     monkeypatch.setattr(crops, "_stay_on", lambda device, size: resident)
     device = torch.device("cuda")
-    feed = Feed(tiles, Budget.parse("5steps"), batch_size=8, size=32, device=device)
+    feed = Feed(
+        tiles, Budget.parse("5steps"), batch_size=8, size=32, device=device, variety=variety
+    )
     # A first step counts operations, and starts what a device starts once.
     loop = iter(feed)
     L, ab = next(loop)
