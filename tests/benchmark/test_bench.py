@@ -69,6 +69,7 @@ def test_costs_and_curve_of_a_trained_model(finished: Any, painter: str) -> None
     folder = finished.folder(painter)
     result = json.loads((folder / "result.json").read_text())
     cost = result["training"]["cost"]
+    assert not result["training"]["input_variety"]  # as the protocol says, whatever fit does
     assert cost["steps"] == 2
     assert cost["images"] == 2 * result["training"]["batch_size"]
     assert result["train_images_per_s"] == pytest.approx(cost["images"] / cost["seconds"])
@@ -170,6 +171,9 @@ def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> N
         dataset=f"folder:{small_folder}",
         budget="1steps",
         metrics="psnr,psnr",
+        input_variety=True,
+        crop_scale=(0.5, 1),
+        stored_size=96,
         out=tmp_path / "deep" / "out",
         throughput=False,
         references=False,
@@ -183,7 +187,14 @@ def test_from_python(small_folder: Path, floors: list[str], tmp_path: Path) -> N
     assert list(comparison.board["model"]) == [floors[0]]
     # A floor alone still gives a grid: the input beside the truth.
     assert (comparison.out / "samples.png").is_file()
-    seconds = json.loads((comparison.out / "run.json").read_text())["seconds"]
+    run = json.loads((comparison.out / "run.json").read_text())
+    varied = {"input_variety": True, "crop_scale": [0.5, 1], "stored_size": 96}
+    assert {name: run["protocol"][name] for name in varied} == varied
+    [result] = [json.loads(f.read_text()) for f in comparison.out.glob("cells/*/result.json")]
+    assert {name: result["training"][name] for name in varied} == varied
+    assert any("crops of 50 to 100 % of 96 px" in note for note in comparison.notes)
+    assert any("input_variety=True" in note for note in comparison.notes)
+    seconds = run["seconds"]
     stages = {stage: seconds[stage] for stage in ("loading", "training", "scoring", "timing")}
     assert 0 < sum(stages.values()) < seconds["whole"] < waited
     shares = ", ".join(f"{s} {stages[s] / seconds['whole']:.0%}" for s in STAGES)

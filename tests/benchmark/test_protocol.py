@@ -13,6 +13,7 @@ import pytest
 
 from zoo import registry
 from zoo.errors import InputError, UnknownNameError
+from zoo.training.variety import UNVARIED, Variety
 from zoo_benchmark import protocol as protocols
 from zoo_benchmark.protocol import (
     DEFAULT,
@@ -28,7 +29,9 @@ from zoo_benchmark.results.references import CEILINGS
 from zoo_benchmark.settings import BenchSettings, check_preparation, choose_protocol
 
 MODELS = ["grey", "zhang", "a_stranger's"]
-PROMISED = {"quick@1", "quick-steps@1", "cifar10@1", "tiny@1", "photos256@1", "sun397@1"}
+PLAIN = {"quick@1", "quick-steps@1", "cifar10@1", "tiny@1", "photos256@1", "sun397@1"}
+VARIED = {"tiny@2", "photos256@2", "sun397@2"}
+PROMISED = PLAIN | VARIED
 
 
 @pytest.fixture
@@ -134,6 +137,12 @@ def test_a_file_cannot_borrow_a_packaged_name(written: Path) -> None:
         ('"small"', '"tiny"', "unknown preset 'tiny'"),
         ("seeds = 3", "seeds = 0", "--seeds must be at least 1"),
         ("[metrics]", "[metrics", "cannot read the protocol"),
+        ("size = 64", "size = 64\nstored_size = 32", "stored_size 32 is smaller than the crops"),
+        ("size = 64", "size = 64\ncrop_scale = [1.0, 0.5]", "crop_scale 1,0.5 is no pair"),
+        ("size = 64", 'size = 64\ncrop_scale = ["a", 1]', "is not a list of numbers"),
+        ("size = 64", "size = 64\ncrop_scale = 0.5", "crop_scale = 0.5 is not a list"),
+        ("size = 64", "size = 64\ninput_variety = 1", "input_variety = 1 is not true or false"),
+        ("size = 64", "size = true", "size = True is not a whole number"),
     ],
 )
 def test_what_cannot_be_read_is_named(written: Path, old: str, new: str, message: str) -> None:
@@ -142,6 +151,54 @@ def test_what_cannot_be_read_is_named(written: Path, old: str, new: str, message
         find_protocol(str(written))
     assert message in str(caught.value)
     assert str(written) in str(caught.value)
+
+
+def test_protocols_of_old_train_on_images_as_they_are() -> None:
+    for name in PLAIN:
+        protocol = find_protocol(name)
+        assert protocol.variety == UNVARIED
+        # Runs and digests of before have none of these fields.
+        assert not {"input_variety", "crop_scale", "stored_size"} & set(protocol.content())
+
+
+def test_protocols_with_variety_are_those_of_old_but_for_that() -> None:
+    for name in VARIED:
+        protocol, before = find_protocol(name), find_protocol(name.replace("@2", "@1"))
+        assert protocol.input_variety
+        assert all(
+            "input_variety" in d or "crop" in d or "stored" in d
+            for d in before.departures(protocol)
+        )
+        smallest = protocol.crop_scale[0] * protocol.variety.stored(protocol.size)
+        assert smallest >= protocol.size  # no crop is enlarged
+
+
+def test_crops_and_variety_can_be_asked_for() -> None:
+    asked = {"input_variety": True, "crop_scale": (0.5, 1.0), "stored_size": 128}
+    named, in_force = choose_protocol(BenchSettings(models="all", **asked))
+    assert in_force.variety == Variety(True, (0.5, 1.0), 128)
+    assert (in_force.side("train"), in_force.side("test")) == (128, 64)
+    assert named.departures(in_force) == [f"{name}={value}" for name, value in asked.items()]
+    plain = BenchSettings(models="all", protocol="tiny@2", input_variety=False)
+    assert choose_protocol(plain)[1].variety == UNVARIED
+
+
+def test_images_are_stored_larger_where_crops_are() -> None:
+    how = {"models": "all", "protocol": "photos256@2"}
+    assert choose_protocol(BenchSettings(**how, size=128))[1].stored_size == 256
+    assert choose_protocol(BenchSettings(**how, size=128, stored_size=130))[1].stored_size == 130
+    assert choose_protocol(BenchSettings(**how, dataset="photos"))[1].stored_size == 128
+    with pytest.raises(InputError, match="stored_size 128 is smaller than the crops of 256 px"):
+        choose_protocol(BenchSettings(**how, stored_size=128))
+
+
+def test_variety_that_is_taken_back_needs_another_version(written: Path) -> None:
+    text = written.read_text()
+    written.write_text(text.replace("size = 64", "size = 64\ninput_variety = true"))
+    assert find_protocol(str(written)).input_variety
+    written.write_text(text)
+    with pytest.raises(ProtocolError, match=r"mine@1 .* in input_variety; write version = 2"):
+        find_protocol(str(written))
 
 
 def test_an_unknown_protocol_offers_the_nearest() -> None:

@@ -300,6 +300,9 @@ def test_a_key_changes_with_all_that_a_result_depends_on() -> None:
         {"protocol": {"seed": 1}},
         {"protocol": {"version": 2}},
         {"protocol": {"learning_rate": "find"}},
+        {"protocol": {"input_variety": True}},
+        {"protocol": {"crop_scale": (0.5, 1.0)}},
+        {"protocol": {"stored_size": 128}},
         {"protocol": {"metrics": {"psnr": 1}}},
         {"precision": "fp32" if zoo.load("grey", device="cpu").precision == "bf16" else "bf16"},
     ]

@@ -65,6 +65,8 @@ def test_weights_tables_and_pictures(zoo: Any, photographs: Path) -> None:
     colorizer = api.load(MODEL, here / "w.safetensors", device="cpu")
     assert colorizer.options.batch_size == 4
     assert colorizer.record.data == "folder"
+    assert colorizer.record.input_variety
+    assert (colorizer.record.crop_scale, colorizer.record.stored_size) == ([1, 1], 32)
     assert colorizer.record.cost.steps == 4
     assert str(photographs) not in json.dumps(vars(colorizer.record), default=str)
 
@@ -107,7 +109,8 @@ def test_fine_tuning(zoo: Any, photographs: Path) -> None:
     assert first.code == 0, first.stderr
     tuned = zoo(
         *fit(photographs, "-o", "b.safetensors", "--metrics", "psnr", "--init", "a.safetensors"),
-        *("--set", "learning_rate=1e-9", "--set", "weight_decay=0"),
+        *("--set", "learning_rate=1e-9", "--set", "weight_decay=0", "--no-input-variety"),
+        *("--crop-scale", "0.5,1", "--stored-size", "48"),
     )
     assert tuned.code == 0, tuned.stderr
     a, b = (safetensors.torch.load_file(f"{name}.safetensors") for name in "ab")
@@ -117,6 +120,8 @@ def test_fine_tuning(zoo: Any, photographs: Path) -> None:
     record = open_weights(Path("b.safetensors"), type(api.load(MODEL))).record
     assert record is not None
     assert record.initial.startswith("a.safetensors (SHA-256 ")
+    assert not record.input_variety
+    assert (record.crop_scale, record.stored_size) == ([0.5, 1], 48)
 
 
 def test_what_cannot_be_is_one_line_before_any_work(
@@ -141,6 +146,13 @@ def test_what_cannot_be_is_one_line_before_any_work(
         (["-o", "half.safetensors", "--resume", "--overwrite"], "no readable checkpoint"),
         (["-o", "w.safetensors", "--size", "0"], "multiple of 8"),
         (["-o", "w.safetensors", "--size", "33"], "multiple of 8"),
+        (
+            ["-o", "w.safetensors", "--stored-size", "16"],
+            "smaller than the crops of 32 px; give 32",
+        ),
+        (["-o", "w.safetensors", "--crop-scale", "1,0.5"], "crop_scale 1,0.5 is no pair of shares"),
+        (["-o", "w.safetensors", "--crop-scale", "0,1"], "in (0, 1], the smaller one first"),
+        (["-o", "w.safetensors", "--crop-scale", "half"], "give two shares, as 0.5,1"),
         (["-o", "w.safetensors", "--budget", "soon"], "cannot read the budget 'soon'"),
         (["-o", "w.safetensors", "--lr", "high"], "--lr is options or find"),
         (["-o", "w.safetensors", "--metrics", "psnr,lpip"], "did you mean 'lpips'"),
