@@ -26,6 +26,7 @@ from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 from zoo.training.loop import Optimizer
+from zoo.training.variety import UNVARIED, Variety
 from zoo_benchmark.run.process import METHOD, Method, run_cell
 from zoo_benchmark.run.trial_spec import TimingSpec
 
@@ -123,6 +124,25 @@ def test_feed(benchmark: Benchmark, version: str, tiles: UInt8Array) -> None:
         benchmark(next, plain.feed(tiles, BATCH, 48))
         return
     feed = Feed(tiles, Budget.parse("1Msteps"), batch_size=BATCH, size=48, device=CPU)
+    benchmark(next, iter(feed))
+    feed.abandon()
+
+
+@pytest.mark.benchmark(group="feed, batches of 32 at 48²: what variety costs")
+@pytest.mark.parametrize(
+    ("version", "variety"),
+    [
+        ("plain: images as they are", UNVARIED),
+        ("fast: varied inputs", Variety(input=True)),
+        ("fast: scaled crops too", Variety(input=True, crop_scale=(0.5, 1), stored_size=64)),
+    ],
+)
+def test_feed_with_variety(
+    benchmark: Benchmark, version: str, variety: Variety, tiles: UInt8Array
+) -> None:
+    feed = Feed(
+        tiles, Budget.parse("1Msteps"), batch_size=BATCH, size=48, device=CPU, variety=variety
+    )
     benchmark(next, iter(feed))
     feed.abandon()
 

@@ -154,13 +154,15 @@ def jpeg(L: Tensor, quality: Tensor, offset: Tensor | None = None) -> Tensor:
         back.append(torch.arange(side, device=L.device) + moved)
     padded = _take(grey, whole) - 128
     tall, wide = (side // 8 for side in padded.shape[2:])
-    blocks = padded.view(-1, tall, 8, wide, 8).transpose(2, 3)
+    strips = padded.view(-1, tall, 8, 8 * wide)
     dct, table = _jpeg_tables(L.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-    table = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, None, None]
-    coarse = (dct @ blocks @ dct.T / table).round() * table
-    decoded = (dct.T @ coarse @ dct).transpose(2, 3).reshape(padded.shape) + 128
-    return grey_to_L(_take(decoded, back).round().clamp(0, 255) / 255)
+    # For N×rows of blocks×8×columns of blocks×8.
+    table = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, None, :, None]
+    blocks = (dct @ strips).view(-1, tall, 8, wide, 8) @ dct.T
+    coarse = (blocks / table).round() * table
+    decoded = (dct.T @ (coarse @ dct).flatten(3)).view(padded.shape) + 128
+    return grey_to_L(_take(decoded, back).round().clamp(0, 255).to(torch.uint8))
 
 
 def _take(planes: Tensor, places: list[Tensor]) -> Tensor:
