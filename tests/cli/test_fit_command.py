@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import signal
@@ -19,7 +20,10 @@ import safetensors.torch
 from PIL import Image
 
 import zoo as api
+from zoo.cli.fit import fit as fit_command
+from zoo.colorizer import Colorizer
 from zoo.registry import dataset_class
+from zoo.training.variety import read_crop_scale
 from zoo.weights.file import open_weights
 
 MODEL = "zhang_rebalanced"
@@ -69,6 +73,13 @@ def test_weights_tables_and_pictures(zoo: Any, photographs: Path) -> None:
     assert (colorizer.record.crop_scale, colorizer.record.stored_size) == ([1, 1], 32)
     assert colorizer.record.cost.steps == 4
     assert str(photographs) not in json.dumps(vars(colorizer.record), default=str)
+
+
+def test_the_defaults_of_variety_are_those_of_python() -> None:
+    typed, called = (inspect.signature(f).parameters for f in (fit_command, Colorizer.fit))
+    for name in ("input_variety", "stored_size"):
+        assert typed[name].default == called[name].default
+    assert read_crop_scale(typed["crop_scale"].default) == called["crop_scale"].default
 
 
 def test_json(zoo: Any, photographs: Path) -> None:
