@@ -22,6 +22,7 @@ from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
+from zoo_benchmark.metrics import check_count
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
@@ -91,6 +92,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, display)
+    check_count(protocol.metrics, len(data.test), f"the test split of {protocol.dataset}")
     device = resolve_device(settings.device)
     files = _find_files(settings, protocol, display)
     expected = protocol.expected or None

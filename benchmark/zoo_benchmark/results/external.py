@@ -28,6 +28,7 @@ from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.metrics import check_count, set_note
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results.run_folder import Run
 from zoo_benchmark.run import scoring
@@ -48,6 +49,7 @@ class FolderScores:
     Attributes:
         scores: the scores in long form: image, metric, value.
         sets: values of the whole folder, by column, of metrics that have none per image.
+        halves: half the 95 % intervals of those values, where the metric knows them.
         count: pictures that were scored.
         grey: ids left out because their truth is already grey.
         metrics: names and versions of what was scored.
@@ -57,6 +59,7 @@ class FolderScores:
 
     scores: pd.DataFrame
     sets: dict[str, float]
+    halves: dict[str, float]
     count: int
     grey: list[str]
     metrics: dict[str, int]
@@ -115,25 +118,29 @@ def score_folder(
         PluginError: not one of the metrics could be scored.
     """
     start = time.monotonic()
+    check_count(metrics, len(truth), "the truth")
     files = pictures_in(pred)
     _check_names(files, truth, pred)
     # Still mapped into memory when it is cleaned up, which Windows minds.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         decoded = _decode(files, truth, pred, Path(scratch))
         context = MetricContext(device, decoded.all_truth())
+        check_count(metrics, len(decoded.names), "what is not grey of the truth")
         opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
         scores = scoring.score_pictures(_painted(decoded, device), opened)
     failed = {**unavailable, **scores.broken}
+    of_sets = [set_note(m.info, scores.count) for m in opened if m.info.name in scores.sets]
     unscored = [f"{name} was not scored: {why}" for name, why in failed.items()]
     if not scores.means():
         raise PluginError("; ".join(unscored))
     return FolderScores(
         scores=scores.images,
         sets=scores.sets,
+        halves=scores.halves,
         count=len(decoded.names),
         grey=decoded.grey,
         metrics={m.info.name: m.info.version for m in opened if m.info.name not in failed},
-        notes=[*unscored, *decoded.notes(pred)],
+        notes=[*unscored, *of_sets, *decoded.notes(pred)],
         seconds=time.monotonic() - start,
     )
 
@@ -207,6 +214,7 @@ def add_to_run(
         "grey": len(found.grey),
         "metrics": found.metrics,
         "set_scores": found.sets,
+        "set_halves": found.halves,
         "notes": found.notes,
         "zoo_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
