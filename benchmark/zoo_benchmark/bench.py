@@ -262,6 +262,11 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
         images = splits[split]
         if len(images) == 0:
             raise DataError(f"{protocol.dataset} has no usable {split} images")
+        if split == "test" and protocol.count and len(images) != protocol.count:
+            raise DataError(
+                f"{protocol.id} wants {protocol.count:,} test images ({protocol.files}), "
+                f"{protocol.dataset} has {len(images):,}"
+            )
         pinned = protocol.manifests.get(split)
         if pinned and pinned != manifests[split]:
             raise DataError(

@@ -17,7 +17,6 @@ from zoo import plugins, registry
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
-from zoo.images.open import GREY_CHROMA
 from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
@@ -106,6 +105,8 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     asked: dict[str, Any] = {
         name: getattr(settings, name) for name in fields if getattr(settings, name) is not None
     }
+    if settings.dataset is not None:
+        asked["dataset"] = named.complete(settings.dataset)
     if not settings.references:
         asked |= {"floors": (), "ceilings": ()}
     asked["metrics"] = _metric_versions(settings.metrics, named)
@@ -113,7 +114,10 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     if in_force.dataset != named.dataset and not named.leaves_open(in_force.dataset):
         # Other images: what the protocol says of its own does not hold for them.
         info = registry.dataset_class(in_force.dataset.partition(":")[0]).info
+        if "," in in_force.dataset:  # options may say how photographs become squares
+            info = registry.open_dataset(in_force.dataset).facts
         own: dict[str, Any] = {"crop": info.crop, "resize": info.resize, "note": ""}
+        own |= {"grey_chroma": info.grey_chroma, "files": "", "count": 0}
         in_force = dataclasses.replace(
             in_force, size=asked.get("size", info.native_size), manifests={}, expected={}, **own
         )
@@ -129,9 +133,9 @@ def check_preparation(protocol: Protocol, dataset: Dataset) -> None:
         ProtocolError: it crops, resizes or filters otherwise.
     """
     facts = {
-        "crop": (protocol.crop, dataset.info.crop),
-        "resize": (protocol.resize, dataset.info.resize),
-        "grey_chroma": (protocol.grey_chroma, GREY_CHROMA),
+        "crop": (protocol.crop, dataset.facts.crop),
+        "resize": (protocol.resize, dataset.facts.resize),
+        "grey_chroma": (protocol.grey_chroma, dataset.facts.grey_chroma),
     }
     for name, (wanted, found) in facts.items():
         if wanted != found:
