@@ -107,6 +107,12 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     }
     if settings.dataset is not None:
         asked["dataset"] = named.complete(settings.dataset)
+    elif "," in named.dataset:
+        source = named.dataset.partition(",")[0]
+        argument = registry.dataset_class(source).info.argument
+        raise InputError(
+            f"the protocol {named.id} needs {named.files}: type --dataset {source}:{argument}"
+        )
     if not settings.references:
         asked |= {"floors": (), "ceilings": ()}
     asked["metrics"] = _metric_versions(settings.metrics, named)
