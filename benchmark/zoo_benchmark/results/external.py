@@ -98,6 +98,8 @@ def score_folder(
     metrics: Sequence[str],
     weights: MetricFiles,
     device: torch.device,
+    *,
+    keep_grey: bool = False,
 ) -> FolderScores:
     """Scores a folder of coloured files against the truth of the same names.
 
@@ -111,6 +113,7 @@ def score_folder(
         metrics: names of the metrics.
         weights: what was found of the files that the metrics need.
         device: where to compute.
+        keep_grey: whether pictures whose truth is grey already are scored, too.
 
     Raises:
         InputError: files are missing, too many, of another size, or unreadable; all are looked
@@ -123,7 +126,7 @@ def score_folder(
     _check_names(files, truth, pred)
     # Still mapped into memory when it is cleaned up, which Windows minds.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        decoded = _decode(files, truth, pred, Path(scratch))
+        decoded = _decode(files, truth, pred, Path(scratch), keep_grey=keep_grey)
         context = MetricContext(device, decoded.all_truth())
         check_count(metrics, len(decoded.names), "what is not grey of the truth")
         opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
@@ -205,7 +208,9 @@ def add_to_run(
     truth: dict[str, UInt8Array | Path] = {
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
-    found = score_folder(pred, truth, list(run.manifest["metrics"]), weights, device)
+    keep_grey = run.manifest["protocol"].get("grey_chroma", 0) < 0
+    metrics = list(run.manifest["metrics"])
+    found = score_folder(pred, truth, metrics, weights, device, keep_grey=keep_grey)
     scores = found.scores.assign(image=found.scores["image"].map(ids))
     facts = {
         "name": name,
@@ -370,7 +375,12 @@ class _Decoded:
 
 
 def _decode(
-    files: Mapping[str, Path], truth: Mapping[str, UInt8Array | Path], pred: Path, scratch: Path
+    files: Mapping[str, Path],
+    truth: Mapping[str, UInt8Array | Path],
+    pred: Path,
+    scratch: Path,
+    *,
+    keep_grey: bool,
 ) -> _Decoded:
     """Decodes everything once into `scratch`, and refuses what does not fit."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -383,7 +393,7 @@ def _decode(
             original, picture = _open(source), _open(files[name])
             if picture.shape != original.shape:
                 unlike.append(f"{name} ({_size(picture)}, truth {_size(original)})")
-            elif is_grey(original[None])[0]:
+            elif not keep_grey and is_grey(original[None])[0]:
                 grey.append(name)
             elif not unlike:
                 shapes[name] = original.shape

@@ -149,7 +149,9 @@ def comparable_sets(scored: Cell | External, run: Run) -> dict[str, float]:
 def unequal_count(scored: Cell | External, run: Run) -> int | None:
     """The number of images behind a row's values of whole sets, if it is not the run's."""
     count = scored.images_scored if scored.set_scores else None
-    return count if count != run.manifest["data"]["splits"]["test"]["count"] else None
+    if count is None or count == run.manifest["data"]["splits"]["test"]["count"]:
+        return None
+    return count
 
 
 def set_intervals(run: Run) -> list[dict[str, Any]]:
@@ -183,9 +185,11 @@ def set_intervals(run: Run) -> list[dict[str, Any]]:
 
 def set_notes(run: Run) -> list[str]:
     """What a reader of the values of whole sets must know, a line each."""
-    count = run.manifest["data"]["splits"]["test"]["count"]
     sources: list[Cell | External] = [*(c for c in run.cells if c.ok), *run.externals]
     there = {name for each in sources for name in each.set_scores}
+    if not there:
+        return []
+    count = run.manifest["data"]["splits"]["test"]["count"]
     notes = [set_note(info, count) for info in installed_metrics() if info.name in there]
     for each in sources:
         if (other := unequal_count(each, run)) is not None:
