@@ -100,6 +100,12 @@ class MetricInfo:
         pooled: makes one more value, `NAME_pooled`, out of the values of all images.
         weights: the files that it needs.
         packages: distributions that decide its values; their versions are recorded.
+        fine_print: what must be known before a value is compared with another program's, such as
+            the network, how images are resized for it, and in which range; stands below tables.
+        least_images: the smallest set that has a value.
+        reliable_from: the number of images below which a value of a set is marked as biased;
+            learning curves, which look at a few images, leave such a metric out.
+        interval: how `SetMetric.half_interval` is found, in words; empty where there is none.
     """
 
     name: str
@@ -121,6 +127,10 @@ class MetricInfo:
     pooled: Callable[[ArrayLike], float] | None = None
     weights: tuple[WeightsFile, ...] = ()
     packages: tuple[str, ...] = ()
+    fine_print: str = ""
+    least_images: int = 1
+    reliable_from: int = 1
+    interval: str = ""
 
     @property
     def arrow(self) -> str:
@@ -273,6 +283,14 @@ class SetMetric(Metric):
     @abstractmethod
     def compute(self, state: Any) -> float:
         """The value of all pictures that were added to a state."""
+
+    def half_interval(self, state: Any) -> float | None:
+        """Half the 95 % interval of `compute`'s value; None where it is not known.
+
+        A distance of distributions grows where images are drawn twice: no bootstrap, but a
+        jackknife or disjoint parts, as `info.interval` says.
+        """
+        return None
 
     def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
         """One value: that of these pictures as a whole set."""

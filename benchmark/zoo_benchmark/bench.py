@@ -23,6 +23,7 @@ from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
 from zoo.training.variety import UNVARIED
+from zoo_benchmark.metrics import check_count
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
 from zoo_benchmark.protocol import Protocol
@@ -92,6 +93,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, display)
+    check_count(protocol.metrics, len(data.test), f"the test split of {protocol.dataset}")
     device = resolve_device(settings.device)
     files = _find_files(settings, protocol, display)
     expected = protocol.expected or None
@@ -263,6 +265,11 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
         images = splits[split]
         if len(images) == 0:
             raise DataError(f"{protocol.dataset} has no usable {split} images")
+        if split == "test" and protocol.count and len(images) != protocol.count:
+            raise DataError(
+                f"{protocol.id} wants {protocol.count:,} test images ({protocol.files}), "
+                f"{protocol.dataset} has {len(images):,}"
+            )
         pinned = protocol.manifests.get(split)
         if pinned and pinned != manifests[split]:
             raise DataError(

@@ -28,6 +28,9 @@ DEFAULT = "quick@1"
 DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
+NO_BUDGET = "none"
+"""The budget of a protocol that trains nothing: it scores weights that were trained elsewhere."""
+
 SMALLEST_SIZE = 32
 """The smallest side in pixels of a protocol: the metrics of the package's need 31."""
 
@@ -48,14 +51,16 @@ class Protocol:
         name: without its version.
         version: raised whenever anything below changes.
         title: the name for people.
-        dataset: as `--dataset` takes it; a name alone where any argument will do (`folder`).
+        dataset: as `--dataset` takes it; a name alone where any argument will do (`folder`), with
+            the options that it must have behind a comma (`imagenet_val,split=val5k`).
         size: side of training crops and test images in pixels.
         crop: how a photograph becomes a square, as `DatasetInfo.crop` says it.
         resize: the kernel that reduces it.
         grey_chroma: test images whose |a| and |b| nowhere exceed this are left out.
         manifests: SHA-256 of `ImageSet.manifest_hash` by split; absent where it is not pinned.
         preset: which options models start from.
-        budget: what each model may spend on training.
+        budget: what each model may spend on training; `none` where nothing is trained, and
+            weights are scored as they are.
         seed: the base of all seeds.
         seeds: repetitions, each with its own data order and weights.
         metrics: names of the metrics and their versions.
@@ -67,6 +72,8 @@ class Protocol:
         crop_scale: the smallest and the largest share of the stored side that a crop covers.
         stored_size: side that training images are stored at; None for that of the crops.
         note: what a reader of its tables must know.
+        files: which files the test images are, in words, where the dataset checks their names.
+        count: how many test images there must be; 0 where that is open.
     """
 
     name: str
@@ -91,9 +98,12 @@ class Protocol:
     crop_scale: tuple[float, ...] = WHOLE
     stored_size: int | None = None
     note: str = ""
+    files: str = ""
+    count: int = 0
 
     def __post_init__(self) -> None:
-        Budget.parse(self.budget)
+        if self.budget != NO_BUDGET:
+            Budget.parse(self.budget)
         if self.size < SMALLEST_SIZE:
             raise InputError(
                 f"--size {self.size} is too small: metrics need 31 px; type --size {SMALLEST_SIZE}"
@@ -141,11 +151,37 @@ class Protocol:
 
     def leaves_open(self, dataset: str) -> bool:
         """Whether the protocol names `dataset` without its argument, such as `folder`."""
-        return ":" not in self.dataset and dataset.partition(":")[0] == self.dataset
+        name, _, options = self.dataset.partition(",")
+        given, _, argument = dataset.partition(":")
+        fixed = options.split(",") if options else []
+        return ":" not in name and given == name and set(fixed) <= set(argument.split(","))
+
+    def complete(self, dataset: str) -> str:
+        """A dataset as it was asked for, with the options that the protocol fixes.
+
+        Raises:
+            InputError: it was asked for with others.
+        """
+        name, _, options = self.dataset.partition(",")
+        if not options or dataset.partition(":")[0] != name:
+            return dataset
+        given = dataset.split(",")[1:]
+        for option in options.split(","):
+            key = option.partition("=")[0]
+            others = [each for each in given if each.startswith(f"{key}=") and each != option]
+            if others:
+                raise InputError(
+                    f"the protocol {self.id} wants {option} of {name}, --dataset says {others[0]}; "
+                    "leave it out, or name another --protocol"
+                )
+            if option not in given:
+                dataset += f",{option}"
+        return dataset
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON can hold them."""
-        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
+        """All fields as JSON can hold them; `files` and `count` where the protocol has them."""
+        fields = dict(json.loads(json.dumps(dataclasses.asdict(self))))
+        return {k: v for k, v in fields.items() if v or k not in ("files", "count")}
 
     def content(self) -> dict[str, Any]:
         """The same, less what no protocol could say once and this one does not."""

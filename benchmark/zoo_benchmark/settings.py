@@ -17,7 +17,6 @@ from zoo import plugins, registry
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
-from zoo.images.open import GREY_CHROMA
 from zoo.training.budget import Budget
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
@@ -112,6 +111,14 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     asked: dict[str, Any] = {
         name: getattr(settings, name) for name in fields if getattr(settings, name) is not None
     }
+    if settings.dataset is not None:
+        asked["dataset"] = named.complete(settings.dataset)
+    elif "," in named.dataset:
+        source = named.dataset.partition(",")[0]
+        argument = registry.dataset_class(source).info.argument
+        raise InputError(
+            f"the protocol {named.id} needs {named.files}: type --dataset {source}:{argument}"
+        )
     if not settings.references:
         asked |= {"floors": (), "ceilings": ()}
     asked["metrics"] = _metric_versions(settings.metrics, named)
@@ -119,7 +126,10 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     if dataset != named.dataset and not named.leaves_open(dataset):
         # Other images: what the protocol says of its own does not hold for them.
         info = registry.dataset_class(dataset.partition(":")[0]).info
+        if "," in dataset:  # options may say how photographs become squares
+            info = registry.open_dataset(dataset).facts
         asked |= {"crop": info.crop, "resize": info.resize, "note": ""}
+        asked |= {"grey_chroma": info.grey_chroma, "files": "", "count": 0}
         asked |= {"size": asked.get("size", info.native_size), "manifests": {}, "expected": {}}
     if named.stored_size is not None:
         # Crops of another size are taken from images that are larger by as much.
@@ -139,9 +149,9 @@ def check_preparation(protocol: Protocol, dataset: Dataset) -> None:
         ProtocolError: it crops, resizes or filters otherwise.
     """
     facts = {
-        "crop": (protocol.crop, dataset.info.crop),
-        "resize": (protocol.resize, dataset.info.resize),
-        "grey_chroma": (protocol.grey_chroma, GREY_CHROMA),
+        "crop": (protocol.crop, dataset.facts.crop),
+        "resize": (protocol.resize, dataset.facts.resize),
+        "grey_chroma": (protocol.grey_chroma, dataset.facts.grey_chroma),
     }
     for name, (wanted, found) in facts.items():
         if wanted != found:

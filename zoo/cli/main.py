@@ -23,6 +23,7 @@ from zoo.cli import (
     overfit,
     prior,
     protocols,
+    published,
     report,
     score,
     weights,
@@ -66,6 +67,7 @@ app.command()(info.info)
 app.command()(check.check)
 app.command()(new.new)
 app.command()(protocols.protocols)
+app.command()(published.published)
 app.command()(bench.bench)
 app.command()(report.report)
 app.command()(compare.compare)

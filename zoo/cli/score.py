@@ -10,7 +10,7 @@ import typer
 
 from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
     from zoo_benchmark.results.external import FolderScores
@@ -55,6 +55,7 @@ def score(
     """
     from zoo.device import resolve_device
     from zoo.files import atomic_path
+    from zoo_benchmark.metrics import check_count
     from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
@@ -80,7 +81,10 @@ def score(
         assert truth is not None
         originals = pictures_in(truth)
         wanted = _metrics(metrics)
+        check_count(wanted, len(originals), str(truth))
         weights = find_metric_files(wanted, files)
+        if set(wanted) <= set(weights.missing):
+            raise WeightsError("; ".join(weights.missing.values()))
         found = score_folder(pred, {**originals}, wanted, weights, where)
     if table is not None:
         with atomic_path(table) as partial:
@@ -115,13 +119,16 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
             "notes": found.notes,
             "versions": found.metrics,
             # As pandas writes it: JSON has no infinity, which identical pictures score.
+            "halves": found.halves,
             "metrics": json.loads(means.to_json(double_precision=15)),
         }
         print_json(facts)
         return
     shown = make_table("metric", "mean", right=("mean",))
     for metric, value in means.items():
-        shown.add_row(str(metric), PRECISE.format(value))
+        half = found.halves.get(str(metric))
+        around = f" ±{PRECISE.format(half)}" if half is not None else ""
+        shown.add_row(str(metric), PRECISE.format(value) + around)
     console = make_console()
     console.print(f"{name}: {found.count} pictures", markup=False, highlight=False)
     console.print(shown)

@@ -18,7 +18,7 @@ import numpy as np
 
 from zoo.arrays import UInt8Array
 from zoo.errors import DataError
-from zoo.images.open import is_grey
+from zoo.images.open import GREY_CHROMA, is_grey
 
 Split = Literal["train", "test"]
 
@@ -44,6 +44,8 @@ class DatasetInfo:
     """How a photograph becomes a square, such as `centre square`; protocols fix it."""
     resize: str = ""
     """The kernel that resizes it, or `none`; protocols fix it."""
+    grey_chroma: float = GREY_CHROMA
+    """Images whose |a| and |b| nowhere exceed this are left out; -1 where none is."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ class Dataset(ABC):
             )
         self.argument = argument
 
+    @property
+    def facts(self) -> DatasetInfo:
+        """What `info` says, as far as the argument does not change it."""
+        return self.info
+
     @abstractmethod
     def _load(self, split: Split, size: int, progress: Progress | None) -> ImageSet:
         """The tiles of one split, always the same in the same order: what a plugin writes.
@@ -155,6 +162,8 @@ class Dataset(ABC):
     def open(self, split: Split, size: int, progress: Progress | None = None) -> ImageSet:
         """The images of one split as tiles of `size`×`size`, less those that are grey already.
 
+        Sets that papers score in full keep the grey ones (`DatasetInfo.grey_chroma`).
+
         Raises:
             DataError: the data is missing, empty or corrupt.
         """
@@ -163,7 +172,9 @@ class Dataset(ABC):
                 f"dataset {self.info.name!r} has no tiles of {size} px; "
                 f"type --size {self.info.native_size}"
             )
-        images = self._load(split, size, progress).without_grey()
+        images = self._load(split, size, progress)
+        if self.facts.grey_chroma >= 0:
+            images = images.without_grey()
         return replace(images, source=self.info.name, license=self.info.license)
 
     def showcase(self, count: int, size: int) -> ImageSet:

@@ -139,6 +139,8 @@ def cached_tiles(
     make: Callable[[], Iterable[UInt8Array | str]],
     total: int = 0,
     progress: Progress | None = None,
+    *,
+    keep_grey: bool = False,
 ) -> Tiles:
     """The tiles that `make` yields, from the cache if they are there.
 
@@ -148,14 +150,16 @@ def cached_tiles(
         make: yields side×side×3 uint8 tiles, or the reason why there is none.
         total: how many to expect, for `progress`.
         progress: told as tiles are written.
+        keep_grey: whether tiles that are grey already stay.
     """
     identity = [FORMAT_VERSION, PIL.__version__, RESIZE_KERNEL, side, key]
+    identity += ["with grey"] * keep_grey
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     array = _folder() / f"{name}.npy"
     tiles = _read(array, side)
     if tiles is None:
         with _disk_errors():
-            _write(array, side, make, total, progress)
+            _write(array, side, make, total, progress, keep_grey=keep_grey)
         tiles = _read(array, side)
     if tiles is None:
         raise DataError(f"{array}: unreadable right after it was written; check the disk")
@@ -168,6 +172,8 @@ def _write(
     make: Callable[[], Iterable[UInt8Array | str]],
     total: int,
     progress: Progress | None,
+    *,
+    keep_grey: bool,
 ) -> None:
     kept: list[int] = []
     grey: list[int] = []
@@ -181,7 +187,7 @@ def _write(
             skipped += [(position, tile) for position, tile in block if isinstance(tile, str)]
             if decoded:
                 images = np.stack([tile for _, tile in decoded])
-                flags = is_grey(images)
+                flags = np.zeros(len(images), bool) if keep_grey else is_grey(images)
                 file.write(images[~flags].tobytes())
                 for (position, _), flag in zip(decoded, flags, strict=True):
                     (grey if flag else kept).append(position)

@@ -250,6 +250,41 @@ def square_tile(rgb: UInt8Array, side: int) -> UInt8Array:
     return resize(rgb, (side, side), box)
 
 
+PIL_BILINEAR = "bilinear, antialiased"
+"""Pillow's bilinear kernel, which widens as it reduces; a name for `DatasetInfo.resize`."""
+
+PLAIN_BILINEAR = "bilinear, not antialiased"
+"""OpenCV's INTER_LINEAR, which looks at four pixels however much it reduces."""
+
+SQUASHED = "none, squashed"
+"""A whole image made square, whatever its sides; a name for `DatasetInfo.crop`."""
+
+
+def prepared_tile(rgb: UInt8Array, side: int, crop: str, kernel: str) -> UInt8Array:
+    """An H×W×3 image as papers prepare it: side×side×3.
+
+    Args:
+        rgb: the image.
+        side: of the tile, in pixels.
+        crop: `SQUARE_CROP`, the centre square of full size cut out first, or `SQUASHED`.
+        kernel: `PIL_BILINEAR` or `PLAIN_BILINEAR`.
+    """
+    if crop == SQUARE_CROP:
+        height, width = rgb.shape[:2]
+        short = min(height, width)
+        top, left = round((height - short) / 2), round((width - short) / 2)
+        rgb = rgb[top : top + short, left : left + short]
+    if kernel == PIL_BILINEAR:
+        return np.array(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+    import torch
+    import torch.nn.functional as F
+
+    planes = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float()
+    small = F.interpolate(planes, (side, side), mode="bilinear", align_corners=False)
+    tile: UInt8Array = small[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return tile
+
+
 def resize(
     pixels: UInt8Array,
     size: tuple[int, int],

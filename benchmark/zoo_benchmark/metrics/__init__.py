@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from zoo import plugins, registry
@@ -29,6 +29,33 @@ def installed_metrics() -> list[MetricInfo]:
         with contextlib.suppress(PluginError):
             found.append(registry.metric_class(name).info)
     return sorted(found, key=lambda info: info.place)
+
+
+def check_count(names: Iterable[str], count: int, whose: str) -> None:
+    """Checks that there are as many images as each metric needs at least.
+
+    Raises:
+        InputError: with the metric, and the number that it needs.
+    """
+    for name in names:
+        with contextlib.suppress(PluginError):
+            least = registry.metric_class(name).info.least_images
+            if count < least:
+                images = f"{count} image{'s' * (count != 1)}"
+                raise InputError(f"{name} needs at least {least} images, {whose} has {images}")
+
+
+def set_note(info: MetricInfo, count: int) -> str:
+    """What a reader must know of a value of a whole set: which, of how many, and how sure."""
+    words = [f"{info.name}@{info.version}: {info.fine_print or info.title}; N = {count:,}"]
+    if info.interval:
+        words.append(f"± by {info.interval}")
+    if count < info.reliable_from:
+        words.append(
+            f"WARNING: fewer than {info.reliable_from:,} images, biased: "
+            "compare with the same N only"
+        )
+    return "; ".join(words) + "."
 
 
 def check_pair(info: MetricInfo, predicted: Pictures, truth: Pictures) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.metric import Metric, MetricInfo, Pictures
+from zoo.metric import Metric, MetricContext, MetricInfo, Pictures, SetMetric
 from zoo_benchmark.metrics import check_pair
+from zoo_benchmark.metrics.jackknife import FIFTHS, IN_WORDS, half_interval
 
 _PAPER = "Hasler and Süsstrunk, Human Vision and Electronic Imaging 2003"
 
@@ -61,3 +63,47 @@ class AbsoluteColourfulness(Colourfulness):
 
     def _opponents(self, rg_yb: Tensor) -> Tensor:
         return rg_yb.abs()
+
+
+class DeltaCF(SetMetric):
+    """ΔCF as DDColor and MultiColor report it: how far the means of both sets are apart.
+
+    The mean of the differences, which VVFM reports, is `colourfulness_abs_difference`; it is
+    never smaller, as one picture's excess cannot make up for another's lack.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        name="delta_cf",
+        title="ΔCF of the means",
+        unit="",
+        direction="lower",
+        version=1,
+        paper=f"{_PAPER}; Kang et al., ICCV 2023",
+        default=False,
+        per="set",
+        decimals=2,
+        interval=IN_WORDS,
+        fine_print="difference of the two means of colourfulness_abs; the mean of the differences "
+        "is colourfulness_abs_difference",
+    )
+
+    def __init__(self, context: MetricContext) -> None:
+        super().__init__(context)
+        self._colourfulness = AbsoluteColourfulness(context)
+
+    def update(self, state: Any, predicted: Pictures, truth: Pictures) -> Any:
+        """The values of all pictures so far, predicted − truth."""
+        ours, theirs = (self._colourfulness(each, truth) for each in (predicted, truth))
+        return [*(state or ()), *(ours - theirs).tolist()]
+
+    def compute(self, state: Any) -> float:
+        """The absolute difference of the means."""
+        return abs(float(np.mean(state)))
+
+    def half_interval(self, state: Any) -> float | None:
+        """By a jackknife of the signed difference; None below ten images."""
+        values = np.asarray(state)
+        if len(values) < 2 * FIFTHS:
+            return None
+        part = np.arange(len(values)) % FIFTHS
+        return half_interval([float(values[part != left].mean()) for left in range(FIFTHS)])

@@ -1,21 +1,20 @@
-"""LPIPS v0.1 on AlexNet: perceptual distance from the `lpips` package, its backbone from a file."""
+"""LPIPS v0.1: perceptual distance from the `lpips` package, its backbone from a file."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
 from zoo.metric import ALWAYS, Metric, MetricContext, MetricInfo, Pictures, WeightsFile
 from zoo_benchmark.metrics import check_pair, in_parts
+from zoo_benchmark.metrics.networks import quiet_building, read_state, without_tf32
 
 ALEXNET = WeightsFile(
     name="alexnet",
@@ -28,6 +27,17 @@ ALEXNET = WeightsFile(
     in_torch_hub=True,
 )
 """torchvision's checkpoint IMAGENET1K_V1, of which LPIPS takes the convolutions."""
+
+VGG16 = WeightsFile(
+    name="vgg16",
+    title="VGG16's weights",
+    file_name="vgg16-397923af.pth",
+    sha256="397923af",
+    urls=("https://download.pytorch.org/models/vgg16-397923af.pth",),
+    license="BSD-3-Clause",
+    in_torch_hub=True,
+)
+"""torchvision's checkpoint IMAGENET1K_V1 of VGG16."""
 
 FEATURES_SHA256 = "2b566cc3a4d6f0a7343701af22f461f1ac3dcd03a3ac28cce10968a1d3c85fdc"
 """The hash of IMAGENET1K_V1's ten convolution tensors as little-endian float32, in order."""
@@ -46,9 +56,34 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 _PIXELS_AT_A_TIME = 1 << 20
+_PAPER = "Zhang, Isola, Efros, Shechtman and Wang, CVPR 2018"
 
 
-class LPIPSAlexNet(Metric):
+class _LPIPS(Metric):
+    """The learned perceptual distance of whole images, RGB in [−1, 1]."""
+
+    _network: ClassVar[str]
+    """The name of the backbone in the `lpips` package."""
+
+    def __init__(self, context: MetricContext) -> None:
+        super().__init__(context)
+        self._net = _build(self._network, self._convolutions()).to(context.device)
+
+    @abstractmethod
+    def _convolutions(self) -> Mapping[str, Tensor]:
+        """The backbone's tensors, as torchvision names them."""
+
+    @torch.no_grad()
+    def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
+        """N values, 0 for identical pictures."""
+        check_pair(self.info, predicted, truth)
+        parts = in_parts(predicted, truth, _PIXELS_AT_A_TIME)
+        with without_tf32():
+            values = [self._net(_signed(p), _signed(t)).reshape(-1) for p, t in parts]
+        return torch.cat(values)
+
+
+class LPIPSAlexNet(_LPIPS):
     """LPIPS: the learned perceptual distance of whole images, RGB in [−1, 1].
 
     AlexNet's two poolings leave nothing of images under 31 pixels a side.
@@ -61,7 +96,7 @@ class LPIPSAlexNet(Metric):
         direction="lower",
         version=1,
         minimum_size=31,
-        paper="Zhang, Isola, Efros, Shechtman and Wang, CVPR 2018",
+        paper=_PAPER,
         decimals=4,
         place=3,
         ranks=2,
@@ -70,58 +105,53 @@ class LPIPSAlexNet(Metric):
         weights=(ALEXNET,),
         packages=("lpips",),
     )
+    _network = "alex"
 
-    def __init__(self, context: MetricContext) -> None:
-        super().__init__(context)
-        self._net = _build(load_alexnet_features(self.file(ALEXNET))).to(context.device)
+    def _convolutions(self) -> Mapping[str, Tensor]:
+        return load_alexnet_features(self.file(ALEXNET))
 
     @classmethod
     def check_file(cls, wanted: WeightsFile, path: Path, where: str) -> None:
         """Takes torchvision's checkpoint and its features alone, in any format."""
         load_alexnet_features(path, where)
 
-    @torch.no_grad()
-    def __call__(self, predicted: Pictures, truth: Pictures) -> Tensor:
-        """N values, 0 for identical pictures."""
-        check_pair(self.info, predicted, truth)
-        parts = in_parts(predicted, truth, _PIXELS_AT_A_TIME)
-        with _without_tf32():
-            values = [self._net(_signed(p), _signed(t)).reshape(-1) for p, t in parts]
-        return torch.cat(values)
+
+class LPIPSVGG(_LPIPS):
+    """LPIPS on VGG16, as CT2 and iColoriT report it; not comparable with that on AlexNet."""
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        name="lpips_vgg",
+        title="LPIPS (VGG)",
+        unit="",
+        direction="lower",
+        version=1,
+        minimum_size=16,
+        paper=_PAPER,
+        default=False,
+        decimals=4,
+        l_copied=True,
+        weights=(VGG16,),
+        packages=("lpips",),
+    )
+    _network = "vgg"
+
+    def _convolutions(self) -> Mapping[str, Tensor]:
+        path = self.file(VGG16)
+        return read_state(path, str(path), "VGG16's")
 
 
 def _signed(rgb8: Tensor) -> Tensor:
     return rgb8.float() / 127.5 - 1
 
 
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    """A block of full float32 convolutions on CUDA: TF32 would cost LPIPS its fourth digit."""
-    cudnn: Any = torch.backends.cudnn
-    # Newer torch refuses to read the older switch once anybody has set the newer one.
-    newer = hasattr(cudnn, "conv")
-    switch, name, exact = (
-        (cudnn.conv, "fp32_precision", "ieee") if newer else (cudnn, "allow_tf32", False)
-    )
-    before = getattr(switch, name)
-    setattr(switch, name, exact)
-    try:
-        yield
-    finally:
-        setattr(switch, name, before)
-
-
-def _build(features: dict[str, Tensor]) -> nn.Module:
-    """The `lpips` package's network with AlexNet's ten convolution tensors in place."""
-    # Building draws random weights, all of which are replaced: the caller's seed stays untouched.
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # The package asks torchvision for `pretrained=False`, which torchvision calls deprecated.
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+def _build(network: str, features: Mapping[str, Tensor]) -> nn.Module:
+    """The `lpips` package's network with torchvision's convolution tensors in place."""
+    with quiet_building():
         import lpips
 
-        net: nn.Module = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+        net: nn.Module = lpips.LPIPS(net=network, version="0.1", pnet_rand=True, verbose=False)
     backbone = net.get_submodule("net")
-    # Its five slices hold the layers under their number in AlexNet: `slice2.3` is `features.3`.
+    # Its five slices hold the layers under their number there: `slice2.3` is `features.3`.
     state = {name: features["features." + name.split(".", 1)[1]] for name in backbone.state_dict()}
     backbone.load_state_dict(state, strict=True)
     return net.eval().requires_grad_(False)
@@ -142,7 +172,7 @@ def load_alexnet_features(path: Path, where: str = "") -> dict[str, Tensor]:
             those of torchvision's IMAGENET1K_V1: a distance from others would not be LPIPS.
     """
     where = where or str(path)
-    state = _read(path, where)
+    state = read_state(path, where, "AlexNet's")
     features: dict[str, Tensor] = {}
     for name, shape in _SHAPES.items():
         tensor = state.get(name, state.get(name.removeprefix("features.")))
@@ -168,19 +198,3 @@ def _digest(features: dict[str, Tensor]) -> str:
     for name in _SHAPES:
         digest.update(features[name].numpy().astype("<f4").tobytes())
     return digest.hexdigest()
-
-
-def _read(path: Path, where: str) -> dict[str, object]:
-    try:
-        state: object
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    # Whatever the many readers behind torch.load raise, it means the same to the user.
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise WeightsError(f"{where} cannot be read as weights: {reason[:200]}") from error
-    if not isinstance(state, dict):
-        raise WeightsError(f"{where} is not AlexNet's: it holds a {type(state).__name__}")
-    return state

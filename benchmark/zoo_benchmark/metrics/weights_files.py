@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins, registry
 from zoo.errors import InputError, PluginError, UnknownNameError, WeightsError
-from zoo.files import cache_folder
+from zoo.files import cache_folder, write_text
 from zoo.weights import download as downloads
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def find_file(
         where = f"{cached} (from {cache})"
         try:
             metric.check_file(wanted, cached, where)
-            return FoundFile(cached, where)
+            how_sure = _check_recorded(metric, wanted, cached, where)
+            return FoundFile(cached, f"{cached}{how_sure} (from {cache})")
         except WeightsError as error:
             spoilt = f"{error}; "
     absent = f"{spoilt}{wanted.title} are not here"
@@ -178,7 +179,34 @@ def find_file(
         metric.check_file(wanted, cached, f"{cached} (from the download)")
     except WeightsError as error:
         return FoundFile(None, f"{error}: {how}")
-    return FoundFile(cached, f"{cached} (downloaded from {obtained.url})")
+    how_sure = ""
+    if len(wanted.sha256) < downloads.SHA256_DIGITS:
+        write_text(_record(metric, wanted), obtained.sha256)
+        how_sure = f"; prefix-pinned, SHA-256 {obtained.sha256}"
+    return FoundFile(cached, f"{cached} (downloaded from {obtained.url}{how_sure})")
+
+
+def _record(metric: type[Metric], wanted: WeightsFile) -> Path:
+    """Where the whole hash of a file is kept of which only the first digits are known before."""
+    folder = cache_folder() / "weights" / "metrics" / metric.info.name
+    return folder / f"{wanted.file_name}.sha256"
+
+
+def _check_recorded(metric: type[Metric], wanted: WeightsFile, cached: Path, where: str) -> str:
+    """How sure a cached file is, which must be the one that was downloaded at first.
+
+    Raises:
+        WeightsError: it is another one of the same first digits.
+    """
+    record = _record(metric, wanted)
+    if not record.is_file():
+        return ""
+    found, first = downloads.file_sha256(cached), record.read_text(encoding="utf-8").strip()
+    if found != first:
+        raise WeightsError(
+            f"{downloads.wrong_hash(where, found, first)}: it is not the file that came at first"
+        )
+    return f", prefix-pinned, SHA-256 {found}"
 
 
 def _cached_file(metric: type[Metric], wanted: WeightsFile) -> tuple[Path, str]:

@@ -47,7 +47,7 @@ def write_report(run: Run, shown: ShownTable, statistics: Statistics) -> None:
         manifest=run.manifest,
         protocol=run.protocol_id,
         command=shlex.join(run.manifest["command"]),
-        metrics=[shown.metrics[m] for m in run.manifest["metrics"] if m in shown.metrics],
+        metrics=shown.ordered_metrics(run.manifest["metrics"]),
         facts=shown.facts_in("html"),
         shown=shown,
         cards=[_card(cell) for cell in run.cells if cell.repetition == 0],

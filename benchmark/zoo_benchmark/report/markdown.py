@@ -12,14 +12,14 @@ from zoo_benchmark.results.run_folder import Run
 def write_markdown(run: Run, shown: ShownTable) -> None:
     """Writes `report.md` into the run's folder."""
     manifest = run.manifest
-    metrics = [name for name in manifest["metrics"] if name in shown.metrics]
+    metrics = [column.name for column in shown.ordered_metrics(manifest["metrics"])]
     facts = shown.facts_in("markdown")
     lines = [f"# {_text(manifest['title'])}", ""]
     lines += [f"- {_text(note)}" for note in manifest["notes"]]
     headings = ["model", *metrics, *(column.title for column in facts), "status"]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append("| --- |" + " ---: |" * (len(headings) - 2) + " --- |")
-    for row in (*shown.rows, *shown.ceilings):
+    for row in (*shown.rows, *shown.references):
         cells = [row.cells[name] for name in (*metrics, *(column.name for column in facts))]
         texts = [f"{cell.text} {cell.half}".strip() for cell in cells]
         name = f"{'≈ ' * row.alike}{_text(row.label)}{row.name.removeprefix(row.label)}"
@@ -27,6 +27,7 @@ def write_markdown(run: Run, shown: ShownTable) -> None:
     lines += [
         "",
         "±: half the 95 % interval over images. ≈: cannot be told from the row above.",
+        *(line for note in shown.footnotes for line in ("", _text(note))),
         "",
         f"    {shlex.join(manifest['command'])}",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +17,16 @@ from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
 from zoo_benchmark.report.terminal import leaderboard_to_rich
 from zoo_benchmark.results.columns import ShownTable, score_note, shown_table
-from zoo_benchmark.results.leaderboard import leaderboard_table, runs_table, write_csv
+from zoo_benchmark.results.leaderboard import (
+    leaderboard_table,
+    runs_table,
+    set_intervals,
+    set_notes,
+    write_csv,
+)
+from zoo_benchmark.results.published import published_notes, published_rows
 from zoo_benchmark.results.run_folder import Run, open_run
-from zoo_benchmark.results.statistics import analyse
+from zoo_benchmark.results.statistics import INTERVAL_COLUMNS, analyse
 from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     FAILED,
@@ -89,11 +96,21 @@ def redraw(folder: Path) -> Comparison:
     run = open_run(folder)
     board = write_tables(run)
     statistics = analyse(run.scores, run.manifest["directions"])
+    if of_sets := set_intervals(run):
+        rows = [*statistics.intervals.to_dict("records"), *of_sets]
+        statistics = replace(statistics, intervals=pd.DataFrame(rows, columns=INTERVAL_COLUMNS))
     write_csv(statistics.intervals, folder / "intervals.csv")
     write_csv(statistics.pairs, folder / "pairs.csv")
     write_csv(run.learning, folder / "learning.csv")
     externals = [external.name for external in run.externals]
-    shown = shown_table(board, run.manifest["floors"], statistics, run.ceilings, externals)
+    # Of other images, or other sizes of them, the papers say nothing.
+    kept = not any(d.startswith(("dataset=", "size=")) for d in run.manifest["departures"])
+    papers = run.manifest["protocol"]["name"] if kept else ""
+    published = published_rows(papers) if papers else None
+    footnotes = [*set_notes(run), *(published_notes(papers) if papers else ())]
+    shown = shown_table(
+        board, run.manifest["floors"], statistics, run.ceilings, externals, published, footnotes
+    )
     comparison = Comparison(run, board, shown)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)

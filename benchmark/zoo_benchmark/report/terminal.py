@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from zoo_benchmark.results.columns import NOTHING, Column, ShownRow, ShownTable
+from zoo_benchmark.results.columns import NOTHING, REFERENCES, Column, ShownRow, ShownTable
 
 _STATUS_WIDTH, _RULE = 12, 3
 
@@ -19,7 +19,8 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
 
     With statistics, ± is half the 95 % interval over images, ≈ marks a row that cannot be told
     from the row above it, and with several seeds their standard deviation has a column of its
-    own. Ceilings stand below a line. Columns that do not fit into `width` are left to
+    own. Ceilings stand below a line, and published
+    numbers below another. Columns that do not fit into `width` are left to
     `leaderboard.csv`, and the caption says so.
 
     Args:
@@ -27,7 +28,7 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
         width: the terminal's, in characters.
     """
     columns = _columns(shown)
-    names = [row.name for row in (*shown.rows, *shown.ceilings)]
+    names = [row.name for row in (*shown.rows, *shown.references)]
     name_width = max([cell_len("model"), *map(cell_len, names)])
     widths = {name: column.width for name, column in columns.items()}
     hidden = []
@@ -45,15 +46,16 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
         heading = columns[name].heading
         table.add_column(heading, justify="right", no_wrap=True, overflow="ignore", min_width=least)
     table.add_column("status", overflow="fold", min_width=2)
-    for number, row in enumerate((*shown.rows, *shown.ceilings)):
+    for number, row in enumerate((*shown.rows, *shown.references)):
         cells = [columns[column].cells[number] for column in widths]
         failed = row.status not in ("ok", "")
-        style = "red" if failed else "dim" if row.kind in ("floor", "ceiling") else ""
-        last = number + 1 == len(shown.rows)
+        style = "red" if failed else "dim" if row.kind in REFERENCES else ""
+        last = number + 1 in (len(shown.rows), len(shown.rows) + len(shown.ceilings))
         table.add_row(escape(row.name), *cells, escape(row.status), style=style, end_section=last)
     captions = _legend(shown)
     if hidden:
         captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
+    captions += shown.footnotes
     if captions:
         table.caption = "\n".join(captions)
         table.caption_justify = "left"
@@ -76,7 +78,7 @@ class _Column:
 
 def _columns(shown: ShownTable) -> dict[str, _Column]:
     """Every column in which anything was measured."""
-    rows = (*shown.rows, *shown.ceilings)
+    rows = (*shown.rows, *shown.references)
     columns = {}
     for column in shown.metrics.values():
         name, heading = column.name, column.heading

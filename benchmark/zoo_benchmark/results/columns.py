@@ -8,8 +8,8 @@ Tables in a terminal, in Markdown and in HTML show one `ShownTable`, in which in
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -95,6 +95,9 @@ CURVE = (
 FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
 """All columns of a leaderboard that are no metrics."""
 
+FID_NOT_STATED = "fid_not_stated"
+"""The column of published FIDs whose source does not say which FID; nothing is measured in it."""
+
 _FIRST_SEEDS, _LAST_SEEDS = 0, 21
 
 
@@ -111,6 +114,15 @@ def metric_info(name: str) -> MetricInfo:
 
 def metric_column(name: str) -> Column:
     """The column of a metric, or of a value that follows from it (`psnr_l_copied`)."""
+    if name == FID_NOT_STATED:
+        return Column(
+            name,
+            title="FID, network or range not stated",
+            heading="FID, not\nstated which",
+            shown="terminal markdown html",
+            keep=21,
+            metric=MetricInfo(name, "FID, network or range not stated", "", "lower", 0),
+        )
     base = name
     for suffix in (TRUTH, DIFFERENCE, L_COPIED, POOLED):
         if name.endswith(suffix) and name not in plugins.names(plugins.METRICS):
@@ -177,6 +189,10 @@ def leaderboard_columns(names: Iterable[str]) -> list[str]:
     return [*ours, *copied, *sorted(extra - set(copied))]
 
 
+REFERENCES = ("floor", "ceiling", "published")
+"""Kinds of rows that are no models of the comparison."""
+
+
 # ---- a table to be shown ---------------------------------------------------------------------
 
 
@@ -203,7 +219,7 @@ class ShownRow:
 
     Attributes:
         label: its name.
-        kind: `floor`, `external` or `ceiling`; empty for a model.
+        kind: `floor`, `external`, `ceiling` or `published`; empty for a model.
         status: `ok`, or what went wrong.
         alike: whether it cannot be told from the row above it.
         cells: by the names of the columns.
@@ -218,7 +234,7 @@ class ShownRow:
     @property
     def name(self) -> str:
         """The row's label, and in brackets what stands outside of the ranking's rules."""
-        return f"{self.label} ({self.kind})" if self.kind in ("floor", "ceiling") else self.label
+        return f"{self.label} ({self.kind})" if self.kind in REFERENCES else self.label
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,8 @@ class ShownTable:
         facts: columns of costs and speeds.
         rows: in the order of the ranking.
         ceilings: references that were computed from the truth.
+        published: numbers of papers, which were not measured here and are never ranked.
+        footnotes: what a reader of some column must know, a line each.
         truths: as text, the truth's own value of each metric that should match it.
         ranking: the metric that the rows are ordered by; empty where none can.
     """
@@ -240,6 +258,22 @@ class ShownTable:
     ceilings: list[ShownRow]
     truths: dict[str, str]
     ranking: str
+    published: list[ShownRow] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
+
+    @property
+    def references(self) -> list[ShownRow]:
+        """The rows below the ranking: ceilings, then published numbers."""
+        return [*self.ceilings, *self.published]
+
+    def ordered_metrics(self, wanted: Iterable[str]) -> list[Column]:
+        """The columns of the metrics in `wanted`, then those that papers alone have."""
+        order = [name for name in wanted if name in self.metrics]
+        papers = {
+            c for row in self.published for c, cell in row.cells.items() if cell.text != NOTHING
+        }
+        order += [name for name in self.metrics if name in papers and name not in order]
+        return [self.metrics[name] for name in order]
 
     def is_measured(self, column: str) -> bool:
         """Whether any row has a value in the column."""
@@ -269,6 +303,8 @@ def shown_table(
     statistics: Statistics | None = None,
     ceilings: pd.DataFrame | None = None,
     externals: Collection[str] = (),
+    published: pd.DataFrame | None = None,
+    footnotes: Sequence[str] = (),
 ) -> ShownTable:
     """A leaderboard with its statistics, ready to be shown.
 
@@ -278,9 +314,14 @@ def shown_table(
         statistics: intervals and comparisons of the same scores.
         ceilings: a row per reference computed from the truth: model, and means of metrics.
         externals: rows of other programs.
+        published: a row per paper's method: `model`, and what it published by column.
+        footnotes: what a reader of some column must know.
     """
     scored = [name for name in metric_names(board.columns) if board[name].notna().any()]
     metrics = {name: metric_column(name) for name in sorted(scored, key=_terminal_place)}
+    if published is not None:
+        papers = [n for n in metric_names(published.columns) if published[n].notna().any()]
+        metrics |= {n: metric_column(n) for n in papers if n not in metrics}
     facts = {c.name: c for c in sorted(FACTS, key=lambda c: c.place) if c.shown}
     ranking = ranking_metric(scored)
     labels = [str(label) for label in board["model"]]
@@ -299,22 +340,34 @@ def shown_table(
             c.name: _cell(c, values.get(c.name), intervals.get((label, c.name))) for c in columns
         }
         rows.append(ShownRow(label, kind, str(values["status"]), mark, cells))
-    tops = [
-        ShownRow(
-            str(values["model"]),
-            "ceiling",
-            "",
-            alike=False,
-            cells={column.name: _cell(column, values.get(column.name)) for column in columns},
-        )
-        for values in (ceilings.to_dict("records") if ceilings is not None else ())
-    ]
+    tops, papers_rows = (
+        [
+            ShownRow(
+                str(values["model"]),
+                kind,
+                "",
+                alike=False,
+                cells={column.name: _cell(column, values.get(column.name)) for column in columns},
+            )
+            for values in (table.to_dict("records") if table is not None else ())
+        ]
+        for kind, table in (("ceiling", ceilings), ("published", published))
+    )
     truths = {
         name: column.text(board[f"{name}{TRUTH}"].dropna().iloc[0])
         for name, column in metrics.items()
         if f"{name}{TRUTH}" in board and board[f"{name}{TRUTH}"].notna().any()
     }
-    return ShownTable(metrics, facts, rows, tops, truths, ranking.name if ranking else "")
+    return ShownTable(
+        metrics,
+        facts,
+        rows,
+        tops,
+        truths,
+        ranking.name if ranking else "",
+        papers_rows,
+        list(footnotes),
+    )
 
 
 def _cell(column: Column, value: Any, interval: Mapping[Hashable, Any] | None = None) -> ShownCell:

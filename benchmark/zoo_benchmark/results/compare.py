@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo_benchmark.results.columns import NOTHING, PRECISE, WHOLE
+from zoo_benchmark.results.leaderboard import comparable_sets
 from zoo_benchmark.results.run_folder import Cell, Run, environment_facts, open_run
 from zoo_benchmark.results.statistics import analyse
 
@@ -91,7 +92,8 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
             interval = (
                 f"{row['low']:+.4g} … {row['high']:+.4g}" if pd.notna(row["low"]) else NOTHING
             )
-            mark = "changed" if row["distinguishable"] else "≈"
+            alike = "≈" if pd.notna(row["low"]) else NOTHING
+            mark = "changed" if row["distinguishable"] else alike
             numbers = (*map(PRECISE.format, row[["a", "b"]]), f"{row['difference']:+.4g}")
             table.add_row(escape(row["model"]), escape(row["metric"]), *numbers, interval, mark)
         table.caption = "the interval is over test images: another seed would move scores as well"
@@ -167,9 +169,25 @@ def _scores(a: Run, b: Run) -> pd.DataFrame:
         pairs = found.pairs.assign(model=label)
         for name, run in (("a", _A), ("b", _B)):
             pairs[name] = [means[(metric, run)] for metric in pairs["metric"]]
-        tables.append(pairs)
+        tables += [pairs, _set_rows(a, b, label)]
     columns = ["model", "metric", "a", "b", "difference", "low", "high", "distinguishable"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame()
+
+
+def _set_rows(a: Run, b: Run, label: str) -> pd.DataFrame:
+    """Values of whole sets: without an interval, as theirs are not paired."""
+    means = []
+    for run in (a, b):
+        cells = [comparable_sets(c, run) for c in run.cells if c.label == label and c.ok]
+        cells += [comparable_sets(e, run) for e in run.externals if e.name == label]
+        means.append(pd.DataFrame(cells).mean())
+    both = means[0].index.intersection(means[1].index)
+    rows = [
+        {"metric": name, "a": means[0][name], "b": means[1][name]}
+        | {"difference": means[1][name] - means[0][name], "low": None, "high": None}
+        for name in both
+    ]
+    return pd.DataFrame(rows).assign(model=label, distinguishable=False)
 
 
 def _timings(run: Run, label: str) -> dict[str, list[dict[str, Any]]]:

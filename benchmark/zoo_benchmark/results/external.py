@@ -28,6 +28,7 @@ from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.metrics import check_count, set_note
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results.run_folder import Run
 from zoo_benchmark.run import scoring
@@ -48,6 +49,7 @@ class FolderScores:
     Attributes:
         scores: the scores in long form: image, metric, value.
         sets: values of the whole folder, by column, of metrics that have none per image.
+        halves: half the 95 % intervals of those values, where the metric knows them.
         count: pictures that were scored.
         grey: ids left out because their truth is already grey.
         metrics: names and versions of what was scored.
@@ -57,6 +59,7 @@ class FolderScores:
 
     scores: pd.DataFrame
     sets: dict[str, float]
+    halves: dict[str, float]
     count: int
     grey: list[str]
     metrics: dict[str, int]
@@ -95,6 +98,8 @@ def score_folder(
     metrics: Sequence[str],
     weights: MetricFiles,
     device: torch.device,
+    *,
+    keep_grey: bool = False,
 ) -> FolderScores:
     """Scores a folder of coloured files against the truth of the same names.
 
@@ -108,6 +113,7 @@ def score_folder(
         metrics: names of the metrics.
         weights: what was found of the files that the metrics need.
         device: where to compute.
+        keep_grey: whether pictures whose truth is grey already are scored, too.
 
     Raises:
         InputError: files are missing, too many, of another size, or unreadable; all are looked
@@ -115,25 +121,29 @@ def score_folder(
         PluginError: not one of the metrics could be scored.
     """
     start = time.monotonic()
+    check_count(metrics, len(truth), "the truth")
     files = pictures_in(pred)
     _check_names(files, truth, pred)
     # Still mapped into memory when it is cleaned up, which Windows minds.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        decoded = _decode(files, truth, pred, Path(scratch))
+        decoded = _decode(files, truth, pred, Path(scratch), keep_grey=keep_grey)
         context = MetricContext(device, decoded.all_truth())
+        check_count(metrics, len(decoded.names), "what is not grey of the truth")
         opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
         scores = scoring.score_pictures(_painted(decoded, device), opened)
     failed = {**unavailable, **scores.broken}
+    of_sets = [set_note(m.info, scores.count) for m in opened if m.info.name in scores.sets]
     unscored = [f"{name} was not scored: {why}" for name, why in failed.items()]
     if not scores.means():
         raise PluginError("; ".join(unscored))
     return FolderScores(
         scores=scores.images,
         sets=scores.sets,
+        halves=scores.halves,
         count=len(decoded.names),
         grey=decoded.grey,
         metrics={m.info.name: m.info.version for m in opened if m.info.name not in failed},
-        notes=[*unscored, *decoded.notes(pred)],
+        notes=[*unscored, *of_sets, *decoded.notes(pred)],
         seconds=time.monotonic() - start,
     )
 
@@ -198,7 +208,9 @@ def add_to_run(
     truth: dict[str, UInt8Array | Path] = {
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
-    found = score_folder(pred, truth, list(run.manifest["metrics"]), weights, device)
+    keep_grey = run.manifest["protocol"].get("grey_chroma", 0) < 0
+    metrics = list(run.manifest["metrics"])
+    found = score_folder(pred, truth, metrics, weights, device, keep_grey=keep_grey)
     scores = found.scores.assign(image=found.scores["image"].map(ids))
     facts = {
         "name": name,
@@ -207,6 +219,7 @@ def add_to_run(
         "grey": len(found.grey),
         "metrics": found.metrics,
         "set_scores": found.sets,
+        "set_halves": found.halves,
         "notes": found.notes,
         "zoo_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -362,7 +375,12 @@ class _Decoded:
 
 
 def _decode(
-    files: Mapping[str, Path], truth: Mapping[str, UInt8Array | Path], pred: Path, scratch: Path
+    files: Mapping[str, Path],
+    truth: Mapping[str, UInt8Array | Path],
+    pred: Path,
+    scratch: Path,
+    *,
+    keep_grey: bool,
 ) -> _Decoded:
     """Decodes everything once into `scratch`, and refuses what does not fit."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -375,7 +393,7 @@ def _decode(
             original, picture = _open(source), _open(files[name])
             if picture.shape != original.shape:
                 unlike.append(f"{name} ({_size(picture)}, truth {_size(original)})")
-            elif is_grey(original[None])[0]:
+            elif not keep_grey and is_grey(original[None])[0]:
                 grey.append(name)
             elif not unlike:
                 shapes[name] = original.shape

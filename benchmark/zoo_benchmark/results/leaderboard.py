@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.files import atomic_path
-from zoo_benchmark.metrics import POOLED, installed_metrics
+from zoo_benchmark.metrics import POOLED, installed_metrics, set_note
 from zoo_benchmark.results.columns import (
     BEHIND_METRICS,
     FACTS,
@@ -85,6 +85,7 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
             [cell for cell in run.cells if cell.label == label],
             run.scores[run.scores["model"] == label],
             external.get(label),
+            run,
         )
         for label in run.labels
     ]
@@ -101,7 +102,7 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
 
 
 def _row(
-    label: str, cells: Sequence[Cell], scores: pd.DataFrame, external: External | None
+    label: str, cells: Sequence[Cell], scores: pd.DataFrame, external: External | None, run: Run
 ) -> dict[str, Any]:
     done = [cell for cell in cells if cell.ok]
     reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
@@ -123,7 +124,7 @@ def _row(
     # First over the images of a seed, then over seeds.
     per_seed = scores.groupby(["metric", "seed"])["value"].mean()
     row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
-    sets = [cell.set_scores for cell in done] if external is None else [external.set_scores]
+    sets = [comparable_sets(each, run) for each in (done if external is None else [external])]
     row |= {str(k): float(v) for k, v in pd.DataFrame(sets).mean().items()}
     for info in installed_metrics():
         if info.pooled is not None and info.name in row:
@@ -138,6 +139,66 @@ def _row(
             alike = len({s["hardware"] for s in speeds}) == 1
             row[column.name] = _mean([s[name] for s in speeds]) if alike else None
     return row
+
+
+def comparable_sets(scored: Cell | External, run: Run) -> dict[str, float]:
+    """The values of whole sets of a row, if they are of as many images as the run's table."""
+    return scored.set_scores if unequal_count(scored, run) is None else {}
+
+
+def unequal_count(scored: Cell | External, run: Run) -> int | None:
+    """The number of images behind a row's values of whole sets, if it is not the run's."""
+    count = scored.images_scored if scored.set_scores else None
+    if count is None or count == run.manifest["data"]["splits"]["test"]["count"]:
+        return None
+    return count
+
+
+def set_intervals(run: Run) -> list[dict[str, Any]]:
+    """The rows of `intervals.csv` that values of whole sets add: means over repetitions."""
+    rows = []
+    for label in run.labels:
+        sources: list[Cell | External] = [c for c in run.cells if c.label == label and c.ok]
+        sources += [e for e in run.externals if e.name == label]
+        values = pd.DataFrame([comparable_sets(each, run) for each in sources])
+        halves = pd.DataFrame([each.set_halves for each in sources])
+        for metric in values.columns.intersection(halves.columns):
+            mean, half = values[metric].mean(), halves[metric].mean()
+            spread = {}
+            if values[metric].count() > 1:
+                low, high = values[metric].min(), values[metric].max()
+                spread = {"seed_std": values[metric].std(), "seed_low": low, "seed_high": high}
+            rows.append(
+                {
+                    "model": label,
+                    "metric": str(metric),
+                    "mean": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    "images": run.manifest["data"]["splits"]["test"]["count"],
+                    "seeds": int(values[metric].count()),
+                    **spread,
+                }
+            )
+    return rows
+
+
+def set_notes(run: Run) -> list[str]:
+    """What a reader of the values of whole sets must know, a line each."""
+    sources: list[Cell | External] = [*(c for c in run.cells if c.ok), *run.externals]
+    there = {name for each in sources for name in each.set_scores}
+    if not there:
+        return []
+    count = run.manifest["data"]["splits"]["test"]["count"]
+    notes = [set_note(info, count) for info in installed_metrics() if info.name in there]
+    for each in sources:
+        if (other := unequal_count(each, run)) is not None:
+            name = each.label if isinstance(each, Cell) else each.name
+            notes.append(
+                f"{name}: {', '.join(each.set_scores)} of {other:,} images left out: "
+                f"not comparable with those of {count:,}."
+            )
+    return notes
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

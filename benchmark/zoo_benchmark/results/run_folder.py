@@ -83,6 +83,16 @@ class Cell:
         """Values of the whole test set, by column, for metrics that have none per image."""
         return dict(self.result.get("set_scores", {}))
 
+    @property
+    def set_halves(self) -> dict[str, float]:
+        """Half the 95 % intervals of those values, where the metric knows them."""
+        return dict(self.result.get("set_halves", {}))
+
+    @property
+    def images_scored(self) -> int | None:
+        """The number of images that were scored; None where it was not recorded."""
+        return self.result.get("images_scored")
+
     def scores(self) -> pd.DataFrame:
         """The cell's scores, one row per image and metric (`SCORE_COLUMNS`); empty where not ok."""
         return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
@@ -132,6 +142,16 @@ class External:
     def set_scores(self) -> dict[str, float]:
         """Values of the whole set, by column, for metrics that have none per image."""
         return dict(self.facts.get("set_scores", {}))
+
+    @property
+    def set_halves(self) -> dict[str, float]:
+        """Half the 95 % intervals of those values, where the metric knows them."""
+        return dict(self.facts.get("set_halves", {}))
+
+    @property
+    def images_scored(self) -> int | None:
+        """The number of pictures that were scored."""
+        return self.facts.get("count")
 
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""

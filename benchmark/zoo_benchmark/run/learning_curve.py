@@ -50,7 +50,7 @@ class LearningCurve:
 
     Args:
         colorizer: what is being trained.
-        metrics: what to measure.
+        metrics: what to measure, less those that so few images say nothing of.
         subset: the images.
         pause: entered around each evaluation.
         on_point: told of each point once it is measured, with the half-trained model still able
@@ -68,7 +68,8 @@ class LearningCurve:
         pause: Callable[[], AbstractContextManager[None]],
         on_point: Callable[[float, Cost, dict[str, float]], None] | None = None,
     ) -> None:
-        self._colorizer, self._metrics, self._subset = colorizer, metrics, subset
+        self._colorizer, self._subset = colorizer, subset
+        self._metrics = [m for m in metrics if m.info.reliable_from <= max(len(subset), 1)]
         self._pause, self._on_point = pause, on_point
         self._left = list(SHARES)
         self.rows: list[dict[str, Any]] = []

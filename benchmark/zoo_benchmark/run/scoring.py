@@ -100,11 +100,15 @@ class Scores:
         images: in long form: columns image, metric, value.
         sets: values of the whole set, by column, of metrics that have none per image.
         broken: metrics that failed, with the reasons; they have no values.
+        halves: of values of the whole set, half the 95 % interval, where the metric knows it.
+        count: the number of images.
     """
 
     images: pd.DataFrame
     sets: dict[str, float]
     broken: dict[str, str]
+    halves: dict[str, float]
+    count: int
 
     def means(self) -> dict[str, float]:
         """One value per column: the mean over the images, or the set's own."""
@@ -141,7 +145,9 @@ def score_pictures(pictures: Iterable[Painted], metrics: Sequence[Metric]) -> Sc
             rows.pop(name, None)
             return None
 
+    count = 0
     for painted in pictures:
+        count += len(painted.ids)
         for metric in metrics:
             name = metric.info.name
             if name in broken:
@@ -149,15 +155,21 @@ def score_pictures(pictures: Iterable[Painted], metrics: Sequence[Metric]) -> Sc
             if isinstance(metric, SetMetric):
                 state = states.setdefault(name, {})
                 attempt(metric, partial(_update, metric, state, painted))
-            elif (found := attempt(metric, partial(_rows, metric, painted))) is not None:
-                rows.setdefault(name, []).extend(found)
+            elif (new := attempt(metric, partial(_rows, metric, painted))) is not None:
+                rows.setdefault(name, []).extend(new)
     sets: dict[str, float] = {}
+    halves: dict[str, float] = {}
     for metric in metrics:
         if isinstance(metric, SetMetric) and metric.info.name not in broken:
             state = states.get(metric.info.name, {})
-            sets |= attempt(metric, partial(_set_values, metric, state)) or {}
+            found = attempt(metric, partial(_set_values, metric, state))
+            if found is not None:
+                sets |= found[0]
+                halves |= found[1]
     ordered = (row for metric in metrics for row in rows.get(metric.info.name, ()))
-    return Scores(pd.DataFrame(ordered, columns=["image", "metric", "value"]), sets, broken)
+    return Scores(
+        pd.DataFrame(ordered, columns=["image", "metric", "value"]), sets, broken, halves, count
+    )
 
 
 def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str], Pictures]]:
@@ -215,12 +227,16 @@ def _update(metric: SetMetric, states: dict[str, Any], painted: Painted) -> None
         states[column] = metric.update(states.get(column), pictures, painted.truth)
 
 
-def _set_values(metric: SetMetric, states: Mapping[str, Any]) -> dict[str, float]:
+def _set_values(
+    metric: SetMetric, states: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The values by column, and half the intervals of those that have one."""
     values = {column: float(metric.compute(state)) for column, state in states.items()}
+    intervals = {column: metric.half_interval(state) for column, state in states.items()}
     name = metric.info.name
     if f"{name}{TRUTH}" in values:
         values[f"{name}{DIFFERENCE}"] = abs(values[name] - values[f"{name}{TRUTH}"])
-    return values
+    return values, {column: half for column, half in intervals.items() if half is not None}
 
 
 def _predictions(colorizer: Colorizer, test: ImageSet) -> Iterator[Painted]:

@@ -93,6 +93,7 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
     result["metrics"] = {info.name: info.version for info in worked}
     result["metrics_broken"] = scores.broken
     result["set_scores"] = scores.sets
+    result["set_halves"], result["images_scored"] = scores.halves, scores.count
     with atomic_path(out / SCORES) as partial:
         scores.images.to_csv(partial, index=False)
     curve.finish(colorizer.record.cost)

@@ -267,7 +267,9 @@ def test_downloads_to_torchvisions_cache_once(serve, body, cache):
     found = find_alexnet(None, download=True, progress=lambda *step: told.append(step))
     assert found.path == cache / name_for(body)
     assert found.path.read_bytes() == body
-    assert found.status == f"{found.path} (downloaded from {url})"
+    whole = hashlib.sha256(body).hexdigest()
+    pinned = f"prefix-pinned, SHA-256 {whole}"
+    assert found.status == f"{found.path} (downloaded from {url}; {pinned})"
     assert told[-1][1:] == (len(body), len(body))
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
     again = find_alexnet(None, download=True)
