@@ -26,6 +26,8 @@ DEFAULT = "quick@1"
 DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
+_LATER = ("conditions",)
+
 SMALLEST_SIZE = 32
 """The smallest side in pixels of a protocol: the metrics of the package's need 31."""
 
@@ -57,6 +59,8 @@ class Protocol:
         ceilings: reference rows computed from the truth.
         expected: what the pipeline must measure on the test truth before anything is trained.
         learning_rate: `options`, or `find` where each model searches its own first.
+        conditions: names and versions of what is done to the input, as `zoo conditions` lists
+            them; none where models are scored on clean photographs alone.
         note: what a reader of its tables must know.
     """
 
@@ -78,6 +82,7 @@ class Protocol:
     manifests: Mapping[str, str] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
+    conditions: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -111,8 +116,12 @@ class Protocol:
             if getattr(self, name) != getattr(other, name)
             and not (name == "dataset" and self.leaves_open(other.dataset))
         ]
-        if missing := [name for name in self.metrics if name not in other.metrics]:
-            found.append(f"without {', '.join(missing)}")
+        for ours, theirs in (
+            (self.metrics, other.metrics),
+            (self.conditions, other.conditions),
+        ):
+            if missing := [name for name in ours if name not in theirs]:
+                found.append(f"without {', '.join(missing)}")
         if (self.floors, self.ceilings) != (other.floors, other.ceilings):
             found.append("without all its reference rows")
         return found
@@ -122,8 +131,12 @@ class Protocol:
         return ":" not in self.dataset and dataset.partition(":")[0] == self.dataset
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON can hold them."""
-        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
+        """All fields as JSON can hold them; those of a later zoo only where they are used.
+
+        So an older protocol's content, and with it its digest, stays what it was.
+        """
+        fields = dict(json.loads(json.dumps(dataclasses.asdict(self))))
+        return {k: v for k, v in fields.items() if k not in _LATER or v}
 
     def digest(self) -> str:
         """SHA-256 of the content; comments and layout of the file do not count."""
