@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
+from zoo.data.jpeg_blocks import block_note
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
@@ -271,6 +272,8 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
         bar(f"{len(images)} images", 1, 1)
         splits[split], manifests[split] = images, images.manifest_hash()
         notes += [f"{split}: {note}" for note in images.left_out()]
+        if split == "train" and len(images) and (note := block_note(images)):
+            notes.append(f"{split}: {note}")
     for split in wanted:
         images = splits[split]
         if len(images) == 0:

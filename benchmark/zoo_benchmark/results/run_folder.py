@@ -46,6 +46,9 @@ from zoo_benchmark.run.trial_spec import (
 FORMAT = 1
 """The version of `run.json`; raised when an older zoo could not read it."""
 
+CONDITION_FOLDER = "conditions"
+"""The folder in an external row's, with one for each condition that it was scored under."""
+
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 
@@ -140,7 +143,8 @@ class External:
     def under(self) -> dict[str, External]:
         """The row under conditions, by their names."""
         found = self.facts.get("conditions", {})
-        return {n: External(self.name, self.folder / "conditions" / n, f) for n, f in found.items()}
+        folder = self.folder / CONDITION_FOLDER
+        return {name: External(self.name, folder / name, facts) for name, facts in found.items()}
 
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
