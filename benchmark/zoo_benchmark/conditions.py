@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
 from zoo.arrays import UInt8Array
@@ -70,11 +72,11 @@ def _clean(L: Tensor, _: Generator) -> Tensor:
 
 
 def _jpeg(L: Tensor, _: Generator, *, quality: int) -> Tensor:
-    # Takes long to import, and what only names conditions needs none of it.
-    from torchvision.transforms.v2 import functional
-
     grey = (L_to_grey(L) * 255).round().to(torch.uint8)
-    return grey_to_L(functional.jpeg(grey, quality))
+    stream = BytesIO()
+    Image.fromarray(grey[0, 0].numpy()).save(stream, "JPEG", quality=quality)
+    with Image.open(stream) as decoded:
+        return grey_to_L(torch.from_numpy(np.array(decoded))[None, None])
 
 
 def _noise(L: Tensor, generator: Generator, *, sigma: float) -> Tensor:

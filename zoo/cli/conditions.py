@@ -31,7 +31,7 @@ def conditions(
     ] = "all",
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the conditions of zoo bench --conditions, or write photographs under them.
+    """Show what bench --conditions does to photographs, or do it.
 
     Other programs colour what is written; zoo score --conditions then scores what they made.
 

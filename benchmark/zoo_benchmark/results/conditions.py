@@ -91,7 +91,8 @@ def shown_conditions(
             continue
         values = wide.loc[label].reindex(run.conditions)
         rows[label] = {
-            name: f"{column.text(value)}{_MARK * bool(value * info.sign > best.get(name))}"
+            name: column.text(value)
+            + _MARK * bool(label not in floors and value * info.sign > best.get(name))
             for name, value in zip(run.conditions, values, strict=True)
         }
     if not rows:
