@@ -98,6 +98,7 @@ class MetricInfo:
         l_copied: whether pictures of another lightness are scored with the input's as well
             (`NAME_l_copied`).
         pooled: makes one more value, `NAME_pooled`, out of the values of all images.
+        conditions: whether it can be measured where the input was changed and the truth was not.
         weights: the files that it needs.
         packages: distributions that decide its values; their versions are recorded.
         fine_print: what must be known before a value is compared with another program's, such as
@@ -125,6 +126,7 @@ class MetricInfo:
     brief: bool = False
     l_copied: bool = False
     pooled: Callable[[ArrayLike], float] | None = None
+    conditions: bool = True
     weights: tuple[WeightsFile, ...] = ()
     packages: tuple[str, ...] = ()
     fine_print: str = ""

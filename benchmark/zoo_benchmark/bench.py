@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +18,13 @@ from filelock import FileLock, Timeout
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
+from zoo.data.jpeg_blocks import block_note
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import write_text
 from zoo.training.budget import Budget
 from zoo.training.variety import UNVARIED
+from zoo_benchmark.conditions import inputs_under
 from zoo_benchmark.metrics import check_count
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
@@ -35,15 +37,17 @@ from zoo_benchmark.results.run_folder import FORMAT, open_run
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
 from zoo_benchmark.run.learning_curve import spread
 from zoo_benchmark.run.pictures import write_pictures
-from zoo_benchmark.run.trial import KEPT_IMAGES
+from zoo_benchmark.run.trial import CONDITION_PICTURES, KEPT_IMAGES
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
     CELLS,
+    INPUTS,
     OK,
     REFERENCES,
     RUN,
     SHOWCASE_TRUTH,
     TRUTH,
+    Spec,
     read_json,
 )
 from zoo_benchmark.self_check import check_pipeline
@@ -109,7 +113,12 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
         _check_same_protocol(out, manifest)
         write_text(out / RUN, json.dumps(manifest, indent=1))
         write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
-        write_pictures(out / SHOWCASE_TRUTH, dataset.showcase(SHOWCASE_COUNT, protocol.size))
+        showcase = dataset.showcase(SHOWCASE_COUNT, protocol.size)
+        write_pictures(out / SHOWCASE_TRUTH, showcase)
+        if protocol.conditions:
+            write_pictures(
+                out / INPUTS, inputs_under(protocol.conditions, showcase, CONDITION_PICTURES)
+            )
         if not settings.collect_only and not all(store.path(cell.key).is_dir() for cell in cells):
             executor.prepare()
         spent: defaultdict[str, float] = defaultdict(float)
@@ -170,11 +179,17 @@ def _check_same_protocol(out: Path, manifest: Mapping[str, Any]) -> None:
     if before is None:
         return
     for name in ("protocol", "data"):
-        if before.get(name) != manifest[name]:
+        old_rules, new_rules = (_without_conditions(each.get(name)) for each in (before, manifest))
+        if old_rules != new_rules:
             old, new = (f"{each.get('title', 'unknown')!r}" for each in (before, manifest))
             raise InputError(
                 f"--out {out} holds a run of other rules or images ({old}, now {new}); name another"
             )
+
+
+def _without_conditions(rules: Any) -> Any:
+    """A run's rules or data without what leaves its cells as they are: more can be added later."""
+    return {k: v for k, v in (rules or {}).items() if k != "conditions"}
 
 
 def _manifest(
@@ -206,6 +221,7 @@ def _manifest(
         "departures": named.departures(protocol),
         "floors": list(dict.fromkeys(cell.spec.label for cell in cells if cell.floor)),
         "metrics": dict(protocol.metrics),
+        "conditions": dict(protocol.conditions),
         "directions": directions,
         "data": {"dataset": protocol.dataset, "size": protocol.size, "splits": splits},
         "store": str(Path(*([".."] * (settings.out is None)), store.folder.name)),
@@ -261,6 +277,8 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
         bar(f"{len(images)} images", 1, 1)
         splits[split], manifests[split] = images, images.manifest_hash()
         notes += [f"{split}: {note}" for note in images.left_out()]
+        if split == "train" and len(images) and (note := block_note(images)):
+            notes.append(f"{split}: {note}")
     for split in wanted:
         images = splits[split]
         if len(images) == 0:
@@ -324,7 +342,7 @@ def _run_cells(
     display: Display,
     spent: defaultdict[str, float],
 ) -> None:
-    """Makes what is not in the store: all trials first, then the timings, one at a time.
+    """Makes what is not in the store: trials, then conditions, then the timings, one at a time.
 
     What their stages took is added to `spent`, in seconds.
     """
@@ -332,6 +350,7 @@ def _run_cells(
     reporter = Reporter(display)
     forced = {cell.key for cell in cells if cell.forced}
     forced |= {cell.timing[1] for cell in cells if cell.forced and cell.timing}
+    forced |= {k for cell in cells if cell.forced for _, k in cell.conditions.values()}
 
     def run(tasks: Sequence[Task], *, alone: bool) -> Iterator[None]:
         for task, result in executor.run(tasks, timeout, reporter.progress, alone=alone):
@@ -358,14 +377,19 @@ def _run_cells(
         finished += 1
         overall("", finished, len(cells))
         write_tables(open_run(out))
-    timings = [
-        Task(spec, attempts / key, key)
-        for cell in cells
-        if cell.timing is not None and store.path(cell.key).is_dir()
-        for spec, key in [cell.timing]
-        if _is_wanted(key, cell.forced, store, attempts, display)
-    ]
-    for _ in run(timings, alone=True):
+
+    def later(specs: Callable[[PlannedCell], Iterable[tuple[Spec, str]]]) -> list[Task]:
+        return [
+            Task(spec, attempts / key, key)
+            for cell in cells
+            if store.path(cell.key).is_dir()
+            for spec, key in specs(cell)
+            if _is_wanted(key, cell.forced, store, attempts, display)
+        ]
+
+    for _ in run(later(lambda cell: cell.conditions.values()), alone=False):
+        pass
+    for _ in run(later(lambda cell: [cell.timing] if cell.timing else []), alone=True):
         pass
 
 

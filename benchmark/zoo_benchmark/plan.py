@@ -6,16 +6,23 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from zoo.training.budget import Budget
+from zoo_benchmark.conditions import CLEAN
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.protocol import Protocol, seeds_of
-from zoo_benchmark.run.trial_spec import WEIGHTS, TimingSpec, TrialSpec
+from zoo_benchmark.run.trial_spec import (
+    WEIGHTS,
+    ConditionSpec,
+    ScoringSpec,
+    TimingSpec,
+    TrialSpec,
+)
 from zoo_benchmark.settings import BenchSettings, CheckedModel
 from zoo_benchmark.store import Store, key_of, sources_digest
 
@@ -31,6 +38,7 @@ class PlannedCell:
         key: its name in the store.
         timing: the timing of its model, and the name of that in the store; None where speed
             is not asked for.
+        conditions: its scoring under each condition that needs one, and their names in the store.
         floor: whether its row is a reference.
         forced: whether it is made again although it is finished.
     """
@@ -38,6 +46,7 @@ class PlannedCell:
     spec: TrialSpec
     key: str
     timing: tuple[TimingSpec, str] | None
+    conditions: Mapping[str, tuple[ConditionSpec, str]]
     floor: bool
     forced: bool
 
@@ -49,6 +58,7 @@ class PlannedCell:
             "repetition": self.spec.repetition,
             "key": self.key,
             "timing": self.timing[1] if self.timing else None,
+            "conditions": {name: key for name, (_, key) in self.conditions.items()},
             "floor": self.floor,
         }
 
@@ -84,8 +94,9 @@ def plan_cells(
             timing = None
             if settings.throughput:
                 timing = _timing(spec, key, settings, store, hardware_names[1])
+            conditions = _conditions(model, spec, key, protocol, store)
             forced = bool({request.name, request.label} & set(settings.force))
-            cells.append(PlannedCell(spec, key, timing, model.floor, forced))
+            cells.append(PlannedCell(spec, key, timing, conditions, model.floor, forced))
     return cells
 
 
@@ -165,6 +176,24 @@ def _files(options: Mapping[str, object]) -> dict[str, str]:
             # Most texts are no path at all, and some cannot even be one.
             with contextlib.suppress(OSError, ValueError):
                 found[name] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
+    return found
+
+
+def _conditions(
+    model: CheckedModel, spec: TrialSpec, key: str, protocol: Protocol, store: Store
+) -> dict[str, tuple[ConditionSpec, str]]:
+    """The scorings of a trained cell, whose own key they do not touch."""
+    paints_rgb = model.colorizer is not None and model.colorizer.paints_rgb
+    found = {}
+    for name, version in protocol.conditions.items():
+        if name == CLEAN and not paints_rgb:
+            continue  # the cell's own scores; painted pictures are compared with L copied
+        shared = {f.name: getattr(spec, f.name) for f in fields(ScoringSpec)}
+        scoring = ConditionSpec(
+            **shared, weights=str(store.path(key).resolve() / WEIGHTS), condition=name
+        )
+        facts = {"cell": key, "condition": [name, version]}
+        found[name] = scoring, key_of(f"{spec.model}-{spec.repetition}-{name}", facts)
     return found
 
 

@@ -71,6 +71,8 @@ class Protocol:
         input_variety: whether the lightness that networks see in training is changed at random.
         crop_scale: the smallest and the largest share of the stored side that a crop covers.
         stored_size: side that training images are stored at; None for that of the crops.
+        conditions: names and versions of what is done to the input, as `zoo conditions` lists
+            them; none where models are scored on clean photographs alone.
         note: what a reader of its tables must know.
         files: which files the test images are, in words, where the dataset checks their names.
         count: how many test images there must be; 0 where that is open.
@@ -97,6 +99,7 @@ class Protocol:
     input_variety: bool = False
     crop_scale: tuple[float, ...] = WHOLE
     stored_size: int | None = None
+    conditions: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     files: str = ""
     count: int = 0
@@ -143,8 +146,12 @@ class Protocol:
             if getattr(self, name) != getattr(other, name)
             and not (name == "dataset" and self.leaves_open(other.dataset))
         ]
-        if missing := [name for name in self.metrics if name not in other.metrics]:
-            found.append(f"without {', '.join(missing)}")
+        for ours, theirs in (
+            (self.metrics, other.metrics),
+            (self.conditions, other.conditions),
+        ):
+            if missing := [name for name in ours if name not in theirs]:
+                found.append(f"without {', '.join(missing)}")
         if (self.floors, self.ceilings) != (other.floors, other.ceilings):
             found.append("without all its reference rows")
         return found
@@ -179,9 +186,9 @@ class Protocol:
         return dataset
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON can hold them; `files` and `count` where the protocol has them."""
+        """All fields as JSON can hold them; `files`, `count` and `conditions` where it has them."""
         fields = dict(json.loads(json.dumps(dataclasses.asdict(self))))
-        return {k: v for k, v in fields.items() if v or k not in ("files", "count")}
+        return {k: v for k, v in fields.items() if v or k not in ("files", "count", "conditions")}
 
     def content(self) -> dict[str, Any]:
         """The same, less what no protocol could say once and this one does not."""

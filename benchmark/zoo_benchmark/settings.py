@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
 from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
 from zoo.training.budget import Budget
+from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_names
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
 from zoo_benchmark.run.scoring import metric_names
@@ -59,6 +60,7 @@ class BenchSettings:
     out: Path | None = None
     settings: Sequence[str] = ()
     metrics: str | None = None
+    conditions: str | None = None
     weights_files: Mapping[str, Path] = field(default_factory=dict)
     timeout: float | None = None
     throughput: bool = True
@@ -99,9 +101,11 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     """The protocol that was named, and the same with what was asked for in its place.
 
     Raises:
-        UnknownNameError: no protocol has that name, or a metric is not installed.
+        UnknownNameError: no protocol has that name, a metric is not installed, or there is no
+            such condition.
         ProtocolError: it cannot be read, or this zoo cannot keep it.
-        InputError: a dataset is missing; a size or a number of seeds that cannot be.
+        InputError: a dataset is missing; a size or a number of seeds that cannot be; a metric
+            that conditions cannot be measured with.
     """
     named = find_protocol(settings.protocol)
     fields = (
@@ -122,6 +126,7 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
     if not settings.references:
         asked |= {"floors": (), "ceilings": ()}
     asked["metrics"] = _metric_versions(settings.metrics, named)
+    asked["conditions"] = _condition_versions(settings.conditions, named, asked["metrics"])
     dataset = asked.get("dataset", named.dataset)
     if dataset != named.dataset and not named.leaves_open(dataset):
         # Other images: what the protocol says of its own does not hold for them.
@@ -191,6 +196,51 @@ def _metric_versions(text: str | None, protocol: Protocol) -> dict[str, int]:
             )
         versions[name] = info.version
     return versions
+
+
+def _condition_versions(
+    text: str | None, protocol: Protocol, metrics: Mapping[str, int]
+) -> dict[str, int]:
+    """The conditions named in `text`, or the protocol's; none where nothing is changed.
+
+    Raises:
+        UnknownNameError: there is no such condition.
+        ProtocolError: one whose version is not the protocol's.
+        InputError: one of the metrics cannot be measured under them.
+    """
+    names = condition_names(",".join(protocol.conditions) or CLEAN if text is None else text)
+    if not changed(names):
+        return {}
+    for name in names:
+        ours = check_condition(name).version
+        if protocol.conditions.get(name, ours) != ours:
+            raise ProtocolError(
+                f"the protocol {protocol.id} wants version {protocol.conditions[name]} of the "
+                f"condition {name!r}, this zoo has {ours}; name a newer --protocol"
+            )
+    check_metrics_under_conditions(metrics)
+    return {name: check_condition(name).version for name in names}
+
+
+def check_metrics_under_conditions(names: Iterable[str]) -> None:
+    """Checks that metrics can be measured where the input was changed.
+
+    Raises:
+        InputError: one of them cannot.
+    """
+    wanted: list[str] = list(names)
+    unable: list[str] = []
+    for name in wanted:
+        with contextlib.suppress(PluginError):  # its column will say why it is empty
+            if not registry.metric_class(name).info.conditions:
+                unable.append(name)
+    if unable:
+        able = [name for name in wanted if name not in unable]
+        rest = f", or --metrics {','.join(able)}" if able else ""
+        raise InputError(
+            f"the metric {unable[0]!r} cannot be measured where the input was changed; "
+            f"type --conditions {CLEAN}{rest}"
+        )
 
 
 def with_floors(requests: Sequence[ModelRequest], protocol: Protocol) -> list[ModelRequest]:

@@ -106,6 +106,13 @@ def bench(
         str | None,
         typer.Option(help="Which metrics, as psnr,lpips. [default: the protocol's]"),
     ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            help="Score each trained colorizer on changed inputs, too: all, or NAME[,NAME…] of "
+            "those that zoo conditions lists, as jpeg75,noise2. [default: the protocol's]"
+        ),
+    ] = None,
     references: Annotated[
         bool,
         typer.Option(
@@ -197,6 +204,7 @@ def bench(
         out=out,
         settings=settings or (),
         metrics=metrics,
+        conditions=conditions,
         weights_files=named_files(weights_file, lpips_weights),
         timeout=timeout,
         throughput=throughput,

@@ -131,6 +131,7 @@ def fit(
     """
     from zoo import registry
     from zoo.data.containers import check_size
+    from zoo.data.jpeg_blocks import block_note
     from zoo.options import read_settings
     from zoo.training.budget import Budget
     from zoo.training.checkpoint import Checkpoint
@@ -175,6 +176,8 @@ def fit(
         opened, notes = _open_metrics(wanted, named, colorizer, images["test"], console)
         for split, images_of_split in images.items():
             notes += [f"{split}: {note}" for note in images_of_split.left_out()]
+        if note := block_note(images["train"]):
+            notes.append(f"train: {note}")
         for note in notes:
             _note(note)
 

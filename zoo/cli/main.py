@@ -14,6 +14,7 @@ from zoo.cli import (
     check,
     colorize,
     compare,
+    conditions,
     export_test,
     fit,
     info,
@@ -72,6 +73,7 @@ app.command()(bench.bench)
 app.command()(report.report)
 app.command()(compare.compare)
 app.command()(score.score)
+app.command()(conditions.conditions)
 app.command()(export_test.export_test)
 app.command()(fit.fit)
 app.command()(lr_find.lr_find)

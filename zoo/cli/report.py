@@ -58,4 +58,7 @@ def show_results(comparison: Comparison, *, as_json: bool) -> None:
         "rows": json.loads(comparison.board.to_json(orient="records")),
         "ceilings": json.loads(comparison.run.ceilings.to_json(orient="records")),
     }
+    if comparison.conditions is not None:
+        table = comparison.conditions.table
+        summary["conditions"] = json.loads(table.to_json(orient="records"))
     print_json(summary)

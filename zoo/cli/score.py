@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, nam
 from zoo.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from zoo_benchmark.results.external import FolderScores
 
 
@@ -40,6 +42,13 @@ def score(
         str | None,
         typer.Option(help="Which metrics, as psnr,lpips. [default: those of zoo bench]"),
     ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            help="Score pictures of changed inputs: all, or NAME[,NAME…]. --pred then holds a "
+            "folder for each condition, as zoo conditions writes them."
+        ),
+    ] = None,
     weights_file: WeightsFiles = None,
     lpips_weights: LPIPSWeights = None,
     device: Device = "auto",
@@ -53,13 +62,23 @@ def score(
 
     Example: zoo score --pred coloured/ --truth originals/ --metrics psnr,ssim
     """
+    import pandas as pd
+
     from zoo.device import resolve_device
     from zoo.files import atomic_path
+    from zoo_benchmark.conditions import condition_names
     from zoo_benchmark.metrics import check_count
     from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.report.redraw import redraw
-    from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
+    from zoo_benchmark.results.external import (
+        add_to_run,
+        pictures_in,
+        pictures_under,
+        score_conditions,
+        score_folder,
+    )
     from zoo_benchmark.results.run_folder import open_run
+    from zoo_benchmark.settings import check_metrics_under_conditions
 
     table = out / "scores.csv" if out is not None else None
     if (truth is None) == (add_to is None):
@@ -71,25 +90,41 @@ def score(
     where = resolve_device(device)
     name = name if name is not None else pred.resolve().name
     files = named_files(weights_file, lpips_weights)
-    pictures_in(pred)  # before metrics' weights are looked for, and maybe downloaded
+    chosen = condition_names(conditions) if conditions is not None else []
+    # Before metrics' weights are looked for, and maybe downloaded.
+    for each in chosen:
+        pictures_under(pred, each)
+    pictures_in(pred)
+    under: dict[str, FolderScores] = {}
     if add_to is not None:
         run = open_run(add_to)
         weights = find_metric_files(list(run.manifest["metrics"]), files)
-        found = add_to_run(run, name, pred, weights, where, replace=overwrite)
+        found, under = add_to_run(
+            run, name, pred, weights, where, replace=overwrite, conditions=chosen
+        )
         redraw(add_to)
     else:
         assert truth is not None
         originals = pictures_in(truth)
         wanted = _metrics(metrics)
         check_count(wanted, len(originals), str(truth))
+        if chosen:
+            check_metrics_under_conditions(wanted)
         weights = find_metric_files(wanted, files)
         if set(wanted) <= set(weights.missing):
             raise WeightsError("; ".join(weights.missing.values()))
-        found = score_folder(pred, {**originals}, wanted, weights, where)
+        if chosen:
+            under = score_conditions(pred, {**originals}, chosen, wanted, weights, where)
+        else:
+            found = score_folder(pred, {**originals}, wanted, weights, where)
     if table is not None:
         with atomic_path(table) as partial:
-            found.scores.to_csv(partial, index=False)
-    _show(name, found, as_json=as_json)
+            scores = [each.scores.assign(condition=c) for c, each in under.items()]
+            (pd.concat(scores) if under else found.scores).to_csv(partial, index=False)
+    if under:
+        _show_conditions(name, under, as_json=as_json)
+    else:
+        _show(name, found, as_json=as_json)
     if table is not None and not as_json:
         typer.echo(f"written to {table}")
     if add_to is not None and not as_json:
@@ -104,28 +139,56 @@ def _metrics(asked: str | None) -> list[str]:
     return list(find_protocol(DEFAULT).metrics) if asked is None else metric_names(asked)
 
 
-def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
+def _means(found: FolderScores) -> pd.Series[float]:
     import pandas as pd
 
+    images = found.scores.groupby("metric", sort=False)["value"].mean()
+    means: pd.Series[float] = pd.concat([images, pd.Series(found.sets, dtype=float)])
+    return means
+
+
+def _facts(found: FolderScores) -> dict[str, Any]:
+    return {
+        "count": found.count,
+        "grey": found.grey,
+        "notes": found.notes,
+        "versions": found.metrics,
+        # As pandas writes it: JSON has no infinity, which identical pictures score.
+        "metrics": json.loads(_means(found).to_json(double_precision=15)),
+        "halves": found.halves,
+    }
+
+
+def _show_conditions(name: str, under: dict[str, FolderScores], *, as_json: bool) -> None:
+    """Shows a line per condition; the notes of all of them, each once."""
     from zoo_benchmark.results.columns import PRECISE
 
-    images = found.scores.groupby("metric", sort=False)["value"].mean()
-    means = pd.concat([images, pd.Series(found.sets, dtype=float)])
     if as_json:
-        facts = {
-            "name": name,
-            "count": found.count,
-            "grey": found.grey,
-            "notes": found.notes,
-            "versions": found.metrics,
-            # As pandas writes it: JSON has no infinity, which identical pictures score.
-            "halves": found.halves,
-            "metrics": json.loads(means.to_json(double_precision=15)),
-        }
-        print_json(facts)
+        print_json({"name": name, "conditions": {c: _facts(each) for c, each in under.items()}})
+        return
+    means = {condition: _means(found) for condition, found in under.items()}
+    metrics = list(dict.fromkeys(str(metric) for each in means.values() for metric in each.index))
+    shown = make_table("condition", *metrics, right=metrics)
+    for condition, values in means.items():
+        cells = (PRECISE.format(values[m]) if m in values else "–" for m in metrics)
+        shown.add_row(condition, *cells)
+    console = make_console()
+    count = next(iter(under.values())).count
+    console.print(f"{name}: {count} pictures under {len(under)} conditions", markup=False)
+    console.print(shown)
+    notes = ["the truth's lightness is put into every picture: the colours alone are scored."]
+    for note in dict.fromkeys([*notes, *(n for found in under.values() for n in found.notes)]):
+        console.print(f"• {note}", style="dim", markup=False, highlight=False)
+
+
+def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
+    from zoo_benchmark.results.columns import PRECISE
+
+    if as_json:
+        print_json({"name": name, **_facts(found)})
         return
     shown = make_table("metric", "mean", right=("mean",))
-    for metric, value in means.items():
+    for metric, value in _means(found).items():
         half = found.halves.get(str(metric))
         around = f" ±{PRECISE.format(half)}" if half is not None else ""
         shown.add_row(str(metric), PRECISE.format(value) + around)

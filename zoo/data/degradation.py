@@ -26,6 +26,9 @@ _QUANTISATION = (
     *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
 )
 
+# Marks on a square of a worn print.
+_SPECKS, _SCRATCHES = 10, 2
+
 
 def resampling_weights(start: Tensor, length: Tensor, side: int, out: int) -> Tensor:
     """The N×out×side weights that resample [start, start + length) bilinearly, with antialiasing.
@@ -170,3 +173,36 @@ def _take(planes: Tensor, places: list[Tensor]) -> Tensor:
     rows, columns = places
     image = torch.arange(len(planes), device=planes.device)[:, None, None]
     return planes[:, 0][image, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def dust(L: Tensor, generator: Generator) -> Tensor:
+    """L with the specks and scratches of a worn print, white or black.
+
+    Their sizes are shares of the short side: a larger scan of one print has larger ones.
+
+    Args:
+        L: the lightness.
+        generator: where the random numbers come from, on the device of `L`.
+    """
+    count, height, width = len(L), *L.shape[2:]
+    unit = min(height, width) / 64
+    marks = _SPECKS + _SCRATCHES
+    y, x = (torch.arange(side, device=L.device) + 0.5 for side in (height, width))
+    # Nearly upright, as film is scratched along its way; a speck is a stroke of no length.
+    places, slopes, lengths, radii, opacities, whites = (
+        torch.rand(size, device=L.device, generator=generator)
+        for size in ((2, marks, count, 1, 1), *[(marks, count, 1, 1)] * 5)
+    )
+    result = L[:, 0]
+    for mark in range(marks):
+        scratch = mark < _SCRATCHES
+        top, left = places[0, mark] * height, places[1, mark] * width
+        length = unit * (16 + 40 * lengths[mark]) if scratch else torch.zeros_like(top)
+        radius = unit * (0.15 + 0.35 * radii[mark] if scratch else 0.5 + 1.1 * radii[mark])
+        down = torch.minimum((y[:, None] - top).clamp(min=0), length)
+        across = left + 0.2 * (slopes[mark] - 0.5) * down
+        distance = torch.hypot(y[:, None] - top - down, x - across)
+        cover = (radius + 0.5 - distance).clamp(0, 1) * (0.6 + 0.4 * opacities[mark])
+        tone = torch.where(whites[mark] < 0.7, 95.0, 8.0)
+        result = result + cover * (tone - result)
+    return result[:, None]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TRUTH, DIFFERENCE, L_COPIED, POOLED = "_truth", "_difference", "_l_copied", "_pooled"
 """Ends of the names of columns that follow from a metric's."""
 
+WORST, WORST_CONDITION = "_worst", "_worst_condition"
+"""Ends of the names of the columns with a row's worst value under a condition, and with which."""
+
 
 def installed_metrics() -> list[MetricInfo]:
     """What the installed metrics say of themselves, in the order of their places."""

@@ -18,21 +18,30 @@ from zoo import registry
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import atomic_path, write_text
+from zoo_benchmark.conditions import CONDITIONS
+from zoo_benchmark.report.condition_pictures import condition_pictures
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
-from zoo_benchmark.results.columns import ShownTable
+from zoo_benchmark.results.columns import ShownTable, metric_column
+from zoo_benchmark.results.conditions import ShownConditions
 from zoo_benchmark.results.run_folder import Cell, External, Run, environment_facts
 from zoo_benchmark.results.statistics import Statistics
 from zoo_benchmark.run.learning_curve import COSTS
 
 
-def write_report(run: Run, shown: ShownTable, statistics: Statistics) -> None:
+def write_report(
+    run: Run,
+    shown: ShownTable,
+    statistics: Statistics,
+    conditions: ShownConditions | None = None,
+) -> None:
     """Writes `report.html`, `report.md` and, where pyarrow is installed, `scores.parquet`.
 
     Args:
         run: a run's folder.
         shown: its leaderboard, a row per model in the order of the ranking.
         statistics: intervals and comparisons of its scores.
+        conditions: how its rows fare where the input was changed; None where it was not.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo_benchmark.report"),
@@ -54,11 +63,13 @@ def write_report(run: Run, shown: ShownTable, statistics: Statistics) -> None:
         histograms=_histograms(run, painted),
         environment=environment_facts(run.cells),
         error_scale=ERROR_SCALE,
-        data=_data(run, shown, statistics, painted),
+        conditions=[CONDITIONS[name] for name in run.conditions if name in CONDITIONS],
+        condition_pictures=condition_pictures(run, labels) if conditions is not None else [],
+        data=_data(run, shown, statistics, painted, conditions),
         plotly=plotly.offline.get_plotlyjs(),
     )
     write_text(run.folder / "report.html", page)
-    write_markdown(run, shown)
+    write_markdown(run, shown, conditions)
     if importlib.util.find_spec("pyarrow"):
         with atomic_path(run.folder / "scores.parquet") as partial:
             run.scores.to_parquet(partial, index=False)
@@ -81,7 +92,13 @@ def _number(value: Any) -> float | None:
 # ---- what the page's script draws ------------------------------------------------------------
 
 
-def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[str, Any]) -> str:
+def _data(
+    run: Run,
+    shown: ShownTable,
+    statistics: Statistics,
+    painted: Mapping[str, Any],
+    conditions: ShownConditions | None,
+) -> str:
     # What is drawn needs a value per image.
     infos = [shown.metrics[m].metric for m in run.manifest["metrics"] if m in shown.metrics]
     metrics = {
@@ -101,7 +118,15 @@ def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[
         "losses": _losses(run),
         "budget": run.manifest["protocol"]["budget"],
         "pictures": None,
+        "conditions": None,
     }
+    if conditions is not None:
+        content["conditions"] = {
+            "names": conditions.names,
+            "metrics": _condition_metrics(conditions),
+            "ranking": shown.ranking,
+            "rows": _records(conditions.table),
+        }
     if run.truth is not None and painted and metrics:
         gallery = make_gallery(
             run.truth,
@@ -114,6 +139,17 @@ def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[
         content["pictures"]["all"] = run.manifest["data"]["splits"]["test"]["count"]
     # Inside a <script>, no text may close it.
     return json.dumps(content, allow_nan=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+
+
+def _condition_metrics(conditions: ShownConditions) -> dict[str, str]:
+    """The titles of all columns that have a loss, by name."""
+    losses = conditions.table[conditions.table["loss"].notna()]
+    titles = {}
+    for name in losses["metric"].unique():
+        column = metric_column(str(name))
+        ending = str(name).removeprefix(column.metric.name if column.metric else "")
+        titles[str(name)] = f"{column.title}{ending.replace('_', ' ')}"
+    return titles
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ import shlex
 
 from zoo.files import write_text
 from zoo_benchmark.results.columns import ShownTable
+from zoo_benchmark.results.conditions import ShownConditions
 from zoo_benchmark.results.run_folder import Run
 
 
-def write_markdown(run: Run, shown: ShownTable) -> None:
+def write_markdown(run: Run, shown: ShownTable, conditions: ShownConditions | None = None) -> None:
     """Writes `report.md` into the run's folder."""
     manifest = run.manifest
     metrics = [column.name for column in shown.ordered_metrics(manifest["metrics"])]
@@ -29,6 +30,7 @@ def write_markdown(run: Run, shown: ShownTable) -> None:
         "±: half the 95 % interval over images. ≈: cannot be told from the row above.",
         *(line for note in shown.footnotes for line in ("", _text(note))),
         "",
+        *(_conditions(conditions) if conditions is not None else ()),
         f"    {shlex.join(manifest['command'])}",
         "",
         "![samples](samples.png)",
@@ -37,6 +39,15 @@ def write_markdown(run: Run, shown: ShownTable) -> None:
         "",
     ]
     write_text(run.folder / "report.md", "\n".join(lines))
+
+
+def _conditions(shown: ShownConditions) -> list[str]:
+    lines = ["## Conditions", "", _text(shown.note), "", f"| model | {' | '.join(shown.names)} |"]
+    lines.append("| --- |" + " ---: |" * len(shown.names))
+    lines += [
+        f"| {_text(label)} | {' | '.join(row.values())} |" for label, row in shown.rows.items()
+    ]
+    return [*lines, ""]
 
 
 def _text(text: str) -> str:

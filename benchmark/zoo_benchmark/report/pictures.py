@@ -90,12 +90,12 @@ def make_gallery(
         original = truth.images[row]
         grey = np.repeat(to_grey(Image.fromarray(original))[..., None], 3, axis=2)
         gallery.ids.append(str(truth.ids[row]))
-        made = [_lossless(grey), _lossless(original)]
+        made = [lossless(grey), lossless(original)]
         gallery.grey.append(made[0])
         gallery.truth.append(made[1])
         for name, pictures in painted.items():
             picture = pictures.images[row]
-            made += [_lossless(picture), _error_map(picture, original)]
+            made += [lossless(picture), _error_map(picture, original)]
             gallery.models[name].append(made[-2])
             gallery.errors[name].append(made[-1])
         size += sum(map(len, made))
@@ -168,10 +168,11 @@ def _error_map(picture: UInt8Array, truth: UInt8Array) -> str:
     ours, theirs = _ab(picture[None])[0], _ab(truth[None])[0]
     share = np.clip(np.hypot(*(ours - theirs)) / ERROR_SCALE, 0, 1)
     colours = matplotlib.colormaps["inferno"](share)[..., :3]
-    return _lossless((colours * 255).round().astype(np.uint8))
+    return lossless((colours * 255).round().astype(np.uint8))
 
 
-def _lossless(picture: UInt8Array) -> str:
+def lossless(picture: UInt8Array) -> str:
+    """A picture, reduced if it is large, as a data URI without loss."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

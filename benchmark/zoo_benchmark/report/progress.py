@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from zoo_benchmark.run.executor import Task
-from zoo_benchmark.run.trial_spec import OK, Spec
+from zoo_benchmark.run.trial_spec import OK, ConditionSpec, Spec
 
 Bar = Callable[[str, float, float], None]
 """Called with a task's state, how much of it is done, and of how much (0: not known)."""
@@ -23,8 +23,9 @@ class Display(Protocol):
 
 
 def row_name(spec: Spec) -> str:
-    """The row of a trial or timing, with its repetition where there are several."""
-    return f"{spec.label} #{spec.repetition}" if spec.repetition else spec.label
+    """The row of a task, with its repetition where there are several, and its condition."""
+    row = f"{spec.label} #{spec.repetition}" if spec.repetition else spec.label
+    return f"{row}, {spec.condition}" if isinstance(spec, ConditionSpec) else row
 
 
 class Reporter:
@@ -38,7 +39,7 @@ class Reporter:
         """Shows the state of a task that is running."""
         loss = f" loss {state['loss']:.3f}" if state.get("loss") is not None else ""
         share = state["share"] if state["stage"] == "training" else 1.0
-        self._bar(task)(state["stage"] + loss, share, 1)
+        self._show(task, state["stage"] + loss, share)
 
     def done(self, task: Task, result: Mapping[str, Any]) -> None:
         """Shows how a task ended."""
@@ -47,15 +48,21 @@ class Reporter:
         elif "training" in result:
             cost = result["training"]["cost"]
             state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
+        elif isinstance(task.spec, ConditionSpec):
+            state = f"scored in {result['seconds']['scoring']:.1f} s"
         else:
             state = ", ".join(
                 f"{row['images_per_s']:,.0f} images/s on {row['device']}"
                 for row in result["throughput"]
             )
-        self._bar(task)(state, 1, 1)
+        self._show(task, state, 1)
         self._display.say(f"{row_name(task.spec)}: {state}")
 
-    def _bar(self, task: Task) -> Bar:
-        if task.key not in self._bars:
-            self._bars[task.key] = self._display.bar(row_name(task.spec))
-        return self._bars[task.key]
+    def _show(self, task: Task, state: str, share: float) -> None:
+        key, name = task.key, row_name(task.spec)
+        if isinstance(task.spec, ConditionSpec):
+            # One bar for all of them: there are many, and each is soon over.
+            key, name, state = "", "conditions", f"{name}: {state}"
+        if key not in self._bars:
+            self._bars[key] = self._display.bar(name)
+        self._bars[key](state, share, 1)

@@ -15,8 +15,9 @@ from rich.console import Console
 from zoo.files import atomic_path
 from zoo_benchmark.report.html import write_report
 from zoo_benchmark.report.samples import Column, is_colourless, pictures_in, write_samples
-from zoo_benchmark.report.terminal import leaderboard_to_rich
+from zoo_benchmark.report.terminal import conditions_to_rich, leaderboard_to_rich
 from zoo_benchmark.results.columns import ShownTable, score_note, shown_table
+from zoo_benchmark.results.conditions import ShownConditions, shown_conditions
 from zoo_benchmark.results.leaderboard import (
     leaderboard_table,
     runs_table,
@@ -50,6 +51,7 @@ class Comparison:
         run: its folder, read.
         board: the leaderboard.
         shown: the same with intervals, marks and ceilings, for people.
+        conditions: how the rows fare where the input was changed; None where it was not.
         notes: what a reader of the table must know, one line each.
         interrupted: whether Ctrl-C ended it early.
     """
@@ -57,6 +59,7 @@ class Comparison:
     run: Run
     board: pd.DataFrame
     shown: ShownTable
+    conditions: ShownConditions | None = None
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
 
@@ -75,6 +78,12 @@ class Comparison:
         """(label, reason) of every trial and timing that failed."""
         cells = self.run.cells
         failed = [(c.label, c.result["error"]) for c in cells if c.result["status"] == FAILED]
+        failed += [
+            (cell.label, f"{condition}: {under.result['error']}")
+            for cell in cells
+            for condition, under in cell.under.items()
+            if under.result["status"] == FAILED
+        ]
         return failed + [(c.label, f"timing: {c.timing_error}") for c in cells if c.timing_error]
 
 
@@ -111,11 +120,15 @@ def redraw(folder: Path) -> Comparison:
     shown = shown_table(
         board, run.manifest["floors"], statistics, run.ceilings, externals, published, footnotes
     )
-    comparison = Comparison(run, board, shown)
+    order = [row.label for row in shown.rows]
+    conditions = shown_conditions(run, order, shown.ranking, run.manifest["floors"])
+    if conditions is not None:
+        write_csv(conditions.table, folder / "conditions.csv")
+    comparison = Comparison(run, board, shown, conditions)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)
     _offer_weights(run)
-    write_report(run, shown, statistics)
+    write_report(run, shown, statistics, conditions)
     return comparison
 
 
@@ -124,6 +137,8 @@ def show(comparison: Comparison, console: Console) -> None:
     title = comparison.run.manifest["title"]
     console.print(title, style="italic", markup=False, highlight=False)
     console.print(leaderboard_to_rich(comparison.shown, console.width))
+    if comparison.conditions is not None:
+        console.print(conditions_to_rich(comparison.conditions, console.width))
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
     console.print(f"written to {comparison.out}", markup=False, highlight=False)
@@ -135,6 +150,9 @@ def _notes(run: Run) -> list[str]:
     for cell in run.cells:
         reasons |= cell.result.get("metrics_unavailable", {})
         reasons |= cell.result.get("metrics_broken", {})
+        for condition, under in cell.under.items():
+            broken = under.result.get("metrics_broken", {})
+            reasons |= {f"{name} under {condition}": why for name, why in broken.items()}
     notes = [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
     for device in ("cpu", "cuda"):
         rows = [row for cell in run.cells for row in cell.timing if row["device"] == device]
@@ -147,6 +165,9 @@ def _notes(run: Run) -> list[str]:
     missing = [cell for cell in run.cells if cell.result["status"] == NOT_RUN]
     if missing:
         notes.append(f"{len(missing)} of {len(run.cells)} cells have not been run.")
+    unders = [under.result for cell in run.cells for under in cell.under.values()]
+    if scored := [sum(each["seconds"].values()) for each in unders if "seconds" in each]:
+        notes.append(f"conditions: {len(scored)} scorings took {sum(scored):,.0f} s.")
     if seconds := run.manifest.get("seconds"):
         notes.append(where_time_went(seconds))
     return notes

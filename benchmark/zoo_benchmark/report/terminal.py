@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo_benchmark.results.columns import NOTHING, REFERENCES, Column, ShownRow, ShownTable
+from zoo_benchmark.results.conditions import ShownConditions
 
 _STATUS_WIDTH, _RULE = 12, 3
 
@@ -59,6 +60,23 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
     if captions:
         table.caption = "\n".join(captions)
         table.caption_justify = "left"
+    return table
+
+
+def conditions_to_rich(shown: ShownConditions, width: int) -> Table:
+    """A rich table of rows under conditions; lies on its side where the terminal is narrow."""
+    cells = [list(row.values()) for row in shown.rows.values()]
+    labels, names = list(shown.rows), shown.names
+    needed = max(map(cell_len, labels)) + sum(max(9, len(name)) + _RULE for name in names)
+    if needed > width:
+        labels, names, cells = names, labels, [list(column) for column in zip(*cells, strict=True)]
+    table = Table(show_edge=False, pad_edge=False, title=shown.metric.title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    for label, row in zip(labels, cells, strict=True):
+        table.add_row(escape(label), *row)
+    table.caption, table.caption_justify = shown.note, "left"
     return table
 
 

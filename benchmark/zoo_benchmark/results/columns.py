@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,15 @@ import pandas as pd
 from zoo import plugins, registry
 from zoo.errors import PluginError, UnknownNameError
 from zoo.metric import BY_STRANGERS, MetricInfo
-from zoo_benchmark.metrics import DIFFERENCE, L_COPIED, POOLED, TRUTH, installed_metrics
+from zoo_benchmark.metrics import (
+    DIFFERENCE,
+    L_COPIED,
+    POOLED,
+    TRUTH,
+    WORST,
+    WORST_CONDITION,
+    installed_metrics,
+)
 from zoo_benchmark.results.statistics import Statistics, cannot_tell_apart
 
 NOTHING = "–"
@@ -150,8 +158,22 @@ def metric_names(names: Iterable[str]) -> list[str]:
 
 
 def _follows(name: str, names: Collection[str]) -> bool:
-    suffixes = (TRUTH, DIFFERENCE, L_COPIED, POOLED)
+    suffixes = (TRUTH, DIFFERENCE, L_COPIED, POOLED, WORST, WORST_CONDITION)
     return any(name.endswith(s) and name.removesuffix(s) in names for s in suffixes)
+
+
+def _worst_column(metric: str) -> Column:
+    """The column of a row's worst value under a condition."""
+    column = metric_column(metric)
+    return Column(
+        f"{metric}{WORST}",
+        title=f"{column.title}, worst condition",
+        heading=f"{column.title}\nworst",
+        form=column.form,
+        shown=column.shown,
+        keep=25,
+        optional=True,
+    )
 
 
 def _terminal_place(name: str) -> tuple[bool, int]:
@@ -322,7 +344,8 @@ def shown_table(
     if published is not None:
         papers = [n for n in metric_names(published.columns) if published[n].notna().any()]
         metrics |= {n: metric_column(n) for n in papers if n not in metrics}
-    facts = {c.name: c for c in sorted(FACTS, key=lambda c: c.place) if c.shown}
+    worst = [_worst_column(name) for name in metrics if f"{name}{WORST}" in board]
+    facts = {c.name: c for c in (*worst, *sorted(FACTS, key=lambda c: c.place)) if c.shown}
     ranking = ranking_metric(scored)
     labels = [str(label) for label in board["model"]]
     alike = [False] * len(labels)
@@ -339,6 +362,10 @@ def shown_table(
         cells = {
             c.name: _cell(c, values.get(c.name), intervals.get((label, c.name))) for c in columns
         }
+        for column in worst:
+            shown, which = cells[column.name], values.get(f"{column.name}_condition")
+            if shown.text != NOTHING:
+                cells[column.name] = replace(shown, text=f"{shown.text} {which}")
         rows.append(ShownRow(label, kind, str(values["status"]), mark, cells))
     tops, papers_rows = (
         [

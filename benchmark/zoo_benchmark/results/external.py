@@ -23,14 +23,15 @@ from zoo import registry
 from zoo._version import __version__
 from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
-from zoo.data.dataset import ImageSet
+from zoo.data.dataset import ImageSet, Progress
 from zoo.errors import DataError, InputError, PluginError, ZooError
 from zoo.files import atomic_path, write_text
 from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
+from zoo_benchmark.conditions import CLEAN, check_condition
 from zoo_benchmark.metrics import check_count, set_note
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.results.run_folder import Run
+from zoo_benchmark.results.run_folder import CONDITION_FOLDER, Run
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.trial_spec import EXTERNAL, PREDICTIONS, SCORES, slug
@@ -100,6 +101,7 @@ def score_folder(
     device: torch.device,
     *,
     keep_grey: bool = False,
+    copy_lightness: bool = False,
 ) -> FolderScores:
     """Scores a folder of coloured files against the truth of the same names.
 
@@ -114,6 +116,8 @@ def score_folder(
         weights: what was found of the files that the metrics need.
         device: where to compute.
         keep_grey: whether pictures whose truth is grey already are scored, too.
+        copy_lightness: whether the truth's lightness is put into every picture first: what was
+            coloured was changed, and the change is not to be scored.
 
     Raises:
         InputError: files are missing, too many, of another size, or unreadable; all are looked
@@ -130,7 +134,8 @@ def score_folder(
         context = MetricContext(device, decoded.all_truth())
         check_count(metrics, len(decoded.names), "what is not grey of the truth")
         opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
-        scores = scoring.score_pictures(_painted(decoded, device), opened)
+        pictures = _painted(decoded, device, copy_lightness=copy_lightness)
+        scores = scoring.score_pictures(pictures, opened)
     failed = {**unavailable, **scores.broken}
     of_sets = [set_note(m.info, scores.count) for m in opened if m.info.name in scores.sets]
     unscored = [f"{name} was not scored: {why}" for name, why in failed.items()]
@@ -143,9 +148,78 @@ def score_folder(
         count=len(decoded.names),
         grey=decoded.grey,
         metrics={m.info.name: m.info.version for m in opened if m.info.name not in failed},
-        notes=[*unscored, *of_sets, *decoded.notes(pred)],
+        notes=[*unscored, *of_sets, *decoded.notes(pred, copied=copy_lightness)],
         seconds=time.monotonic() - start,
     )
+
+
+def score_conditions(
+    pred: Path,
+    truth: Mapping[str, UInt8Array | Path],
+    conditions: Sequence[str],
+    metrics: Sequence[str],
+    weights: MetricFiles,
+    device: torch.device,
+) -> dict[str, FolderScores]:
+    """Scores `PRED/CONDITION`, for each condition, against one truth; see `score_folder`.
+
+    The truth's lightness is put into every picture, those under the clean condition included.
+
+    Raises:
+        InputError: one of the folders is missing or does not match; nothing has been scored.
+        PluginError: not one of the metrics could be scored.
+    """
+    for condition in conditions:
+        _check_names(pictures_under(pred, condition), truth, pred / condition)
+    return {
+        condition: score_folder(
+            pred / condition, truth, metrics, weights, device, copy_lightness=True
+        )
+        for condition in conditions
+    }
+
+
+def pictures_under(pred: Path, condition: str) -> dict[str, Path]:
+    """The image files of a condition's folder, as `pictures_in` finds them.
+
+    Raises:
+        InputError: the folder is missing, or holds no pictures.
+    """
+    if not (pred / condition).is_dir():
+        raise InputError(
+            f"{pred} has no folder {condition!r}: it takes one for each condition, as those that "
+            f"zoo conditions PHOTOS -o INPUTS writes; name those that are there in --conditions"
+        )
+    return pictures_in(pred / condition)
+
+
+def write_inputs(
+    photos: Path, out: Path, conditions: Sequence[str], progress: Progress | None = None
+) -> int:
+    """Writes what programs should colour: grey PNGs of photographs, `OUT/CONDITION/NAME.png`.
+
+    Returns:
+        How many photographs there are.
+
+    Raises:
+        InputError: `out` is there already, or a photograph cannot be read.
+    """
+    files = pictures_in(photos)
+    _check_new(out)
+    for done, (name, file) in enumerate(files.items()):
+        picture = _open(file)[None]
+        for condition in conditions:
+            grey = check_condition(condition).inputs(picture)[0]
+            with atomic_path(out / condition / f"{name}.png") as partial:
+                Image.fromarray(grey).save(partial)
+        if progress is not None:
+            progress(name, done + 1, len(files))
+    return len(files)
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"-o {out} is there already; name another folder")
 
 
 def truth_of(run: Run) -> ImageSet:
@@ -173,8 +247,7 @@ def export_test(run: Run, out: Path) -> int:
         InputError: `out` is there already.
         DataError: the images are not those of the run.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"-o {out} is there already; name another folder")
+    _check_new(out)
     test = truth_of(run)
     names = _names(test)
     for name in names:
@@ -191,9 +264,28 @@ def export_test(run: Run, out: Path) -> int:
 
 
 def add_to_run(
-    run: Run, name: str, pred: Path, weights: MetricFiles, device: torch.device, *, replace: bool
-) -> FolderScores:
+    run: Run,
+    name: str,
+    pred: Path,
+    weights: MetricFiles,
+    device: torch.device,
+    *,
+    replace: bool,
+    conditions: Sequence[str] = (),
+) -> tuple[FolderScores, dict[str, FolderScores]]:
     """Scores pictures of a run's test images and adds them to it as a row.
+
+    Args:
+        run: the run.
+        name: of the row.
+        pred: the coloured files; with conditions, a folder of them for each.
+        weights: what was found of the files that the metrics need.
+        device: where to compute.
+        replace: whether a row of that name may be replaced.
+        conditions: what the run's inputs were coloured under; the clean one is the row itself.
+
+    Returns:
+        The scores of the row, and those under each condition.
 
     Raises:
         InputError: the name cannot be used or is taken, or the pictures do not fit the run's
@@ -202,16 +294,26 @@ def add_to_run(
     """
     target = _row_folder(run, name, replace=replace)
     _check_versions(run)
-    pictures_in(pred)  # before a dataset is read, which may take long
+    for condition in conditions:  # before a dataset is read, which may take long
+        pictures_under(pred, condition)
+    _check_conditions(run, conditions)
+    everything, pred = pred, pred / CLEAN if conditions else pred
+    pictures_in(pred)
     test = truth_of(run)
     ids = dict(zip(_names(test), test.ids, strict=True))
     truth: dict[str, UInt8Array | Path] = {
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
-    keep_grey = run.manifest["protocol"].get("grey_chroma", 0) < 0
     metrics = list(run.manifest["metrics"])
+    under = score_conditions(everything, truth, conditions, metrics, weights, device)
+    keep_grey = run.manifest["protocol"].get("grey_chroma", 0) < 0
     found = score_folder(pred, truth, metrics, weights, device, keep_grey=keep_grey)
-    scores = found.scores.assign(image=found.scores["image"].map(ids))
+
+    def write(scored: FolderScores, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        scores = scored.scores.assign(image=scored.scores["image"].map(ids))
+        scores.to_csv(folder / SCORES, index=False)
+
     facts = {
         "name": name,
         "source": pred.resolve().name,
@@ -220,19 +322,38 @@ def add_to_run(
         "metrics": found.metrics,
         "set_scores": found.sets,
         "set_halves": found.halves,
+        "conditions": {each: {"set_scores": scored.sets} for each, scored in under.items()},
         "notes": found.notes,
         "zoo_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": found.seconds,
     }
     with _whole_folder(target, run.folder) as partial:
-        scores.to_csv(partial / SCORES, index=False)
+        write(found, partial)
+        for condition, scored in under.items():
+            write(scored, partial / CONDITION_FOLDER / condition)
         if run.truth is not None:
             files = pictures_in(pred)
             kept = np.stack([_open(files[picture_name(str(i))]) for i in run.truth.ids])
             write_pictures(partial / PREDICTIONS, ImageSet(kept, run.truth.ids))
         write_text(partial / "external.json", json.dumps(facts, indent=1))
-    return found
+    return found, under
+
+
+def _check_conditions(run: Run, conditions: Sequence[str]) -> None:
+    if missing := [name for name in conditions if name not in run.conditions]:
+        have = ", ".join(run.conditions) or "the clean photographs alone"
+        raise InputError(
+            f"{run.folder} was not scored under {', '.join(missing)} but under {have}; type its "
+            "zoo bench command again with these --conditions first"
+        )
+    for name in conditions:
+        wanted, ours = run.manifest["conditions"][name], check_condition(name).version
+        if wanted != ours:
+            raise InputError(
+                f"{run.folder} was scored under version {wanted} of the condition {name!r}, this "
+                f"zoo has {ours}: the rows would not compare; run the bench again"
+            )
 
 
 def _row_folder(run: Run, name: str, *, replace: bool) -> Path:
@@ -356,7 +477,7 @@ class _Decoded:
         shapes = {picture.shape for picture in self.truths.values()}
         return self.pixels.reshape(-1, *(shapes.pop() if len(shapes) == 1 else (1, 1, 3)))
 
-    def notes(self, pred: Path) -> list[str]:
+    def notes(self, pred: Path, *, copied: bool) -> list[str]:
         """The notes that a reader of the scores must know."""
         notes = []
         if self.grey:
@@ -366,7 +487,7 @@ class _Decoded:
             notes.append(f"every picture in {pred} is its own truth: is that the right folder?")
         elif self.colourless:
             notes.append(f"every picture in {pred} is grey: was it coloured?")
-        if self.other_lightness:
+        if self.other_lightness and not copied:
             notes.append(
                 f"lightness is {self.lightness_error:.1f} off the truth's on average, painted or "
                 "lost in saving: metrics called …_l_copied put the truth's back."
@@ -436,7 +557,9 @@ def _lightness_error(original: UInt8Array, picture: UInt8Array) -> float:
     return float((ours - theirs).abs().mean())
 
 
-def _painted(decoded: _Decoded, device: torch.device) -> Iterator[scoring.Painted]:
+def _painted(
+    decoded: _Decoded, device: torch.device, *, copy_lightness: bool
+) -> Iterator[scoring.Painted]:
     """Yields batches of pictures of one size."""
     by_shape: dict[tuple[int, ...], list[str]] = {}
     for name, picture in decoded.truths.items():
@@ -452,6 +575,8 @@ def _painted(decoded: _Decoded, device: torch.device) -> Iterator[scoring.Painte
             L, ab = rgb_to_lab(source.rgb)
             truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
             copied = None
-            if decoded.other_lightness:
+            if copy_lightness:
+                predicted = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
+            elif decoded.other_lightness:
                 copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
             yield scoring.Painted(names, predicted, copied, truth)

@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from zoo.files import atomic_path
-from zoo_benchmark.metrics import POOLED, installed_metrics, set_note
+from zoo.metric import MetricInfo
+from zoo_benchmark.metrics import (
+    DIFFERENCE,
+    POOLED,
+    WORST,
+    WORST_CONDITION,
+    installed_metrics,
+    set_note,
+)
 from zoo_benchmark.results.columns import (
     BEHIND_METRICS,
     FACTS,
@@ -76,34 +84,69 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
     The best by the metric that ranks most of those that were scored (`MetricInfo.ranks`).
 
     Rows of other programs (`zoo score --add-to`) are among them. A row's speed is the mean
-    over its repetitions, and empty where these ran on unlike hardware.
+    over its repetitions, and empty where these ran on unlike hardware. Under conditions, the
+    ranking metric's worst value and its condition have columns of their own.
     """
-    external = {each.name: each for each in run.externals}
+    external = {each.name for each in run.externals}
     rows = [
-        _row(
-            label,
-            [cell for cell in run.cells if cell.label == label],
-            run.scores[run.scores["model"] == label],
-            external.get(label),
-            run,
-        )
+        _row(label, [cell for cell in run.cells if cell.label == label], label in external)
+        | metric_means(run, label)
+        | _costs([cell for cell in run.cells if cell.label == label and cell.ok])
         for label in run.labels
     ]
     board = pd.DataFrame(rows)
+    ranking = ranking_metric(board.columns[board.notna().any()])
+    if run.conditions and ranking is not None:
+        board = board.merge(worst_conditions(run, ranking), "left", "model")
     wanted = run.manifest.get("metrics", ())  # an empty column for what could not be scored
     board = board.reindex(columns=leaderboard_columns([*board.columns, *wanted]))
     # Whole numbers stay whole beside a row that has none.
     board = board.astype({"params": "Int64", "seeds": "Int64"})
-    ranking = ranking_metric(board.columns[board.notna().any()])
     key = 0 if ranking is None else board[ranking.name] * ranking.sign
     order = board.assign(_failed=board["status"] != OK, _key=key)
     index = order.sort_values(["_failed", "_key"], kind="stable").index
     return board.loc[index].reset_index(drop=True)
 
 
-def _row(
-    label: str, cells: Sequence[Cell], scores: pd.DataFrame, external: External | None, run: Run
-) -> dict[str, Any]:
+def worst_conditions(run: Run, info: MetricInfo) -> pd.DataFrame:
+    """Each row's worst value of a metric, and its condition; rows that lack a condition are out.
+
+    Of a metric that should match the truth's, the difference counts.
+    """
+    column = f"{info.name}{DIFFERENCE}" if info.direction == "match" else info.name
+    found: dict[str, dict[str, float]] = {}
+    for condition in run.conditions:
+        part = run.under(condition)
+        means = {label: metric_means(part, label) for label in part.labels}
+        found[condition] = {label: m[column] for label, m in means.items() if column in m}
+    rows = []
+    for label in run.labels:
+        values = {c: means[label] for c, means in found.items() if label in means}
+        if len(values) == len(run.conditions):
+            worst = max(values, key=lambda condition: values[condition] * info.sign)
+            rows.append((label, values[worst], worst))
+    return pd.DataFrame(
+        rows, columns=["model", f"{info.name}{WORST}", f"{info.name}{WORST_CONDITION}"]
+    )
+
+
+def metric_means(run: Run, label: str) -> dict[str, float]:
+    """The value of every metric of a row: over the images of a seed first, then over seeds."""
+    scores = run.scores[run.scores["model"] == label]
+    per_seed = scores.groupby(["metric", "seed"])["value"].mean()
+    means = {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
+    scored: list[Cell | External] = [c for c in run.cells if c.label == label and c.ok]
+    scored += [each for each in run.externals if each.name == label]
+    sets = [comparable_sets(each, run) for each in scored]
+    means |= {str(k): float(v) for k, v in pd.DataFrame(sets).mean().items()}
+    for info in installed_metrics():
+        if info.pooled is not None and info.name in means:
+            values = scores.loc[scores["metric"] == info.name, "value"]
+            means[f"{info.name}{POOLED}"] = info.pooled(values.to_numpy())
+    return means
+
+
+def _row(label: str, cells: Sequence[Cell], external: bool) -> dict[str, Any]:
     done = [cell for cell in cells if cell.ok]
     reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
     if not reasons and len(done) < len(cells):
@@ -119,20 +162,17 @@ def _row(
         "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in results})) or None,
         "status": "; ".join(dict.fromkeys(reasons)) or OK,
     }
-    if external is not None:
+    if external:
         row["stop_reason"] = "external"
-    # First over the images of a seed, then over seeds.
-    per_seed = scores.groupby(["metric", "seed"])["value"].mean()
-    row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}
-    sets = [comparable_sets(each, run) for each in (done if external is None else [external])]
-    row |= {str(k): float(v) for k, v in pd.DataFrame(sets).mean().items()}
-    for info in installed_metrics():
-        if info.pooled is not None and info.name in row:
-            values = scores.loc[scores["metric"] == info.name, "value"]
-            row[f"{info.name}{POOLED}"] = info.pooled(values.to_numpy())
+    return row
+
+
+def _costs(done: Sequence[Cell]) -> dict[str, float | None]:
+    """Costs and speeds, means over finished repetitions."""
+    row = {}
     for column in BEHIND_METRICS:
         if column.recorded:
-            row[column.name] = _mean([r.get(column.name) for r in results])
+            row[column.name] = _mean([cell.result.get(column.name) for cell in done])
         elif column.timed is not None:
             device, name = column.timed
             speeds = [s for cell in done for s in cell.timing if s["device"] == device]

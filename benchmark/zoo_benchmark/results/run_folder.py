@@ -13,8 +13,8 @@ RUN/references.csv    the ceilings' scores, in the columns of scores.csv; a valu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import pandas as pd
 
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
+from zoo_benchmark.conditions import CLEAN
 from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
@@ -45,6 +46,9 @@ from zoo_benchmark.run.trial_spec import (
 FORMAT = 1
 """The version of `run.json`; raised when an older zoo could not read it."""
 
+CONDITION_FOLDER = "conditions"
+"""The folder in an external row's, with one for each condition that it was scored under."""
+
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 
@@ -62,6 +66,7 @@ class Cell:
         timing: its throughput, one entry per device, each with its `hardware`; empty where
             it was not timed.
         timing_error: why its timing failed; empty where it did not.
+        under: the cell as it was scored under conditions, by their names.
     """
 
     label: str
@@ -72,6 +77,7 @@ class Cell:
     result: dict[str, Any]
     timing: Sequence[dict[str, Any]] = ()
     timing_error: str = ""
+    under: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -153,6 +159,13 @@ class External:
         """The number of pictures that were scored."""
         return self.facts.get("count")
 
+    @property
+    def under(self) -> dict[str, External]:
+        """The row under conditions, by their names."""
+        found = self.facts.get("conditions", {})
+        folder = self.folder / CONDITION_FOLDER
+        return {name: External(self.name, folder / name, facts) for name, facts in found.items()}
+
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
         return _labelled(self.folder / SCORES, self.name, 0)
@@ -172,7 +185,8 @@ class Run:
             (ISO times, or null), `title`, `notes`, `protocol` (the protocol in force, as
             `Protocol.to_dict` gives it), `departures` (texts), `floors` (labels), `metrics`
             (name to version), `data` (`dataset`, and of each split its count and manifest
-            hash), `directions` (metric name to higher, lower or match), `store`, `cells`.
+            hash), `directions` (metric name to higher, lower or match), `conditions` (name to
+            version), `store`, `cells`.
         cells: in the order of the request, repetitions of a model together.
         externals: rows of `zoo score --add-to`.
     """
@@ -193,6 +207,24 @@ class Run:
         """The protocol's name and version, `NAME@VERSION`."""
         protocol = self.manifest["protocol"]
         return f"{protocol['name']}@{protocol['version']}"
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions that it was scored under, the clean one first; none if that alone."""
+        return list(self.manifest.get("conditions", {}))
+
+    def under(self, condition: str) -> Run:
+        """The run as it was scored under a condition: the rows that were, and nothing else.
+
+        Under the clean one, too, pictures that were painted as RGB have the truth's lightness.
+        """
+        cells = [c.under.get(condition, c if condition == CLEAN else None) for c in self.cells]
+        rows = [e.under.get(condition, e if condition == CLEAN else None) for e in self.externals]
+        return replace(
+            self,
+            cells=[cell for cell in cells if cell is not None],
+            externals=[row for row in rows if row is not None],
+        )
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -268,6 +300,11 @@ def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
         result,
         timing.get("throughput", ()),
         timing["error"] if timing.get("status") == FAILED else "",
+        under={
+            name: Cell(entry["label"], entry["model"], entry["repetition"], key, *found)
+            for name, key in entry.get("conditions", {}).items()
+            for found in [_find(key, store, run)]
+        },
     )
 
 

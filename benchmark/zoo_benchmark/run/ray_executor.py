@@ -21,7 +21,14 @@ from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
 from zoo_benchmark.run.executor import Task, local_hardware
 from zoo_benchmark.run.process import ProgressState, Result, run_cell
-from zoo_benchmark.run.trial_spec import FAILED, Spec, TimingSpec, TrialSpec
+from zoo_benchmark.run.trial_spec import (
+    FAILED,
+    ConditionSpec,
+    ScoringSpec,
+    Spec,
+    TimingSpec,
+    TrialSpec,
+)
 
 RETRIES = 3
 """How often a cell is placed again when its node or worker died."""
@@ -159,21 +166,22 @@ def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
 
 def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """The spec with every path in it changed."""
-    if isinstance(spec, TimingSpec):
-        return replace(spec, weights=change(spec.weights))
-    assert isinstance(spec, TrialSpec)
-    changed = {
-        metric: {name: change(path) for name, path in paths.items()}
-        for metric, paths in spec.metric_files.items()
-    }
-    return replace(spec, metric_files=changed)
+    changed: dict[str, Any] = {}
+    if isinstance(spec, (TimingSpec, ConditionSpec)):
+        changed["weights"] = change(spec.weights)
+    if isinstance(spec, ScoringSpec):
+        changed["metric_files"] = {
+            metric: {name: change(path) for name, path in paths.items()}
+            for metric, paths in spec.metric_files.items()
+        }
+    return replace(spec, **changed)
 
 
 def _run_remotely(
     text: str, kind: str, files: Files, timeout: float, threads: int
 ) -> tuple[str, Files]:
     """On a node: runs the task in a folder that goes away; gives back its result and files."""
-    kinds: dict[str, type[Spec]] = {"TrialSpec": TrialSpec, "TimingSpec": TimingSpec}
+    kinds: dict[str, type[Spec]] = {k.__name__: k for k in (TrialSpec, TimingSpec, ConditionSpec)}
     with tempfile.TemporaryDirectory(prefix="zoo-cell-") as name:
         folder = Path(name)
         for sent, content in files.items():

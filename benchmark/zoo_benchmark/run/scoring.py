@@ -20,6 +20,7 @@ from zoo.colorizer import Colorizer
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError, WeightsError, ZooError
 from zoo.metric import Metric, MetricContext, Pictures, SetMetric
+from zoo_benchmark.conditions import Condition
 from zoo_benchmark.metrics import DIFFERENCE, L_COPIED, TRUTH
 from zoo_benchmark.metrics.weights_files import MetricFiles
 
@@ -116,8 +117,19 @@ class Scores:
         return {str(name): float(mean) for name, mean in means.items()} | self.sets
 
 
-def score(colorizer: Colorizer, test: ImageSet, metrics: Sequence[Metric]) -> Scores:
-    """`score_pictures` of what a colorizer makes of CIE L of every test image."""
+def score(
+    colorizer: Colorizer,
+    test: ImageSet,
+    metrics: Sequence[Metric],
+    condition: Condition | None = None,
+) -> Scores:
+    """`score_pictures` of what a colorizer makes of CIE L of every test image.
+
+    Under a condition it sees the changed L, and the chroma that it paints, whatever it paints,
+    is joined with the clean one.
+    """
+    if condition is not None:
+        return score_pictures(_predictions_under(condition, colorizer, test), metrics)
     return score_pictures(_predictions(colorizer, test), metrics)
 
 
@@ -248,6 +260,22 @@ def _predictions(colorizer: Colorizer, test: ImageSet) -> Iterator[Painted]:
         if colorizer.paints_rgb:
             l_copied = Pictures.from_unit_rgb(lab_to_rgb(L, predicted.ab))
         yield Painted(ids, predicted, l_copied, truth)
+
+
+def _predictions_under(
+    condition: Condition, colorizer: Colorizer, test: ImageSet
+) -> Iterator[Painted]:
+    for ids, source in batches(test, colorizer.device):
+        L, ab = rgb_to_lab(source.rgb)
+        truth = Pictures.from_unit_rgb(lab_to_rgb(L, ab))
+        yield Painted(ids, paint_under(condition, colorizer, source), None, truth)
+
+
+def paint_under(condition: Condition, colorizer: Colorizer, source: Pictures) -> Pictures:
+    """Paints pictures of which the colorizer sees a changed L: its ab, and their own L."""
+    seen = condition.seen(source)
+    ab = paint(colorizer, seen).ab if colorizer.paints_rgb else colorizer.predict_ab(seen)
+    return Pictures.from_unit_rgb(lab_to_rgb(rgb_to_lab(source.rgb)[0], ab))
 
 
 def paint_images(colorizer: Colorizer, images: UInt8Array) -> UInt8Array:

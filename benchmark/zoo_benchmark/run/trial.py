@@ -1,13 +1,13 @@
-"""The trial of a cell, as its own process does it.
+"""The trial of a cell, and its scores under a condition, as processes of their own do them.
 
-What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
+What a trial leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
 (the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 from PIL import Image
 
 from zoo import registry
+from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.errors import DataError
 from zoo.files import atomic_path
-from zoo.metric import Metric, MetricContext
+from zoo.metric import Metric, MetricContext, Pictures
 from zoo.training.feed import Feed
+from zoo_benchmark.conditions import check_condition
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
@@ -36,8 +38,13 @@ from zoo_benchmark.run.trial_spec import (
     SCORES,
     SHOWCASE,
     WEIGHTS,
+    ConditionSpec,
+    ScoringSpec,
     TrialSpec,
 )
+
+CONDITION_PICTURES = 3
+"""How many pictures of the grid are coloured under every condition, too."""
 
 KEPT_IMAGES = 192
 """How many predictions are kept for the report's browser: the same images for every model."""
@@ -88,7 +95,40 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
 
     progress.stage("scoring")
     assert colorizer.record is not None
-    scores = scoring.score(colorizer, test, metrics)
+    _record_scores(scoring.score(colorizer, test, metrics), metrics, out, result)
+    curve.finish(colorizer.record.cost)
+    curve.write(out / LEARNING)
+    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
+    _paint_showcase(colorizer, dataset, spec, out)
+
+
+def score_condition(
+    spec: ConditionSpec, out: Path, result: dict[str, Any], progress: Progress
+) -> None:
+    """Scores the finished model of a cell on inputs under a condition.
+
+    It leaves `scores.csv` and `showcase/`: the first few pictures, as they are scored.
+    """
+    progress.stage("loading")
+    condition = check_condition(spec.condition)
+    colorizer = registry.load(
+        spec.model, spec.weights, device=spec.device, precision=spec.precision
+    )
+    dataset = registry.open_dataset(spec.dataset)
+    test = _load(dataset, "test", spec)
+    metrics = _open_metrics(spec, colorizer, test, result)
+    progress.stage("scoring")
+    scores = scoring.score(colorizer, test, metrics, condition)
+    _record_scores(scores, metrics, out, result)
+    pictures = dataset.showcase(spec.showcase, spec.size)
+    source = Pictures.from_array(pictures.images[:CONDITION_PICTURES], colorizer.device)
+    painted = scoring.paint_under(condition, colorizer, source)
+    _write_showcase(painted.rgb8.permute(0, 2, 3, 1).cpu().numpy(), out)
+
+
+def _record_scores(
+    scores: scoring.Scores, metrics: Sequence[Metric], out: Path, result: dict[str, Any]
+) -> None:
     worked = [m.info for m in metrics if m.info.name not in scores.broken]
     result["metrics"] = {info.name: info.version for info in worked}
     result["metrics_broken"] = scores.broken
@@ -96,15 +136,13 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
     result["set_halves"], result["images_scored"] = scores.halves, scores.count
     with atomic_path(out / SCORES) as partial:
         scores.images.to_csv(partial, index=False)
-    curve.finish(colorizer.record.cost)
-    curve.write(out / LEARNING)
-    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
-    _paint_showcase(colorizer, dataset, spec, out)
 
 
-def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
+def _load(dataset: Dataset, split: Split, spec: ScoringSpec) -> ImageSet:
     """The images of a split, which must be those that the comparison was planned with."""
-    side = spec.variety.stored(spec.size) if split == "train" else spec.size
+    side = spec.size
+    if split == "train" and isinstance(spec, TrialSpec):
+        side = spec.variety.stored(spec.size)
     images = dataset.open(split, side)
     wanted = spec.manifests.get(split)
     if wanted and (found := images.manifest_hash()) != wanted:
@@ -116,7 +154,7 @@ def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
 
 
 def _open_metrics(
-    spec: TrialSpec, colorizer: Colorizer, test: ImageSet, result: dict[str, Any]
+    spec: ScoringSpec, colorizer: Colorizer, test: ImageSet, result: dict[str, Any]
 ) -> list[Metric]:
     # The search for files was made once, when the comparison was planned.
     files = {
@@ -167,6 +205,10 @@ def _keep_predictions(colorizer: Colorizer, test: ImageSet, out: Path) -> None:
 
 def _paint_showcase(colorizer: Colorizer, dataset: Dataset, spec: TrialSpec, out: Path) -> None:
     pictures = dataset.showcase(spec.showcase, spec.size)
-    for index, image in enumerate(scoring.paint_images(colorizer, pictures.images)):
+    _write_showcase(scoring.paint_images(colorizer, pictures.images), out)
+
+
+def _write_showcase(images: UInt8Array, out: Path) -> None:
+    for index, image in enumerate(images):
         with atomic_path(out / SHOWCASE / f"{index:02d}.png") as partial:
             Image.fromarray(image).save(partial)

@@ -22,6 +22,7 @@ PROGRESS = "progress.json"
 RUN, CELLS, ATTEMPTS, EXTERNAL = "run.json", "cells", "attempts", "external"
 WEIGHTS_FOLDER = "weights"
 REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz"
+INPUTS = "inputs.npz"
 # The status of a cell.
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 
@@ -72,13 +73,31 @@ class Spec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSpec(Spec):
+class ScoringSpec(Spec):
+    """What is scored of a cell.
+
+    Attributes:
+        manifests: `ImageSet.manifest_hash` of each split; other images are refused.
+        metrics: names of the metrics to score.
+        metric_files: the paths by name, for each metric that needs files of weights and has them.
+        metrics_missing: the reason, for each metric that lacks one.
+        showcase: how many pictures to colour for the grid.
+    """
+
+    manifests: dict[str, str] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=list)
+    metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
+    metrics_missing: dict[str, str] = field(default_factory=dict)
+    showcase: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec(ScoringSpec):
     """One cell of a comparison: a model with options, on a dataset, under a budget, once.
 
     Attributes:
         preset: the options it starts from.
         changes: options changed, as text.
-        manifests: `ImageSet.manifest_hash` of each split; other images are refused.
         budget: as `--budget` takes it.
         learning_rate: `options`, or `find` to search for one inside the budget.
         input_variety: whether the lightness that the network sees in training is changed.
@@ -86,26 +105,17 @@ class TrialSpec(Spec):
         stored_size: side that training images are stored at; None for that of the crops.
         data_seed: decides the images' order, crops, flips and variety.
         model_seed: decides the weights and whatever the method draws.
-        metrics: names of the metrics to score.
-        metric_files: the paths by name, for each metric that needs files of weights and has them.
-        metrics_missing: the reason, for each metric that lacks one.
-        showcase: how many pictures to colour for the grid.
     """
 
     preset: Literal["paper", "small"]
     budget: str
     data_seed: int
     model_seed: int
-    manifests: dict[str, str] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
     input_variety: bool = False
     crop_scale: tuple[float, ...] = WHOLE
     stored_size: int | None = None
     changes: dict[str, str] = field(default_factory=dict)
-    metrics: list[str] = field(default_factory=list)
-    metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
-    metrics_missing: dict[str, str] = field(default_factory=dict)
-    showcase: int = 8
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"
 
@@ -128,6 +138,21 @@ class TimingSpec(Spec):
     weights: str
 
     work: ClassVar[str] = "zoo_benchmark.run.timing:time_prediction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionSpec(ScoringSpec):
+    """The scores of one finished cell under a condition of its input.
+
+    Attributes:
+        weights: the cell's weights.
+        condition: its name.
+    """
+
+    weights: str
+    condition: str
+
+    work: ClassVar[str] = "zoo_benchmark.run.trial:score_condition"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

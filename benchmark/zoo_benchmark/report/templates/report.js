@@ -169,7 +169,40 @@
   byId("learning-plot").hidden = !hasLearning;
   byId("learning-none").hidden = hasLearning;
 
+  // ---- conditions
+  const conditions = data.conditions;
+  const drawConditions = () => {
+    const metric = byId("condition-metric").value;
+    const rows = conditions.rows.filter((row) => row.metric === metric);
+    const labels = data.labels.filter((label) => rows.some((row) => row.model === label)).reverse();
+    const pick = (key) => labels.map((label) => conditions.names.map((name) => {
+      const found = rows.find((row) => row.model === label && row.condition === name);
+      return found && found[key] !== null ? found[key] : null;
+    }));
+    const losses = pick("loss"), means = pick("mean"), lows = pick("low"), highs = pick("high");
+    const most = Math.max(1e-9, ...losses.flat().map((value) => Math.abs(value ?? 0)));
+    const digits = (value) => value === null ? "" : Number(value).toPrecision(3);
+    const hover = means.map((row, i) => row.map((value, j) => digits(value) +
+      (lows[i][j] === null ? "" : " [" + digits(lows[i][j]) + ", " + digits(highs[i][j]) + "]") +
+      "<br>loss " + digits(losses[i][j])));
+    const none = dark.matches ? "#24282d" : "#f7f5f1";
+    const trace = {
+      type: "heatmap", x: conditions.names, y: labels.map(plain), z: losses, zmin: -most, zmax: most,
+      colorscale: [[0, "#4d97cc"], [0.5, none], [1, "#d9574e"]], xgap: 2, ygap: 2,
+      text: means.map((row) => row.map(digits)), texttemplate: "%{text}", hovertext: hover,
+      hovertemplate: "%{y}, %{x}<br>%{hovertext}<extra></extra>", colorbar: { title: { text: "loss" }, thickness: 12 },
+    };
+    const plot = byId("condition-plot");
+    plot.style.height = 110 + 34 * labels.length + "px";
+    Plotly.react(plot, [trace], layout("", "", { xaxis: { side: "top", type: "category" }, yaxis: { type: "category" } }), options);
+  };
+  if (conditions) {
+    fill(byId("condition-metric"), Object.entries(conditions.metrics), conditions.ranking);
+    byId("condition-metric").addEventListener("change", drawConditions);
+  }
+
   const drawPlots = () => {
+    if (conditions) drawConditions();
     if (hasSpeed) drawSpeed();
     if (hasLearning) drawLearning();
   };
