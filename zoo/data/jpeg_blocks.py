@@ -2,7 +2,8 @@
 
 Images that were compressed at the very size of the training have edges every eight pixels. A
 network that is taught on them takes these for a part of every photograph, and paints clean ones
-worse than grey. Larger files lose their grid when they are reduced to the size of the training.
+worse than grey. Larger files lose their grid when they are reduced to the size of the training;
+strongly compressed ones that are merely halved keep some of it, and are noticed, too.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def block_note(images: ImageSet) -> str:
     if not found.found:
         return ""
     return (
-        "the images carry JPEG's grid of 8 px at the very size of the training (edges on it are "
-        f"{found.excess:.1%} more frequent): a network learns it, and may paint photographs "
-        "without it badly; train with input_variety on, or on larger originals, and see "
+        "the images carry the grid of JPEG's blocks, as files do that are no larger than the "
+        f"training (edges every 8 px are {found.excess:.1%} more frequent): a network learns it, "
+        "and may paint photographs without it badly; train with input_variety on, or on larger originals, and see "
         "zoo bench --conditions all."
     )
 
