@@ -53,20 +53,25 @@ def test_clean_flat_and_noisy_images_carry_none(clean: np.ndarray) -> None:
         assert not block_edges(np.ascontiguousarray(images)).found
 
 
-def test_large_jpegs_lose_their_grid_when_they_are_reduced() -> None:
-    pictures = [data.astronaut()[:400, :512], data.coffee()[:, :512], data.rocket()[:400, :512]]
-    made = compressed(np.stack([picture[:400] for picture in pictures]), 75)
-    small = [
-        np.asarray(Image.fromarray(each).resize((170, 133), Image.Resampling.LANCZOS))
-        for each in made
-    ]
-    tiles = [
-        each[y : y + 48, x : x + 48]
-        for each in small
-        for y in range(0, 85, 14)
-        for x in range(0, 122, 14)
-    ]
-    assert not block_edges(np.stack(tiles)).found
+@pytest.mark.parametrize("factor", [3, 4])
+def test_large_jpegs_lose_their_grid_when_they_are_reduced(factor: int) -> None:
+    pictures = [data.astronaut(), data.coffee(), data.rocket(), data.chelsea(), data.cat()]
+    made = compressed(np.stack([picture[:288, :448] for picture in pictures]), 75)
+    size = (448 // factor, 288 // factor)
+    small = [Image.fromarray(each).resize(size, Image.Resampling.LANCZOS) for each in made]
+
+    def tiles(images: list[np.ndarray]) -> np.ndarray:
+        # None overlaps another: each counts once.
+        found = [
+            each[y : y + 32, x : x + 32]
+            for each in images
+            for y in range(0, 288 // factor - 31, 32)
+            for x in range(0, 448 // factor - 31, 32)
+        ]
+        return np.stack(found)
+
+    assert block_edges(tiles(list(made))).found  # as many of them, not reduced
+    assert not block_edges(tiles([np.asarray(each) for each in small])).found
 
 
 def test_the_note_says_what_to_do(clean: np.ndarray) -> None:
