@@ -42,6 +42,8 @@ def read_exif(image: Image.Image) -> tuple[dict[int, Any], tuple[str, ...]]:
     """The EXIF tags that are kept, with a dictionary for each inner directory, and notes."""
     try:
         found = image.getexif()
+        if not len(found) and image.info.get("exif"):
+            Image.Exif().load(image.info["exif"])  # what failed at opening is empty from then on
         tags: dict[int, Any] = {}
         damaged: list[str] = []
         for tag in _KEPT_TAGS:

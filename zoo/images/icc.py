@@ -100,6 +100,14 @@ def declared_profile(chunks: Mapping[bytes, bytes], grey: bool) -> bytes:
     return _profile(b"RGB ", tags)
 
 
+def is_unknown(chunks: Mapping[bytes, bytes]) -> bool:
+    """Whether a PNG's cICP names colours that `declared_profile` does not know, such as HDR."""
+    code = chunks.get(b"cICP")
+    return code is not None and (
+        len(code) != 4 or code[0] not in _PRIMARIES or code[1] not in _TRANSFERS
+    )
+
+
 def _to_d50(places: Sequence[float]) -> Floats:
     """The XYZ of R, G and B as columns, adapted to D50 (ICC.1, annex E), from chromaticities."""
     white, *corners = (

@@ -17,6 +17,7 @@ from PIL import Image
 
 END = b"\xff\xd9"
 _FILLING = bytes(1 + (i * i * 7 + i * 3) % 251 for i in range(1 << 14))
+_ZEROS = 16
 _SCAN, _WITHOUT_LENGTH = 0xDA, {0x01, *range(0xD0, 0xD9)}
 # In the data of a scan, 0xFF is followed by zero, or is a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -33,12 +34,13 @@ def decode_jpeg(image: Image.Image, path: Path | str) -> tuple[Image.Image, tupl
         image.load()
     except OSError as error:
         cut = error
-    if cut is None and not _ends_flat(image):
+    content = Path(path).read_bytes() if cut or _ends_flat(image) or _ends_in_zeros(path) else b""
+    if not content:
         return image, ()
-    content = Path(path).read_bytes()
     data = content[: _end_of_data(content)]
-    if cut is not None:
-        data = data.rstrip(b"\0")  # cards and downloads fill up with zeros
+    stripped = data.rstrip(b"\0")
+    if len(data) - len(stripped) > _ZEROS:
+        data = stripped + b"\0"  # 0xFF 0 may be the last of the data
     plain, filled = (_decode(data + more + END) for more in (b"", _FILLING))
     if plain.size != filled.size or not np.array_equal(np.asarray(plain), np.asarray(filled)):
         raise cut or OSError("its data end before the picture does")
@@ -56,9 +58,16 @@ def _decode(content: bytes) -> Image.Image:
 def _ends_flat(image: Image.Image) -> bool:
     """Whether the last blocks have one colour, as those that a decoder makes up have."""
     width, height = image.size
-    corner = image.crop((max(0, width - 16), max(0, height - 8), width, height)).getextrema()
+    corner = image.crop((max(0, width - 4), max(0, height - 4), width, height)).getextrema()
     bands = corner if isinstance(corner[0], tuple) else (corner,)
     return all(low == high for low, high in bands)
+
+
+def _ends_in_zeros(path: Path | str) -> bool:
+    """Whether the file is filled up with zeros, as damaged cards and broken downloads are."""
+    with Path(path).open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _ZEROS))
+        return not file.read().strip(b"\0")
 
 
 def _end_of_data(content: bytes) -> int:

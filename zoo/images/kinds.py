@@ -52,6 +52,7 @@ _UNREAD = {
     b"PK\3\4": "a ZIP",
     b"version https://git-lfs": "a Git LFS pointer",
 }
+_OTHER = "not an image of a format that is read here"
 _RAW = (b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"HEAPCCDR")
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF = {b"avif", b"avis"}
@@ -76,7 +77,7 @@ def why_unread(path: Path | str) -> str:
     if head.startswith(_RAW) or name == "a raw":
         return "raw data of a camera's sensor; develop it with a raw converter first"
     if name:
-        return f"{name} file, which is not read; save it as PNG, TIFF or JPEG"
+        return f"{_OTHER}, but {name} file; save it as PNG, TIFF or JPEG"
     form = next((form for start, form in _READ.items() if head.startswith(start)), None)
     if form is not None:
         try:
@@ -85,7 +86,7 @@ def why_unread(path: Path | str) -> str:
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             return f"a {form} file that cannot be read: {reason}"
-    return "not an image of a format that is read here"
+    return _OTHER
 
 
 def name_of_special(mode: int) -> str:

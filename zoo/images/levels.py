@@ -16,6 +16,7 @@ from zoo.arrays import strips
 from zoo.errors import InputError
 
 _FLOAT_WHITES = (1, 255, 65535)
+_DEEP_WHITES = (1023, 4095, 16383, 32767)
 
 # Beyond white lie highlights and what sharpening and resampling overshoot: this many times white,
 # and this share of the samples, where the white is 1; less where it is one guess among several.
@@ -65,7 +66,7 @@ def levels_of_integers(
             f"a {bits}-bit image with values from {low} to {high}: "
             "save it with 8 or 16 bits a channel"
         )
-    elif bits == 16 and declared in (1023, 4095, 16383, 32767) and high <= declared:
+    elif bits == 16 and declared in _DEEP_WHITES and high <= declared:
         white = int(declared)
         notes = (f"its white is {white}, as the file declares",)
     elif bits == 16 and not notes:
@@ -119,7 +120,7 @@ def float_white(
         )
     sample = known.reshape(-1)[:: max(1, known.size // _SAMPLED)]
     most = float(np.quantile(sample, 1 - _BEYOND)) if sample.size else 0.0
-    whites = (declared,) if declared in _FLOAT_WHITES else _FLOAT_WHITES
+    whites = (declared,) if declared in (*_FLOAT_WHITES, *_DEEP_WHITES) else _FLOAT_WHITES
     white = next((white for white in whites if high <= white or most <= white), None)
     if white is not None:
         # Where nearly all values lie below 1, a white of 255 would be no picture.
@@ -128,7 +129,7 @@ def float_white(
             notes = [] if white == 1 else [f"its numbers are read with {white:g} as white"]
             if low < 0 or high > white:
                 notes.append(
-                    f"its values from {low:.4g} to {high:.4g} are cut off below 0 and above "
+                    f"its values from {low:.6g} to {high:.6g} are cut off below 0 and above "
                     f"{white:g}"
                 )
             return white, tuple(notes)

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from zoo.images.exif import exif_bytes, orientation_of, read_exif
+from zoo.images.icc import is_unknown
 from zoo.images.png import MOST_BYTES, XMP_KEYWORD, Text, scan_png
 from zoo.images.tiff import TiffImage
 from zoo.images.xmp import current_xmp
@@ -61,6 +62,8 @@ def read_metadata(image: Image.Image, path: Path | str) -> tuple[Metadata, int, 
     scan = scan_png(path) if image.format == "PNG" else None
     texts = _comment(image) if scan is None else scan.texts
     notes = [*damaged, *(scan.left_out if scan is not None else ())]
+    if scan is not None and not image.info.get("icc_profile") and is_unknown(scan.chunks):
+        notes.append("its colours are declared as HDR or of another kind not known: read as sRGB")
     xmp = iptc = b""
     try:
         xmp = _read_xmp(image, texts)

@@ -106,14 +106,17 @@ def read_image(path: Path | str) -> Image.Image:
             larger than `MAX_PIXELS`.
     """
     with open_image(path) as image:
-        orientation = orientation_of(image)
         info = dict(image.info)
+        # Before EXIF is asked for: that may decode the file.
         samples = None if isinstance(image, TiffImage) else deep_samples(image, path)[0]
+        orientation = orientation_of(image)
         if samples is not None:
             bands = [Image.fromarray(band) for band in np.moveaxis(to_8_bits(samples), 2, 0)]
             image = Image.merge(("L", "LA", "RGB", "RGBA")[len(bands) - 1], bands)
         else:
             image, _ = decode(image, path)
+        if image.mode == "F":
+            image = Image.fromarray(to_grey(image))
         upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
         profile = info.get("icc_profile")
         if profile:

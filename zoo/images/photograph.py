@@ -73,12 +73,12 @@ def read_photograph(path: Path | str) -> Photograph:
         InputError: one line, `PATH: reason`, as `zoo.images.open.read_image`.
     """
     with open_image(path) as image:
+        samples, said = deep_samples(image, path)  # asked first: reading EXIF may decode the file
         metadata, orientation, left_out = read_metadata(image, path)
         profile = bytes(image.info.get("icc_profile") or b"")
         frames = getattr(image, "n_frames", 1)
         notes = [f"the first of its {frames} images is taken"] if frames > 1 else []
         form = image.format or ""  # what is decoded otherwise has none
-        samples, said = deep_samples(image, path)
         if samples is not None:
             grey, alpha = _from_samples(samples, profile)
             bits = 16

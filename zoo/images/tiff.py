@@ -7,6 +7,7 @@ the declarations (TIFF 6.0), and says in `notes` or in an error where it cannot.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from PIL import ExifTags, Image
 
 from zoo.arrays import strips, to_8_bits
 from zoo.errors import InputError
+from zoo.images.exif import KEPT_BLOCKS
 from zoo.images.levels import Levels, levels_of_floats, levels_of_integers
 
 if TYPE_CHECKING:
     import tifffile
 
+_silent = logging.NullHandler()
 _MOST_PICTURES = 1000
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 1_600_000_000  # 200 megapixels of RGBA in 16 bits
@@ -38,7 +41,7 @@ _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 _OLD_JPEG, _JPEG = 6, 7
 
 # TIFF 6.0, PhotometricInterpretation: mode of Pillow and number of colour samples.
-_WHITE_IS_ZERO, _PALETTE, _YCBCR, _CIE_LAB, _ICC_LAB = 0, 3, 6, 8, 9
+_WHITE_IS_ZERO, _YCBCR, _ICC_LAB = 0, 6, 9
 _MODES = {0: "L", 1: "L", 2: "RGB", 3: "P", 5: "CMYK", 6: "RGB", 8: "LAB", 9: "LAB"}
 _COLOURS = {"L": 1, "RGB": 3, "P": 1, "CMYK": 4, "LAB": 3}
 _UNREAD = {
@@ -96,6 +99,10 @@ class TiffImage(Image.Image):
         self._check_layout()
         self.deep = self._mode in ("L", "RGB") and self._colours != "P" and page.bitspersample > 8
         self.iptc = b""
+        parent = page.parent
+        self._swapped_bigtiff = parent.is_bigtiff and parent.byteorder == ">"
+        if self._swapped_bigtiff and any(tag in page.tags for tag in KEPT_BLOCKS):
+            notes.append("its EXIF is left out, less the main tags: not read from this BigTIFF")
         self._read_info()
 
     def samples(self) -> Samples:
@@ -128,10 +135,14 @@ class TiffImage(Image.Image):
     def getexif(self) -> Image.Exif:
         """EXIF of the photograph's own directory."""
         if self._exif is None:
-            exif = Image.Exif()
-            exif.bigtiff = self._page.parent.is_bigtiff
-            exif.endian = self._page.parent.byteorder
-            exif.load_from_fp(self._file, self._page.offset)
+            exif, parent = Image.Exif(), self._page.parent
+            if self._swapped_bigtiff:  # which Pillow cannot read
+                for tag in self._page.tags:
+                    if isinstance(tag.value, str | int | bytes):
+                        exif[tag.code] = tag.value
+            else:
+                exif.bigtiff, exif.endian = parent.is_bigtiff, parent.byteorder
+                exif.load_from_fp(self._file, self._page.offset)
             self._exif = exif
         return self._exif
 
@@ -186,6 +197,17 @@ class TiffImage(Image.Image):
         elif across and down:
             self.info["aspect"] = (across, down)
 
+    def _check_parts(self) -> None:
+        """Decoders of JPEG make up what is missing of a strip without a word."""
+        size = self._file.seek(0, 2)
+        for place, length in zip(self._page.dataoffsets, self._page.databytecounts, strict=False):
+            if place + length > size:
+                raise ValueError("the file ends before the picture does")
+            if self._page.compression == _JPEG and length:
+                self._file.seek(place + max(0, length - 64))
+                if b"\xff\xd9" not in self._file.read(min(64, length)):
+                    raise ValueError("a part of the picture has no end")
+
     # ---- samples -------------------------------------------------------------------------
 
     def _decode(self) -> Samples:
@@ -198,6 +220,7 @@ class TiffImage(Image.Image):
         missing = int(np.prod(page.chunked)) - len(page.dataoffsets)
         if missing > 0:
             raise ValueError(f"{missing} of its strips or tiles are missing")
+        self._check_parts()
         pixels = page.asarray().reshape(page.shaped)[:, 0]
         pixels = np.moveaxis(pixels[..., 0], 0, 2) if page.shaped[0] > 1 else pixels[0]
         colours = _COLOURS[self._colours]
@@ -258,7 +281,7 @@ class TiffImage(Image.Image):
     def _looked_up(self, pixels: npt.NDArray[Any], alpha: bool) -> npt.NDArray[np.uint8]:
         table = np.asarray(self._page.colormap)
         # Some writers fill the 16 bits of an entry with 8.
-        table = table.astype(np.uint8) if table.max() < 256 else to_8_bits(table)
+        table = (table if table.max() < 256 else table >> 8).astype(np.uint8)
         index = pixels[:, :, 0].astype(np.intp)
         if index.size and index.max() >= table.shape[1]:
             raise ValueError("its palette has too few colours")
@@ -266,8 +289,8 @@ class TiffImage(Image.Image):
         return np.dstack([colours, to_8_bits(pixels[:, :, 1])]) if alpha else colours
 
     def _lab(self, pixels: npt.NDArray[Any], top: int) -> npt.NDArray[Any]:
-        if int(self._page.photometric) == _CIE_LAB:
-            # a and b are signed there; Pillow and ICC's encoding count them from the middle.
+        if int(self._page.photometric) == _ICC_LAB:
+            # a and b are counted from the middle there; Pillow takes them as signed.
             pixels = np.array(pixels)
             pixels[:, :, 1:3] ^= (top + 1) // 2
         return pixels
@@ -297,6 +320,8 @@ def open_tiff(path: Path | str) -> Iterator[TiffImage]:
     """
     import tifffile
 
+    # It logs what it passes over; what matters of that is in the notes.
+    logging.getLogger("tifffile").addHandler(_silent)
     with Path(path).open("rb") as file, tifffile.TiffFile(path) as opened:
         if file.read(10)[8:] == b"CR" and not opened.is_bigtiff:
             raise InputError(f"a TIFF that holds {_UNREAD[32803]}")
