@@ -29,7 +29,7 @@ from zoo.errors import DataError, InputError
 from zoo.files import atomic_path, cache_folder, write_text
 from zoo.images.open import RESIZE_KERNEL, is_grey, read_image, read_size, square_tile, to_rgb
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the same sources would get other tiles or another layout on disk."""
 
 _AT_ONCE = 256
@@ -259,6 +259,8 @@ def _batched(items: Iterable[_Item], count: int) -> Iterator[tuple[_Item, ...]]:
 
 def _facts(file: Path) -> FileFacts:
     try:
+        if not file.is_file():  # a FIFO would wait for ever
+            return FileFacts("", 0)
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:

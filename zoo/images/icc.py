@@ -8,7 +8,7 @@ working spaces give in closed form: a tone curve per channel, and the weights of
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -66,6 +66,114 @@ def rgb_curves(profile: bytes) -> tuple[tuple[Curve, float], ...] | None:
     except (KeyError, IndexError, ValueError, struct.error):
         return None
     return tuple(zip(curves, (share / sum(shares) for share in shares), strict=True))
+
+
+def declared_profile(chunks: Mapping[bytes, bytes], grey: bool) -> bytes:
+    """The profile that the chunks of a PNG amount to; empty where they say no more than sRGB.
+
+    As the standard says (PNG 3, 4.3), cICP counts before sRGB, and that before gAMA and cHRM.
+    """
+    curve = _SRGB_CURVE
+    places: Sequence[float] = _PRIMARIES[1]
+    code = chunks.get(b"cICP", b"")
+    if len(code) == 4 and code[0] in _PRIMARIES and code[1] in _TRANSFERS:
+        curve, places = _TRANSFERS[code[1]], _PRIMARIES[code[0]]
+    elif b"sRGB" in chunks:
+        return b""
+    else:
+        exponent = int.from_bytes(chunks.get(b"gAMA", b""), "big")
+        if exponent and abs(exponent - 45455) > 2000:
+            curve = _gamma_curve(100000 / exponent)
+        if len(chunks.get(b"cHRM", b"")) == 32:
+            values = struct.unpack(">8I", chunks[b"cHRM"])
+            places = [value / 100000 for value in values]
+    if grey:
+        return b"" if curve is _SRGB_CURVE else _profile(b"GRAY", {b"kTRC": curve})
+    if curve is _SRGB_CURVE and np.abs(np.subtract(places, _PRIMARIES[1])).max() < 0.005:
+        return b""
+    try:
+        matrix = _to_d50(places)
+    except (np.linalg.LinAlgError, ZeroDivisionError):
+        return b""
+    tags = {b"rgb"[i : i + 1] + b"XYZ": _xyz(matrix[:, i]) for i in range(3)}
+    tags |= {b"rgb"[i : i + 1] + b"TRC": curve for i in range(3)}
+    return _profile(b"RGB ", tags)
+
+
+def is_unknown(chunks: Mapping[bytes, bytes]) -> bool:
+    """Whether a PNG's cICP names colours that `declared_profile` does not know, such as HDR."""
+    code = chunks.get(b"cICP")
+    return code is not None and (
+        len(code) != 4 or code[0] not in _PRIMARIES or code[1] not in _TRANSFERS
+    )
+
+
+def _to_d50(places: Sequence[float]) -> Floats:
+    """The XYZ of R, G and B as columns, adapted to D50 (ICC.1, annex E), from chromaticities."""
+    white, *corners = (
+        np.array([x / y, 1, (1 - x - y) / y])
+        for x, y in zip(places[::2], places[1::2], strict=True)
+    )
+    primaries = np.stack(corners, axis=1)
+    primaries = primaries * np.linalg.solve(primaries, white)
+    cones = _BRADFORD @ np.stack([_D50, white], axis=1)
+    adapted: Floats = (
+        np.linalg.inv(_BRADFORD) @ np.diag(cones[:, 0] / cones[:, 1]) @ _BRADFORD @ primaries
+    )
+    return adapted
+
+
+def _gamma_curve(exponent: float) -> bytes:
+    return b"para" + bytes(4) + struct.pack(">HHi", 0, 0, round(min(exponent, 1000) * 65536))
+
+
+def _xyz(values: Sequence[float] | Floats) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile of a display, of the least that one has."""
+    tags = {b"wtpt": _xyz(_D50), **tags}
+    table, body, offset = b"", b"", _HEADER + 4 + _ENTRY * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += struct.pack(">4sII", name, offset + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", offset + len(body), b"", 0x04200000, b"mntr", space, b"XYZ ")
+    head += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    head += struct.pack(">3i", *(round(value * 65536) for value in _D50))
+    return head.ljust(_HEADER, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+# Names of curves and primaries by their codes (ITU-T H.273): white, red, green, blue, as x and y.
+_SRGB_CURVE = (
+    b"para"
+    + bytes(4)
+    + struct.pack(
+        ">HH5i",
+        3,
+        0,
+        *(round(value * 65536) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)),
+    )
+)
+_TRANSFERS = {
+    **dict.fromkeys((1, 6, 13, 14, 15), _SRGB_CURVE),  # video is shown as sRGB is
+    4: _gamma_curve(2.2),
+    5: _gamma_curve(2.8),
+    8: _gamma_curve(1.0),
+}
+_D65 = (0.3127, 0.3290)
+_PRIMARIES = {
+    1: (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06),
+    5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (*_D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
+_D50 = (0.9642, 1.0, 0.8249)
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
 
 
 def grey_of_luminance(Y: Floats) -> Floats:

@@ -12,27 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, IptcImagePlugin, JpegImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image
 
+from zoo.images.exif import exif_bytes, orientation_of, read_exif
+from zoo.images.icc import is_unknown
 from zoo.images.png import MOST_BYTES, XMP_KEYWORD, Text, scan_png
+from zoo.images.tiff import TiffImage
 from zoo.images.xmp import current_xmp
-
-# What EXIF says of the photograph. The rest of the main directory says how its file is built.
-_KEPT_TAGS = tuple(
-    tag.value
-    for tag in (
-        *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model),
-        *(ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist),
-        *(ExifTags.Base.HostComputer, ExifTags.Base.Copyright, ExifTags.Base.Rating),
-        *(ExifTags.Base.XPTitle, ExifTags.Base.XPComment, ExifTags.Base.XPAuthor),
-        *(ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject),
-    )
-)
-KEPT_BLOCKS = (ExifTags.IFD.Exif.value, ExifTags.IFD.GPSInfo.value)
-"""The tags of the directories inside EXIF that are kept, as dictionaries."""
-
-# The maker's note has offsets that are wrong elsewhere, and previews.
-_STALE_TAGS = (ExifTags.IFD.Interop.value, ExifTags.Base.MakerNote.value)
 
 # IPTC-IIM 4.2: the envelope and the application record without the file's format, the image's
 # type and orientation, and the preview. Records 3 to 9 hold how an image is coded, and data.
@@ -43,6 +29,9 @@ _STALE_DATASETS = {(1, 20), (1, 22), (2, 130), (2, 131), (2, 200), (2, 201), (2,
 _STALE_TEXTS = ("Raw profile type ", "Thumb::", "exif:", "tiff:", "icc:", "jpeg:", "png:", "date:")
 COMMENT = "Comment"
 """The keyword of the text that JPEG holds."""
+
+# What JPEG can hold.
+_LEAST_DPI, _MOST_DPI = 0.5, 65535
 
 _TITLES = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
 
@@ -68,10 +57,13 @@ class Metadata:
 
 def read_metadata(image: Image.Image, path: Path | str) -> tuple[Metadata, int, tuple[str, ...]]:
     """The metadata, the EXIF orientation (1 … 8) as stored, and notes of what is left out."""
-    exif, orientation = read_exif(image)
+    exif, damaged = read_exif(image)
+    orientation = orientation_of(image)
     scan = scan_png(path) if image.format == "PNG" else None
     texts = _comment(image) if scan is None else scan.texts
-    notes = [] if scan is None else list(scan.left_out)
+    notes = [*damaged, *(scan.left_out if scan is not None else ())]
+    if scan is not None and not image.info.get("icc_profile") and is_unknown(scan.chunks):
+        notes.append("its colours are declared as HDR or of another kind not known: read as sRGB")
     xmp = iptc = b""
     try:
         xmp = _read_xmp(image, texts)
@@ -82,7 +74,8 @@ def read_metadata(image: Image.Image, path: Path | str) -> tuple[Metadata, int, 
     except ValueError as error:
         notes.append(f"its IPTC is left out: {error}")
     kept = tuple(t for t in texts if not t.keyword.startswith((XMP_KEYWORD, *_STALE_TEXTS)))
-    dpi = _checked_dpi(image.info.get("dpi"), orientation)
+    dpi, lost = _resolution(image, orientation)
+    notes += [lost] if lost else []
     return Metadata(exif, dpi, xmp, iptc, kept), orientation, tuple(notes)
 
 
@@ -104,6 +97,9 @@ def fit_metadata(
     }
     changes: dict[str, Any] = {}
     notes = []
+    if metadata.dpi and "dpi" not in holds:
+        notes.append(f"its resolution is left out: {form} does not hold it")
+        changes["dpi"] = None
     for name, size in sizes.items():
         if size and name not in holds:
             notes.append(f"its {_TITLES[name]} is left out: {form} does not hold it")
@@ -127,63 +123,40 @@ def fit_metadata(
     return replace(metadata, **changes), tuple(notes)
 
 
-# ---- EXIF -------------------------------------------------------------------------------
+# ---- resolution -------------------------------------------------------------------------
 
 
-def read_exif(image: Image.Image) -> tuple[dict[int, Any], int]:
-    """The EXIF tags that are kept, and the orientation; none from a damaged block."""
+def _resolution(image: Image.Image, orientation: int) -> tuple[tuple[float, float] | None, str]:
+    """Pixels per inch of the upright picture, and a note of what is left out."""
+    dpi, aspect = image.info.get("dpi"), image.info.get("aspect")
+    if dpi is None and image.format in ("WEBP", "HEIF"):
+        dpi = _exif_dpi(image)
+    if image.info.get("jfif_unit") == 0:
+        aspect = image.info.get("jfif_density")
     try:
-        found = image.getexif()
-        orientation = found.get(ExifTags.Base.Orientation.value, 1)
-        kept: dict[int, Any] = {tag: found[tag] for tag in _KEPT_TAGS if tag in found}
-        # Some programs describe the array there, which is no longer the same.
-        if str(kept.get(ExifTags.Base.ImageDescription.value)).startswith(('{"shape"', "ImageJ=")):
-            del kept[ExifTags.Base.ImageDescription.value]
-        for block in KEPT_BLOCKS:
-            tags = {
-                tag: value
-                for tag, value in found.get_ifd(block).items()
-                if tag not in _STALE_TAGS and not isinstance(value, dict)
-            }
-            if tags:
-                kept[block] = tags
-        exif_bytes(kept)
-    except Exception:
-        # Pillow's parser fails in many ways on damaged EXIF; the pixels are good.
-        return {}, 1
-    return kept, orientation if orientation in range(1, 9) else 1
-
-
-def exif_bytes(exif: dict[int, Any], size: tuple[int, int] | None = None) -> bytes:
-    """An EXIF block of `exif`, upright and sRGB, for a picture of `size` (height, width)."""
-    block = Image.Exif()
-    for tag, value in described(exif, size).items():
-        block[tag] = value
-    return block.tobytes()
-
-
-def described(exif: dict[int, Any], size: tuple[int, int] | None) -> dict[int, Any]:
-    """The EXIF tags with colour space and size, where they have them, brought up to date."""
-    result = dict(exif)
-    inner = dict(result.get(ExifTags.IFD.Exif.value, {}))
-    if inner:
-        new = {ExifTags.Base.ColorSpace.value: 1}
-        if size is not None:
-            new[ExifTags.Base.ExifImageHeight.value] = size[0]
-            new[ExifTags.Base.ExifImageWidth.value] = size[1]
-        inner.update({tag: value for tag, value in new.items() if tag in inner})
-        result[ExifTags.IFD.Exif.value] = inner
-    return result
-
-
-def _checked_dpi(dpi: Any, orientation: int) -> tuple[float, float] | None:
-    try:
-        across, down = (float(value) for value in dpi)
+        across, down = (float(value) for value in dpi or aspect or (0, 0))
     except (TypeError, ValueError, ZeroDivisionError):
+        return None, "its resolution is left out: it is damaged"
+    if not dpi:
+        if across == down or not (across > 0 and down > 0):
+            return None, ""
+        return None, f"its pixels are not square ({across:g}:{down:g}), which is not kept"
+    if across == down == 0:
+        return None, ""
+    if not (_LEAST_DPI <= across <= _MOST_DPI and _LEAST_DPI <= down <= _MOST_DPI):
+        return None, f"its resolution of {across:g}×{down:g} pixels per inch is left out"
+    return ((down, across) if orientation >= 5 else (across, down)), ""
+
+
+def _exif_dpi(image: Image.Image) -> tuple[Any, Any] | None:
+    """The resolution in EXIF, which is where WebP and HEIC have it."""
+    try:
+        exif = image.getexif()
+        scale = 2.54 if exif.get(ExifTags.Base.ResolutionUnit.value) == 3 else 1
+        across, down = exif[ExifTags.Base.XResolution.value], exif[ExifTags.Base.YResolution.value]
+        return across * scale, down * scale
+    except Exception:
         return None
-    if not (0 < across < 1e6 and 0 < down < 1e6):
-        return None
-    return (down, across) if orientation >= 5 else (across, down)
 
 
 # ---- XMP, IPTC, comments ----------------------------------------------------------------
@@ -201,25 +174,32 @@ def _read_xmp(image: Image.Image, texts: tuple[Text, ...]) -> bytes:
 
 def _read_iptc(image: Image.Image) -> bytes:
     """The datasets of IPTC-IIM that are kept, as they are stored (IPTC-IIM 4.2, 1.5 and 1.6)."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        stored = len(image.tag_v2._tagdata.get(TiffImagePlugin.IPTC_NAA_CHUNK, b""))
-        if stored > MOST_BYTES:
-            raise ValueError(_too_large(stored))
-    elif not isinstance(image, JpegImagePlugin.JpegImageFile):
-        return b""
-    try:
-        found = IptcImagePlugin.getiptcinfo(image) or {}
-    except Exception:
-        raise ValueError("it is damaged") from None
-    datasets = []
-    for (record, number), values in found.items():
-        if record not in _KEPT_RECORDS or (record, number) in _STALE_DATASETS:
-            continue
-        for value in values if isinstance(values, list) else [values]:
-            content = value or b""
-            if len(content) < 1 << 15:  # longer ones have another form, and are no captions
-                datasets.append(struct.pack(">BBBH", 0x1C, record, number, len(content)) + content)
-    return b"".join(datasets)
+    stored = image.iptc if isinstance(image, TiffImage) else _photoshop(image).get(0x0404, b"")
+    if not isinstance(stored, bytes):
+        raise ValueError("it is damaged")
+    if len(stored) > MOST_BYTES:
+        raise ValueError(_too_large(len(stored)))
+    kept, place = [], 0
+    while stored[place:].strip(b"\0"):
+        if len(stored) < place + 5 or stored[place] != 0x1C:
+            raise ValueError("it is damaged")
+        record, number, size = struct.unpack(">BBH", stored[place + 1 : place + 5])
+        start, long = place + 5, size >> 15
+        if long:  # the size of the size; such are no captions
+            start += size & 0x7FFF
+            size = int.from_bytes(stored[place + 5 : start], "big")
+        end = start + size
+        if not long and record in _KEPT_RECORDS and (record, number) not in _STALE_DATASETS:
+            kept.append(stored[place:end])
+        if end > len(stored):
+            raise ValueError("it is damaged")
+        place = end
+    return b"".join(kept)
+
+
+def _photoshop(image: Image.Image) -> dict[int, Any]:
+    found = image.info.get("photoshop")
+    return found if image.format in ("JPEG", "MPO") and isinstance(found, dict) else {}
 
 
 def _comment(image: Image.Image) -> tuple[Text, ...]:

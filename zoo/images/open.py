@@ -1,15 +1,17 @@
 """Reading image files safely, whatever their mode.
 
-Every image that a user brings is opened here first; `photograph` then reads the 16-bit samples
-that Pillow would cut down. `read_image` opens and checks a file, `to_rgb` gives its colours as sRGB
-and `to_grey` its lightness as 8-bit grey. Alpha is dropped: the stored colours are what a
-photograph is made of, and the caller still has the transparency.
+Every image that a user brings is opened here first, as what its content is, whatever its suffix.
+`read_image` opens and checks a file, `to_rgb` gives its colours as sRGB and `to_grey` its
+lightness as 8-bit grey; `deep_samples` gives the 16 bits that Pillow would cut down. Alpha is
+dropped: the stored colours are what a photograph is made of, and the caller still has the
+transparency.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -19,17 +21,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from zoo.arrays import UInt8Array, strips, to_8_bits
 from zoo.errors import InputError
-from zoo.images.png import scan_png, without_gaps
-from zoo.images.tiff import GreyAlphaTiff
+from zoo.images import kinds
+from zoo.images.exif import orientation_of
+from zoo.images.icc import declared_profile
+from zoo.images.jpeg import decode_jpeg
+from zoo.images.levels import dark_note, levels_of_floats
+from zoo.images.png import Scan, read_png, scan_png, without_gaps
+from zoo.images.tiff import TiffImage, open_tiff
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a few kilobytes of PNG can ask for terabytes of memory."""
+
+MAX_SIDE = 1_000_000
+"""A longer side is refused: decoders keep some bytes for every row, however short it is."""
 
 RESIZE_KERNEL = "lanczos"
 """The antialiased kernel of every resize: of a dataset's images, and of what a network is shown."""
@@ -41,9 +51,18 @@ GREY_CHROMA = 5.0
 """An image is grey if |a| and |b| of all its pixels are at most this, in CIE Lab units."""
 
 # Formats named one by one: Pillow would also hand a file to Ghostscript, if it asks for it.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "PPM")
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 """Files that are read where the extra `heic` is installed."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _opening = threading.Lock()
 
 
@@ -79,19 +98,30 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
 def read_image(path: Path | str) -> Image.Image:
     """Opens and decodes a file; turns it upright as its EXIF orientation says.
 
-    The first frame is taken of a file that has several. A damaged EXIF block is ignored.
+    The first frame is taken of a file that has several. Damaged EXIF is passed over. 16-bit
+    colour is rounded to 8 bits.
 
     Raises:
         InputError: one line, `PATH: reason`: missing, empty, truncated, corrupt, no image, or
             larger than `MAX_PIXELS`.
     """
     with open_image(path) as image:
-        image.load()
-        try:
-            return ImageOps.exif_transpose(image)
-        except Exception:
-            # Pillow's parser fails in many ways on damaged EXIF; the pixels are good.
-            return image
+        info = dict(image.info)
+        # Before EXIF is asked for: that may decode the file.
+        samples = None if isinstance(image, TiffImage) else deep_samples(image, path)[0]
+        orientation = orientation_of(image)
+        if samples is not None:
+            bands = [Image.fromarray(band) for band in np.moveaxis(to_8_bits(samples), 2, 0)]
+            image = Image.merge(("L", "LA", "RGB", "RGBA")[len(bands) - 1], bands)
+        else:
+            image, _ = decode(image, path)
+        if image.mode == "F":
+            image = Image.fromarray(to_grey(image))
+        upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
+        profile = info.get("icc_profile")
+        if profile:
+            upright.info["icc_profile"] = profile
+        return upright
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -114,20 +144,57 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     try:
         with _open(path) as image:
             yield image
-    except InputError:
-        raise
+        return
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
-        reason = "the file is empty" if empty else "not an image of a format that is read here"
+        reason = "the file is empty" if empty else kinds.why_unread(path)
     except MemoryError:
         reason = "there is not enough memory to decode it"
     except Exception as error:
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         system = isinstance(error, OSError) and error.strerror
         reason = str(system) if system else f"damaged or truncated: {first_line}"
-    else:
-        return
     raise InputError(f"{path}: {reason}")
+
+
+def decode(image: Image.Image, path: Path | str) -> tuple[Image.Image, tuple[str, ...]]:
+    """An opened image, decoded to what Pillow holds of it, and notes."""
+    if image.format in ("JPEG", "MPO"):
+        return decode_jpeg(image, path)
+    image.load()
+    return image, ()
+
+
+def deep_samples(
+    image: Image.Image, path: Path | str
+) -> tuple[npt.NDArray[np.uint16] | None, tuple[str, ...]]:
+    """The samples of a file of 16 bits that Pillow would cut down, H×W×C, and notes.
+
+    They are grey or RGB, with alpha where there is a fourth or a second. None of other files.
+    """
+    if isinstance(image, TiffImage):
+        return (image.samples().pixels, ()) if image.deep else (None, ())
+    tiles: Any = getattr(image, "tile", ())
+    if image.format == "PPM" and image.mode == "RGB" and tiles and tiles[0][0] == "ppm":
+        return _deep_ppm(image, path), ()
+    if image.format != "PNG" or not tiles or not str(tiles[0].args).endswith(";16B"):
+        return None, ()
+    key = image.info.get("transparency")
+    if image.mode == "I;16" and key is None:
+        return None, ()  # Pillow's 16-bit grey is good, unless a value stands for transparent
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.png_decode(read_png(path)))
+    pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    if pixels.dtype != np.uint16 or pixels.shape[1::-1] != image.size:
+        raise InputError("its 16-bit pixels cannot be read")
+    if key is not None and pixels.shape[2] in (1, 3):
+        opaque = (pixels != np.asarray(key, np.uint16)).any(axis=2, keepdims=True)
+        pixels = np.concatenate((pixels, opaque * np.uint16(65535)), axis=2)
+    return pixels, dark_note(int(pixels[:, :, : pixels.shape[2] - 1 or 1].max()))
 
 
 def to_rgb(image: Image.Image) -> UInt8Array:
@@ -170,7 +237,8 @@ def to_grey(image: Image.Image) -> UInt8Array:
 
     8-bit grey keeps its values. A colour becomes the grey v whose (v, v, v) has the same CIE
     lightness. Mode `I` is read as 16 bits, which is what files hold in it; mode `F` as
-    [0, 1], [0, 255] or [0, 65535], the first of them that its values fit in.
+    [0, 1], [0, 255] or [0, 65535], the first of them that its values fit in, less a little
+    beyond black and white.
 
     Raises:
         InputError: a 32-bit or floating-point image whose range is not known.
@@ -182,8 +250,7 @@ def to_grey(image: Image.Image) -> UInt8Array:
     if image.mode.startswith("I"):
         return to_8_bits(sixteen_bits(np.asarray(image)))
     if image.mode == "F":
-        values = np.asarray(image)
-        return (values.astype(np.float64) * (255 / floats_top(values))).round().astype(np.uint8)
+        return to_8_bits(levels_of_floats(np.asarray(image)).values)
     rgb = to_rgb(image)
     grey: UInt8Array = np.empty(rgb.shape[:2], dtype=np.uint8)
     for rows in strips(*grey.shape):
@@ -214,22 +281,6 @@ def sixteen_bits(values: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
             f"a 32-bit image with values from {low} to {high}: save it with 8 or 16 bits a channel"
         )
     return values.astype(np.uint16)
-
-
-def floats_top(values: npt.NDArray[np.float32]) -> int:
-    """The white of a floating-point image: 1, 255 or 65535, the first that all values fit below.
-
-    Raises:
-        InputError: values that are negative, larger, or not numbers.
-    """
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    for top in (1, 255, 65535):
-        if low >= 0 and high <= top:
-            return top
-    raise InputError(
-        f"a floating-point image with values from {low:.4g} to {high:.4g}: "
-        "scale it to [0, 1], or save it with 8 or 16 bits a channel"
-    )
 
 
 def square_tile(rgb: UInt8Array, side: int) -> UInt8Array:
@@ -342,44 +393,93 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform
 
 
-def _heif(path: Path | str) -> tuple[str, ...]:
-    if not str(path).lower().endswith(HEIC_SUFFIXES):
-        return ()
+@contextlib.contextmanager
+def _open(path: Path | str) -> Iterator[Image.Image]:
+    kind = os.stat(path).st_mode  # noqa: PTH116 (cheaper: there may be 100,000 of them)
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise InputError(f"{kinds.name_of_special(kind)}, not a file")
+    with Path(path).open("rb") as file:
+        head = file.read(kinds.HEAD)
+    if head.startswith(kinds.TIFF):
+        with open_tiff(path) as tiff:
+            _check_size(tiff)
+            yield tiff
+        return
+    scan = scan_png(path)
+    source = without_gaps(path, scan) if scan.gaps else path
+    formats: tuple[str, ...] = _FORMATS
+    if kinds.is_heic(head):
+        _register_heif()
+        formats = ("HEIF",)
+    # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image: Image.Image = Image.open(source, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        _check_size(image)
+        if image.format == "PNG":
+            _correct_png(image, scan)
+        elif image.format == "BMP":
+            profile = kinds.profile_of_bmp(path)
+            image.info.update({"icc_profile": profile} if profile else {})
+        yield image
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{width}×{height} pixels are more than {MAX_PIXELS // 10**6} megapixels, "
+            "the most that is read; make it smaller first"
+        )
+    if max(width, height) > MAX_SIDE:
+        raise InputError(
+            f"{width}×{height} pixels: a side is longer than {MAX_SIDE}, the most that is read"
+        )
+    if width < 1 or height < 1:
+        raise InputError(f"{width}×{height} pixels: there is no picture in it")
+    if isinstance(image, TiffImage):
+        image.check_size()
+
+
+def _register_heif() -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
         raise InputError(
-            f"{path}: HEIC is read with pillow-heif: type pip install 'colorizer-zoo[heic]'"
+            "HEIC is read with pillow-heif: type pip install 'colorizer-zoo[heic]'"
         ) from None
     register_heif_opener()
-    return ("HEIF",)
 
 
-@contextlib.contextmanager
-def _open(path: Path | str) -> Iterator[Image.Image]:
-    # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
-    scan = scan_png(path)
-    source = without_gaps(path, scan) if scan.gaps else path
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image: Image.Image = Image.open(source, formats=(*_FORMATS, *_heif(path)))
-        except UnidentifiedImageError:
-            tiff = GreyAlphaTiff.open(path)
-            if tiff is None:
-                raise
-            image = tiff
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Without a name it is not mapped into memory, for which Pillow takes the sides of the
-        # upright picture: uncompressed grey TIFFs of orientation 5 to 8 would be scrambled.
-        image.filename = ""
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise InputError(
-                f"{path}: {width}×{height} pixels are more than {MAX_PIXELS // 10**6} megapixels, "
-                "the most that is read; make it smaller first"
-            )
-        yield image
+def _correct_png(image: Image.Image, scan: Scan) -> None:
+    """Makes up for what Pillow does not do with the declarations of a PNG."""
+    key, bits = image.info.get("transparency"), scan.bits
+    if image.mode == "L" and bits < 8 and isinstance(key, int):
+        # It widens the pixels to 8 bits and leaves the transparent value as it was.
+        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
+    if not image.info.get("icc_profile"):
+        profile = declared_profile(scan.chunks, image.mode in ("1", "L", "LA", "I;16"))
+        if profile:
+            image.info["icc_profile"] = profile
+
+
+def _deep_ppm(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16] | None:
+    tile: Any = image.tile[0]  # type: ignore[attr-defined]
+    white = tile[3][-1] if isinstance(tile[3], tuple) else 255
+    if white < 256 or white > 65535:
+        return None
+    width, height = image.size
+    with Path(path).open("rb") as file:
+        if file.read(2) != b"P6":
+            return None
+        file.seek(tile[2])
+        stored = np.fromfile(file, ">u2", 3 * width * height)
+    if stored.size != 3 * width * height:
+        raise OSError("the file ends before the picture does")
+    pixels = np.minimum(stored, white).reshape(height, width, 3).astype(np.uint32)
+    deep: npt.NDArray[np.uint16] = ((pixels * 65535 + white // 2) // white).astype(np.uint16)
+    return deep

@@ -7,35 +7,31 @@ beside it alpha, metadata and format. Colour becomes grey in strips, so that a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from zoo.arrays import strips, to_8_bits
-from zoo.errors import InputError
 from zoo.images.icc import grey_of_luminance, grey_table, rgb_curves
-from zoo.images.metadata import Metadata, read_exif, read_metadata
+from zoo.images.levels import levels_of_floats
+from zoo.images.metadata import Metadata, read_metadata
 from zoo.images.open import (
-    floats_top,
+    decode,
+    deep_samples,
     lightness_grey,
     open_image,
     sixteen_bits,
     to_grey,
     to_rgb,
 )
-from zoo.images.png import read_png
-from zoo.images.tiff import GreyAlphaTiff, read_deep_tiff
+from zoo.images.tiff import TiffImage
 
 Plane = npt.NDArray[Any]
 """A plane of lightness: H×W, uint8 or uint16."""
-
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _EXTRA = 258, 262, 338
-_WHITE_IS_ZERO, _IS_RGB = 0, 2
 
 
 @dataclass(frozen=True)
@@ -77,41 +73,30 @@ def read_photograph(path: Path | str) -> Photograph:
         InputError: one line, `PATH: reason`, as `zoo.images.open.read_image`.
     """
     with open_image(path) as image:
-        deep = _is_deep(image)  # asked first: reading EXIF may decode the file
+        samples, said = deep_samples(image, path)  # asked first: reading EXIF may decode the file
         metadata, orientation, left_out = read_metadata(image, path)
         profile = bytes(image.info.get("icc_profile") or b"")
-        notes = (*_notes(image), *left_out)
-        if deep:
-            grey, alpha = _from_samples(_decode_deep(image, path), profile)
+        frames = getattr(image, "n_frames", 1)
+        notes = [f"the first of its {frames} images is taken"] if frames > 1 else []
+        form = image.format or ""  # what is decoded otherwise has none
+        if samples is not None:
+            grey, alpha = _from_samples(samples, profile)
             bits = 16
         else:
-            image.load()
-            orientation = read_exif(image)[1]  # TIFF is turned by now
+            image, said = decode(image, path)
             alpha = _alpha(image)
-            try:
-                grey = lightness_plane(image)
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from None
+            grey = lightness_plane(image)
             bits = 16 if image.mode.startswith(("I", "F")) else 8
-            if alpha is not None and bits == 16:
-                alpha = alpha.astype(np.uint16) * 257
+        notes += image.notes if isinstance(image, TiffImage) else said
         return Photograph(
             grey=_upright(grey, orientation),
             bits=bits,
             alpha=None if alpha is None else _upright(alpha, orientation),
             metadata=metadata,
             has_profile=bool(profile),
-            format=image.format or "",
-            notes=notes,
+            format=form,
+            notes=(*notes, *left_out),
         )
-
-
-def _notes(image: Image.Image) -> Iterator[str]:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        yield f"the first of its {frames} images is taken"
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and 0 in image.tag_v2.get(_EXTRA, ()):
-        yield "its extra channel, not declared as alpha, is left out"
 
 
 # ---- pixels -----------------------------------------------------------------------------
@@ -128,11 +113,9 @@ def lightness_plane(image: Image.Image) -> Plane:
     """
     profile = bytes(image.info.get("icc_profile") or b"")
     if image.mode.startswith("I"):
-        return _apply_profile(_sixteen_bits(image), profile)
+        return _apply_profile(sixteen_bits(np.asarray(image)), profile)
     if image.mode == "F":
-        values = np.asarray(image)
-        scale = 65535 / floats_top(values)
-        return _apply_profile((values * np.float64(scale)).round().astype(np.uint16), profile)
+        return _apply_profile(levels_of_floats(np.asarray(image)).values, profile)
     if image.mode in ("1", "L", "LA", "La"):
         return _apply_profile(to_grey(image), profile)
     grey = np.empty((image.height, image.width), np.uint16)
@@ -142,58 +125,12 @@ def lightness_plane(image: Image.Image) -> Plane:
     return grey
 
 
-def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
-    values = sixteen_bits(np.asarray(image))
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Pillow gives both as they are stored.
-        depth = int(image.tag_v2.get(_TIFF_BITS, (16,))[0])
-        if depth == 12:
-            values = (values.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
-        if image.tag_v2.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
-            np.subtract(65535, values, out=values)
-    return values
-
-
 def _alpha(image: Image.Image) -> Plane | None:
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         return np.array(image.getchannel(image.getbands()[-1]))
     if "transparency" in image.info:
         return np.array(image.convert("RGBA").getchannel("A"))
     return None
-
-
-def _is_deep(image: Image.Image) -> bool:
-    """True for 16-bit files that Pillow would cut down to 8 bits."""
-    if image.format == "PNG":
-        # Pillow's 16-bit grey is good, unless one of the values stands for transparent.
-        tiles: Any = getattr(image, "tile", ())
-        deep = bool(tiles) and str(tiles[0].args).endswith(";16B")
-        return deep and (image.mode != "I;16" or "transparency" in image.info)
-    if isinstance(image, GreyAlphaTiff):
-        return True
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(_TIFF_BITS, (1,))
-        return len(bits) >= 3 and bits[0] == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _IS_RGB
-    return False
-
-
-def _decode_deep(image: Image.Image, path: Path | str) -> npt.NDArray[np.uint16]:
-    """The samples of a 16-bit file, H×W×C: grey, grey and alpha, RGB, or RGBA."""
-    if image.format == "PNG":
-        import imagecodecs
-
-        pixels = np.asarray(imagecodecs.png_decode(read_png(path)))
-        pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
-        key = image.info.get("transparency")
-        if key is not None and pixels.shape[2] in (1, 3):
-            opaque = (pixels != np.asarray(key, np.uint16)).any(axis=2, keepdims=True)
-            pixels = np.concatenate((pixels, opaque * np.uint16(65535)), axis=2)
-    else:
-        pixels = read_deep_tiff(path)
-    # Pillow may tell the size of a TIFF as it will be once it is upright.
-    if pixels.dtype != np.uint16 or {*pixels.shape[:2]} != {*image.size}:
-        raise InputError(f"{path}: its 16-bit pixels cannot be read")
-    return pixels
 
 
 def _from_samples(pixels: npt.NDArray[np.uint16], profile: bytes) -> tuple[Plane, Plane | None]:

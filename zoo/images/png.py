@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _ANCILLARY = 0x20  # the bit that makes a letter small: the first one's, in chunks for the asking
 # These two are no description: colours and frames depend on them.
 _NEEDED = (b"iCCP", b"fdAT")
+_COLOURS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,15 @@ class Scan:
         texts: those that can be read, in the order of the file.
         left_out: a line for each chunk that is too large.
         gaps: where those chunks lie, from and to, in bytes.
+        bits: the depth of a sample, 8 in what is no PNG.
+        chunks: the contents of those that say what the colours mean.
     """
 
     texts: tuple[Text, ...] = ()
     left_out: tuple[str, ...] = ()
     gaps: tuple[tuple[int, int], ...] = ()
+    bits: int = 8
+    chunks: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def scan_png(path: Path | str) -> Scan:
@@ -65,9 +70,14 @@ def scan_png(path: Path | str) -> Scan:
         OSError: the file cannot be read.
     """
     texts: list[Text] = []
-    left_out, gaps, room = [], [], MOST_BYTES
+    left_out, gaps, room, bits = [], [], MOST_BYTES, 8
+    colours: dict[bytes, bytes] = {}
     with Path(path).open("rb") as file:
         for kind, start, length in _chunks(file):
+            if kind == b"IHDR" and length == 13:
+                bits = file.read(9)[-1]
+            elif kind in _COLOURS and length <= 32:
+                colours.setdefault(kind, file.read(length))
             if kind in _TEXTS:
                 content = file.read(min(length, room + 1))
                 size = length if length > room else _size(kind, content, room)
@@ -84,7 +94,7 @@ def scan_png(path: Path | str) -> Scan:
                 continue
             left_out.append(f"{what} is left out: at most {MOST_BYTES >> 20} MiB is kept")
             gaps.append((start - 8, start + length + 4))
-    return Scan(tuple(texts), tuple(left_out), tuple(gaps))
+    return Scan(tuple(texts), tuple(left_out), tuple(gaps), bits, colours)
 
 
 def without_gaps(path: Path | str, scan: Scan) -> io.BytesIO:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from zoo.errors import InputError
+from zoo.images.exif import KEPT_BLOCKS, described, exif_bytes
 from zoo.images.icc import srgb_profile
-from zoo.images.metadata import KEPT_BLOCKS, Metadata, described, exif_bytes
+from zoo.images.metadata import Metadata
 from zoo.images.open import HEIC_SUFFIXES
 from zoo.images.png import SIGNATURE, XMP_KEYWORD, content_of
 
@@ -68,15 +69,17 @@ FORMATS = {
         Format(
             *("JPEG", (".jpg", ".jpeg")),
             longest=65_500,
-            holds=("exif", "xmp", "iptc", "comment"),
+            holds=("dpi", "exif", "xmp", "iptc", "comment"),
             block=65_500,  # a segment, less the name in front
         ),
-        Format("PNG", (".png",), alpha=True, deep=True, holds=("exif", "xmp", "texts")),
-        Format("TIFF", (".tif", ".tiff"), alpha=True, deep=True, holds=("exif", "xmp", "iptc")),
-        Format("WEBP", (".webp",), alpha=True, longest=16_383, holds=("exif", "xmp")),
-        Format("BMP", (".bmp",)),
+        Format("PNG", (".png",), alpha=True, deep=True, holds=("dpi", "exif", "xmp", "texts")),
+        Format(
+            "TIFF", (".tif", ".tiff"), alpha=True, deep=True, holds=("dpi", "exif", "xmp", "iptc")
+        ),
+        Format("WEBP", (".webp",), alpha=True, longest=16_383, holds=("dpi", "exif", "xmp")),
+        Format("BMP", (".bmp",), holds=("dpi",)),
         Format("PPM", (".ppm",)),
-        Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("exif", "xmp")),
+        Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("dpi", "exif", "xmp")),
     )
 }
 
@@ -143,8 +146,12 @@ def _write_with_pillow(path: Path, form: Format, layout: Layout, strips: Iterabl
         picture.paste(Image.fromarray(strip), (0, top))
         top += len(strip)
     options, metadata = dict(_PILLOW_OPTIONS.get(form.name, {})), layout.metadata
-    if metadata.exif:
-        options["exif"] = exif_bytes(metadata.exif, (layout.height, layout.width))
+    exif = dict(metadata.exif)
+    if metadata.dpi and form.name in ("WEBP", "HEIF"):
+        across, down = metadata.dpi
+        exif |= {282: across, 283: down, 296: 2}
+    if exif:
+        options["exif"] = exif_bytes(exif, (layout.height, layout.width))
     if metadata.xmp:
         options["xmp"] = metadata.xmp
     if metadata.iptc:

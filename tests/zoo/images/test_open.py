@@ -65,7 +65,6 @@ def test_16_bit_files_are_scaled_not_clipped(tmp_path, suffix):
     deep = np.linspace(0, 65535, 64 * 64).round().astype(np.uint16).reshape(64, 64)
     path = save(Image.fromarray(deep), tmp_path / f"deep.{suffix}")
     image = read_image(path)
-    assert image.mode.startswith("I")
     expected = np.round(deep / 257).astype(np.uint8)
     np.testing.assert_array_equal(to_grey(image), expected)
     np.testing.assert_array_equal(to_rgb(image)[..., 1], expected)
@@ -85,7 +84,7 @@ def test_floats(grey_values, top):
 
 
 @pytest.mark.parametrize(
-    "values", [np.float32([[-1, 2]]), np.float32([[0, np.nan]]), np.int32([[0, 70000]])]
+    "values", [np.float32([[-1, 1]]), np.float32([[0, np.nan]]), np.int32([[0, 70000]])]
 )
 def test_unknown_ranges_are_refused(values):
     with pytest.raises(InputError, match="values from"):

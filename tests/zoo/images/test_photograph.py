@@ -183,7 +183,7 @@ def test_heic(rgb, tmp_path):
 
 def test_heic_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
-    (tmp_path / "x.heic").write_bytes(b"x")
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(InputError, match=r"pip install 'colorizer-zoo\[heic\]'"):
         read_photograph(tmp_path / "x.heic")
 
