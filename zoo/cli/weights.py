@@ -24,7 +24,10 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Published weights by name, as zoo weights list shows them: eccv16."),
+    typer.Argument(
+        help="Published weights by name, as zoo weights list shows them: eccv16; or by their "
+        "place on the Hugging Face hub: hf:OWNER/REPOSITORY[/FILE]."
+    ),
 ]
 
 
@@ -36,7 +39,8 @@ def list_command(as_json: JsonFlag = False) -> None:
     """
     from zoo.weights import published
 
-    rows = [_describe(weights) for weights in published.published()]
+    known = [*published.published(), *published.fetched_from_hub()]
+    rows = [_describe(weights) for weights in known]
     rows += [_describe_broken(entry) for entry in published.broken()]
     rows.sort(key=lambda row: (row["model"], row["name"]))
     if as_json:
@@ -121,7 +125,10 @@ def verify(names: Names = None) -> None:
 def where(
     name: Annotated[
         str | None,
-        typer.Argument(help="The name of published weights, as zoo weights list shows it: eccv16."),
+        typer.Argument(
+            help="The name of published weights, as zoo weights list shows it: eccv16; or "
+            "hf:OWNER/REPOSITORY[/FILE]."
+        ),
     ] = None,
 ) -> None:
     """Print the path of a downloaded file, or of the folder of all.
@@ -174,7 +181,7 @@ def convert(
     """
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
-    from zoo.weights.file import UNKNOWN_LICENSE
+    from zoo.weights.published import UNKNOWN_LICENSE
 
     (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
     if not file.is_file():
