@@ -202,6 +202,40 @@ def convert(
     typer.echo(f"{model}, license {origin.license}: {target}")
 
 
+@app.command()
+def card(
+    file: Annotated[Path, typer.Argument(help="The .safetensors file that the card is for.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The .md file to write. [default: README.md beside the weights]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the model card of weights, as the Hugging Face hub shows it.
+
+    It says whose weights they are, how they were trained and, of those in a run's folder, how
+    they scored.
+
+    Example: zoo weights card mine.safetensors
+    """
+    from zoo.cli.outputs import output_paths
+    from zoo.files import write_text
+    from zoo.registry import colorizer_class
+    from zoo.weights.card import model_card
+    from zoo.weights.file import model_of, open_weights
+    from zoo_benchmark.results.weights_scores import recorded_scores
+
+    (target,) = output_paths(out or file.with_name("README.md"), ".md", overwrite=overwrite)
+    cls = colorizer_class(model_of(file))
+    text = model_card(open_weights(file, cls), cls.info, recorded_scores(file))
+    write_text(target, text)
+    typer.echo(f"the model card of {file}: {target}")
+
+
 def _for_each(chosen: list[PublishedWeights], work: Callable[[PublishedWeights], str]) -> None:
     """Prints what came of each, whatever became of the others, and ends the command."""
     failed = False

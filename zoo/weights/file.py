@@ -187,17 +187,25 @@ def open_weights(path: Path, cls: type[Colorizer], origin: Origin | None = None)
     """
     if path.suffix in CHECKPOINT_SUFFIXES:
         return _converted(path, cls, _read_checkpoint(path), origin)
-    with _opened(path) as file:
-        header = file.metadata() or {}
-    if _KEY not in header:
+    metadata = _read_metadata(path)
+    if metadata is None:
         return _converted(path, cls, _read_safetensors(path), origin)
-    try:
-        metadata = json.loads(header[_KEY])
-    except ValueError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
-    return _checked(path, cls, _respelled(metadata))
+    return _checked(path, cls, metadata)
+
+
+def model_of(path: Path) -> str:
+    """The name of the colorizer that a file of the zoo's is for.
+
+    Raises:
+        WeightsError: no such file, unreadable, or not written by the zoo.
+    """
+    metadata = None if path.suffix in CHECKPOINT_SUFFIXES else _read_metadata(path)
+    if metadata is None:
+        raise WeightsError(
+            f"{path} was not written by the zoo; type zoo weights convert {path} --model NAME "
+            "-o FILE.safetensors first"
+        )
+    return str(metadata.get("model"))
 
 
 def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
@@ -250,6 +258,21 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems[:3])}{more}")
     net.load_state_dict(dict(tensors))
+
+
+def _read_metadata(path: Path) -> dict[str, Any] | None:
+    """The zoo's metadata in a safetensors file; None where it has none."""
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    if _KEY not in header:
+        return None
+    try:
+        metadata = json.loads(header[_KEY])
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
+    return _respelled(metadata)
 
 
 def _respelled(metadata: Mapping[str, Any]) -> dict[str, Any]:
