@@ -115,7 +115,8 @@ def verify(names: Names = None) -> None:
         chosen = _choose(names)
     else:
         as_they_were = (published.NOT_FETCHED, published.BUNDLED)
-        chosen = [w for w in published.published() if published.status(w) not in as_they_were]
+        known = [*published.published(), *published.fetched_from_hub()]
+        chosen = [w for w in known if published.status(w) not in as_they_were]
     if not chosen:
         typer.echo("nothing is fetched", err=True)
     _for_each(chosen, lambda weights: f"(ok): {published.verify(weights)}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.weights.file import UNKNOWN_LICENSE, StoredWeights
+from zoo.weights.published import UNKNOWN_LICENSE
 
 if TYPE_CHECKING:
     from zoo.info import Info
+    from zoo.weights.file import StoredWeights
 
 _LIBRARY, _TASK = "colorizer-zoo", "image-to-image"
 _IDENTIFIER = re.compile(r"[a-z0-9.+-]+")
@@ -97,9 +97,8 @@ def model_card(stored: StoredWeights, info: Info, scores: Sequence[Score] = ()) 
         _table(("", ""), list(facts.items())),
     ]
     if info.differs:
-        parts.append(
-            "It departs from the paper:\n\n" + "".join(f"- {each}\n" for each in info.differs)
-        )
+        departures = "".join(f"- {each}\n" for each in info.differs)
+        parts.append(f"It departs from the paper:\n\n{departures}")
     if scores:
         rows = [(f"{s.title} ({s.unit})" if s.unit else s.title, f"{s.value:.4g}") for s in scores]
         parts.append(
