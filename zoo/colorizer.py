@@ -344,9 +344,9 @@ class Colorizer(ABC):
             images: a PIL image, an H×W or N×H×W uint8 array, or a list of H×W arrays and PIL
                 images of any sizes. 8-bit grey v is read as sRGB (v, v, v). A PIL image in
                 colour is taken as its lightness.
-            working_size: what the network sees, in pixels of the short side; nothing is ever
-                enlarged to it. `auto` is the size that suits the weights, see `working_size`;
-                `full` is each image's own.
+            working_size: what the network sees, in pixels of the short side, or of both where
+                `info.squashed`; nothing is ever enlarged to it. `auto` is the size that suits the
+                weights, see `working_size`; `full` is each image's own.
             batch_size: images per pass, at most; by default what suits the device, 65,536 pixels
                 on a CPU. `auto` finds the fastest number by measurement. Where memory ends,
                 fewer are taken, with a warning.

@@ -29,6 +29,8 @@ class Info:
         working_size: the short side in pixels at which `predict` and `zoo colorize` show a larger
             photograph to the network, unless told otherwise; None for the size that the weights
             were trained at.
+        squashed: whether a photograph is shown at the working size along both sides, as a square
+            whatever its shape, instead of in its own proportions.
         output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: whether the same seed and budget in steps give the same weights on one CPU.
         floor: whether it is a reference to be beaten rather than a method; tables mark it.
@@ -43,6 +45,7 @@ class Info:
     license: str
     differs: tuple[str, ...] = ()
     working_size: int | None = None
+    squashed: bool = False
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False

@@ -155,7 +155,8 @@ def colorize(
     else:
         typer.echo(_summary(jobs, done, failed, seconds, out))
         if settings.working_size == "auto":
-            size = colorizer.working_size
+            size = str(colorizer.working_size)
+            size += f" × {size}" if colorizer.info.squashed else ""
             typer.echo(f"seen by the network at {size} px, which --working-size changes")
     if interrupted:
         typer.echo("interrupted: the files that were finished are whole", err=True)

@@ -24,7 +24,10 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Published weights by name, as zoo weights list shows them: eccv16."),
+    typer.Argument(
+        help="Published weights by name, as zoo weights list shows them: eccv16; or by their "
+        "place on the Hugging Face hub: hf:OWNER/REPOSITORY[/FILE]."
+    ),
 ]
 
 
@@ -36,7 +39,8 @@ def list_command(as_json: JsonFlag = False) -> None:
     """
     from zoo.weights import published
 
-    rows = [_describe(weights) for weights in published.published()]
+    known = [*published.published(), *published.fetched_from_hub()]
+    rows = [_describe(weights) for weights in known]
     rows += [_describe_broken(entry) for entry in published.broken()]
     rows.sort(key=lambda row: (row["model"], row["name"]))
     if as_json:
@@ -111,7 +115,8 @@ def verify(names: Names = None) -> None:
         chosen = _choose(names)
     else:
         as_they_were = (published.NOT_FETCHED, published.BUNDLED)
-        chosen = [w for w in published.published() if published.status(w) not in as_they_were]
+        known = [*published.published(), *published.fetched_from_hub()]
+        chosen = [w for w in known if published.status(w) not in as_they_were]
     if not chosen:
         typer.echo("nothing is fetched", err=True)
     _for_each(chosen, lambda weights: f"(ok): {published.verify(weights)}")
@@ -121,7 +126,10 @@ def verify(names: Names = None) -> None:
 def where(
     name: Annotated[
         str | None,
-        typer.Argument(help="The name of published weights, as zoo weights list shows it: eccv16."),
+        typer.Argument(
+            help="The name of published weights, as zoo weights list shows it: eccv16; or "
+            "hf:OWNER/REPOSITORY[/FILE]."
+        ),
     ] = None,
 ) -> None:
     """Print the path of a downloaded file, or of the folder of all.
@@ -174,7 +182,7 @@ def convert(
     """
     from zoo.cli.outputs import output_paths
     from zoo.registry import load
-    from zoo.weights.file import UNKNOWN_LICENSE
+    from zoo.weights.published import UNKNOWN_LICENSE
 
     (target,) = output_paths(out, ".safetensors", overwrite=overwrite)
     if not file.is_file():
@@ -193,6 +201,40 @@ def convert(
     if origin.license == UNKNOWN_LICENSE:
         typer.echo("note: their license is not known here; say it with --license", err=True)
     typer.echo(f"{model}, license {origin.license}: {target}")
+
+
+@app.command()
+def card(
+    file: Annotated[Path, typer.Argument(help="The .safetensors file that the card is for.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The .md file to write. [default: README.md beside the weights]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the model card of weights, as the Hugging Face hub shows it.
+
+    It says whose weights they are, how they were trained and, of those in a run's folder, how
+    they scored.
+
+    Example: zoo weights card mine.safetensors
+    """
+    from zoo.cli.outputs import output_paths
+    from zoo.files import write_text
+    from zoo.registry import colorizer_class
+    from zoo.weights.card import model_card
+    from zoo.weights.file import model_of, open_weights
+    from zoo_benchmark.results.weights_scores import recorded_scores
+
+    (target,) = output_paths(out or file.with_name("README.md"), ".md", overwrite=overwrite)
+    cls = colorizer_class(model_of(file))
+    text = model_card(open_weights(file, cls), cls.info, recorded_scores(file))
+    write_text(target, text)
+    typer.echo(f"the model card of {file}: {target}")
 
 
 def _for_each(chosen: list[PublishedWeights], work: Callable[[PublishedWeights], str]) -> None:

@@ -348,9 +348,11 @@ class Item:
         self.ab: Tensor | None = None
 
     def show(self, working_size: int | None, colorizer: Colorizer) -> None:
-        """Makes the plane that the network sees: short side `working_size` at most, and padded."""
+        """Makes the plane that the network sees, at the working size and padded."""
         assert self.photograph is not None
-        self.seen_size = seen_size(self.photograph.size, working_size)
+        self.seen_size = seen_size(
+            self.photograph.size, working_size, squashed=colorizer.info.squashed
+        )
         padded = padded_size(colorizer, self.seen_size)
         self.seen = seen_plane(self.photograph.grey, self.seen_size, padded)
 

@@ -60,7 +60,7 @@ def colour_planes(
         InputError: no such batch size; too little memory for one image.
     """
     short = pixels_of_short_side(colorizer, working_size)
-    sizes = [seen_size(plane.shape, short) for plane in planes]
+    sizes = [seen_size(plane.shape, short, squashed=colorizer.info.squashed) for plane in planes]
     padded = [padded_size(colorizer, size) for size in sizes]
     colours: dict[int, UInt8Array] = {}
 

@@ -1,4 +1,7 @@
-"""The working size: how large a network sees a photograph, in pixels of the short side."""
+"""The working size: how large a network sees a photograph, in pixels of the short side.
+
+Of a method that squashes photographs it is the size of both sides.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,16 @@ def suited_working_size(declared: int | None, trained: int | None) -> int:
     return max(SMALLEST_WORKING_SIZE, DEFAULT_WORKING_SIZE if trained is None else trained)
 
 
-def seen_size(size: Size, working_size: int | None) -> Size:
-    """The size at which an image is seen: its short side as told, never enlarged; None: its own."""
-    scale = 1.0 if working_size is None else min(1.0, working_size / min(size))
+def seen_size(size: Size, working_size: int | None, *, squashed: bool = False) -> Size:
+    """The size at which an image is seen, never enlarged; None: its own.
+
+    Its short side is as told, or both sides are where it is `squashed`, see `Info.squashed`.
+    """
+    if working_size is None:
+        return size
+    if squashed:
+        return min(size[0], working_size), min(size[1], working_size)
+    scale = min(1.0, working_size / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

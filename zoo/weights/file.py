@@ -27,17 +27,21 @@ from zoo.color.lab import PLANES
 from zoo.errors import WeightsError
 from zoo.files import atomic_path
 from zoo.weights.download import download_bar, file_sha256
-from zoo.weights.published import fetch, find_published, published
+from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
+from zoo.weights.published import (
+    UNKNOWN_LICENSE,
+    fetch,
+    find_published,
+    from_hub,
+    published,
+)
 from zoo.weights.record import TrainingRecord, read_record
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer, Info
+    from zoo.weights.manifest import PublishedWeights
 
 FORMAT = 2
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
-"""The suffixes of PyTorch's own files, which are read with `weights_only=True`."""
-
-UNKNOWN_LICENSE = "unknown"
 _KEY = "colorizer-zoo"
 _LARGEST_HALF = torch.finfo(torch.float16).max
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -164,7 +168,7 @@ def save_weights(
         safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
 
 
-def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
+def open_weights(path: Path, cls: type[Colorizer], origin: Origin | None = None) -> StoredWeights:
     """Opens a file for a colorizer and checks what it says of itself.
 
     A file of another program whose SHA-256 is that of published weights gets their license and
@@ -175,36 +179,48 @@ def open_weights(path: Path, cls: type[Colorizer]) -> StoredWeights:
             that `cls.convert_state_dict` knows: safetensors, or a PyTorch checkpoint of tensors
             alone.
         cls: the colorizer.
+        origin: that of a file of another program, where it is known.
 
     Raises:
         WeightsError: no such file, unreadable, damaged, or for something else; the message
             says what was expected.
     """
     if path.suffix in CHECKPOINT_SUFFIXES:
-        return _converted(path, cls, _read_checkpoint(path))
-    with _opened(path) as file:
-        header = file.metadata() or {}
-    if _KEY not in header:
-        return _converted(path, cls, _read_safetensors(path))
-    try:
-        metadata = json.loads(header[_KEY])
-    except ValueError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
-    return _checked(path, cls, _respelled(metadata))
+        return _converted(path, cls, _read_checkpoint(path), origin)
+    metadata = _read_metadata(path)
+    if metadata is None:
+        return _converted(path, cls, _read_safetensors(path), origin)
+    return _checked(path, cls, metadata)
+
+
+def model_of(path: Path) -> str:
+    """The name of the colorizer that a file of the zoo's is for.
+
+    Raises:
+        WeightsError: no such file, unreadable, or not written by the zoo.
+    """
+    metadata = None if path.suffix in CHECKPOINT_SUFFIXES else _read_metadata(path)
+    if metadata is None:
+        raise WeightsError(
+            f"{path} was not written by the zoo; type zoo weights convert {path} --model NAME "
+            "-o FILE.safetensors first"
+        )
+    return str(metadata.get("model"))
 
 
 def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
-    """Weights by the path of their file, or by the name that they were published under.
+    """Weights by the path of their file, by the name that they were published under, or on the hub.
 
-    Published ones are fetched at first use.
+    Those that are not here are fetched at first use.
 
     Raises:
         UnknownNameError: neither a file nor a published name.
         WeightsError: as `open_weights`, or the file could not be fetched.
     """
     path, name = Path(weights).expanduser(), str(weights)
+    if is_hub(name):
+        fetched = fetch(from_hub(name))
+        return open_weights(fetched, cls, _origin(from_hub(name)))  # its license is known by now
     # As `zoo weights` shows it, too.
     name = name.removeprefix(f"{cls.info.name}:")
     known = {each.name for each in published(cls.info.name)}
@@ -213,7 +229,7 @@ def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
     chosen = find_published(cls.info.name, name)
     with download_bar() as progress:
         fetched = fetch(chosen, progress=progress)
-    return open_weights(fetched, cls)
+    return open_weights(fetched, cls, _origin(chosen))
 
 
 def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -242,6 +258,21 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise WeightsError(f"{path} does not fit the model: {'; '.join(problems[:3])}{more}")
     net.load_state_dict(dict(tensors))
+
+
+def _read_metadata(path: Path) -> dict[str, Any] | None:
+    """The zoo's metadata in a safetensors file; None where it has none."""
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    if _KEY not in header:
+        return None
+    try:
+        metadata = json.loads(header[_KEY])
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path} is damaged: its {_KEY!r} metadata is not a JSON object")
+    return _respelled(metadata)
 
 
 def _respelled(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,23 +339,30 @@ def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> S
     return StoredWeights(path, options, record, origin, version)
 
 
-def _converted(path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor]) -> StoredWeights:
+def _converted(
+    path: Path, cls: type[Colorizer], tensors: Mapping[str, Tensor], origin: Origin | None
+) -> StoredWeights:
     """A file of another program in the zoo's own terms."""
     try:
         options, adopted = cls.convert_state_dict(tensors)
     except WeightsError as error:
         raise WeightsError(f"{path} was not written by the zoo: {error}") from error
-    return StoredWeights(path, dict(options), None, _published_origin(path, cls), "", adopted)
+    origin = origin or _published_origin(path, cls)
+    return StoredWeights(path, dict(options), None, origin, "", adopted)
 
 
 def _published_origin(path: Path, cls: type[Colorizer]) -> Origin:
     """The origin of the published weights that a file is a copy of, or an unknown one."""
-    known = published(cls.info.name)
+    known = [weights for weights in published(cls.info.name) if weights.pin]
     digest = file_sha256(path) if known else ""
     for weights in known:
         if digest.startswith(weights.pin):
-            return Origin(weights.license, weights.source, weights.trained_on)
+            return _origin(weights)
     return Origin(UNKNOWN_LICENSE)
+
+
+def _origin(weights: PublishedWeights) -> Origin:
+    return Origin(weights.license, weights.source, weights.trained_on)
 
 
 @contextmanager
@@ -357,6 +395,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is an unfinished training, not weights: go on with it by zoo fit … --resume"
         )
+    if isinstance(state, dict) and isinstance(state.get("params"), dict):
+        state = state["params"]  # as BasicSR's programs store them
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(
             f"{path} holds more than a state dict of tensors, or none; save that alone: "

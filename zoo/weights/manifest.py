@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from zoo import plugins
 from zoo.errors import WeightsError
+from zoo.weights import hub
 from zoo.weights.download import SHA256_DIGITS, is_secure
 
 GROUP = "zoo.weights"
@@ -30,13 +31,15 @@ class PublishedWeights:
     """Weights that somebody published, and how to know that a file is the one.
 
     Attributes:
-        name: the name of the weights, one per model.
-        model: the colorizer they are for.
-        url: where they are published; https. Empty where they come along.
+        name: the name of the weights, one per model; the URL where they were named by that.
+        model: the colorizer they are for; empty where they were named by their URL.
+        url: where they are published: https, or `hf:owner/repository[/file]`. Empty where they
+            come along.
         license: their terms; SPDX where there is an identifier.
         source: the page that publishes them.
         trained_on: the images that they learnt from.
-        sha256: the hash of the file, 64 hexadecimal digits; empty where only a prefix is known.
+        sha256: the hash of the file, 64 hexadecimal digits; empty where only a prefix is known, or
+            nothing of a file on the hub.
         sha256_prefix: the digits of the hash that are part of the file's name, at least eight.
         mirrors: other URLs of the same file.
         size: in bytes, or None where it is not known.
@@ -64,22 +67,26 @@ class PublishedWeights:
     file: Path | None = None
 
     def __post_init__(self) -> None:
-        for what in ("name", "model"):
+        for what in () if self.name == self.url else ("name", "model"):
             _check(what, getattr(self, what), r"[A-Za-z0-9][\w.-]{0,99}", "letters, digits, _ . -")
         for what in ("license", "source", "trained_on"):
             _check(what, getattr(self, what), r".*\S.*", "some words")
         if bool(self.url) == bool(self.file):
             raise WeightsError("one of url and file must be given")
-        for url in (*([self.url] if self.url else []), *self.mirrors):
+        if self.on_hub:
+            hub.split(self.url)
+        for url in (*([self.url] if self.url and not self.on_hub else []), *self.mirrors):
             if not is_secure(url):
                 raise WeightsError(f"{url!r} is no https URL")
         if self.file is not None and (self.mirrors or not self.sha256 or self.size is None):
             raise WeightsError("a file that comes along needs sha256 and size, and no mirrors")
-        if bool(self.sha256) == bool(self.sha256_prefix):
+        if self.on_hub and (self.mirrors or self.sha256_prefix):
+            raise WeightsError("a file on the hub has no mirrors, and sha256 or no hash")
+        if bool(self.sha256) == bool(self.sha256_prefix) and not self.on_hub:
             raise WeightsError("one of sha256 and sha256_prefix must be given")
         if self.sha256:
             _check("sha256", self.sha256, r"[0-9a-f]{64}", "64 hexadecimal digits, lower case")
-        else:
+        elif self.sha256_prefix:
             digits = rf"[0-9a-f]{{{_SHORTEST_PREFIX},{SHA256_DIGITS - 1}}}"
             _check("sha256_prefix", self.sha256_prefix, digits, "8 to 63 digits, lower case")
             if self.sha256_prefix not in self.file_name:
@@ -91,13 +98,18 @@ class PublishedWeights:
             raise WeightsError(f"size must be a number of bytes, got {self.size}")
 
     @property
+    def on_hub(self) -> bool:
+        """Whether they are published on the hub."""
+        return hub.is_hub(self.url)
+
+    @property
     def label(self) -> str:
-        """`MODEL:NAME`, which is unique."""
-        return f"{self.model}:{self.name}"
+        """`MODEL:NAME`, which is unique; the URL where they were named by that."""
+        return self.url if self.name == self.url else f"{self.model}:{self.name}"
 
     @property
     def pin(self) -> str:
-        """The known SHA-256 of the file: all of it or a prefix."""
+        """The known SHA-256 of the file: all of it, a prefix, or nothing."""
         return self.sha256 or self.sha256_prefix
 
     @property

@@ -3,7 +3,8 @@
 Some come along in the distribution that publishes them. All others are kept in
 `weights/MODEL/NAME/` of the zoo's cache folder, with a record beside them of
 the whole SHA-256, of where they came from, and of what the last reading of the file found. Later
-uses compare size and time with it, and read a file again that was touched since.
+uses compare size and time with it, and read a file again that was touched since. Those on the
+Hugging Face hub are kept in the hub's own cache, and their records in `weights/hf/`.
 Importing this module does not import torch.
 """
 
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 from zoo.errors import DownloadError, UnknownNameError, WeightsError
 from zoo.files import cache_folder, write_text
+from zoo.weights import hub
 from zoo.weights.download import (
     OFFLINE_VARIABLE,
     bytes_kept,
@@ -35,11 +37,14 @@ from zoo.weights.manifest import BrokenEntry, PublishedWeights, read_manifests
 if TYPE_CHECKING:
     from zoo.data.dataset import Progress
 
+UNKNOWN_LICENSE = "unknown"
+
 MIRROR_VARIABLE = "ZOO_WEIGHTS_MIRROR"
 """The environment variable that names a mirror, as `--mirror` does."""
 
 FETCHED = "fetched"
 PREFIX_PINNED = "fetched, prefix-pinned"
+NOT_PINNED = "fetched, not pinned"
 NOT_FETCHED = "not fetched"
 DAMAGED = "damaged"
 BUNDLED = "bundled"
@@ -54,12 +59,15 @@ class _Record:
 
     Attributes:
         sha256: the hash of the whole file.
-        pinned: `sha256` or `prefix`: what the file was compared with when it came.
+        pinned: `sha256`, `prefix` or `none`: what the file was compared with when it came.
         url: where it came from.
         size: in bytes, when it was last read whole.
         mtime_ns: its time of modification then.
         fetched: when it came, in UTC.
         damaged: whether it was another file when it was last read.
+        path: the file in the hub's cache; empty where it lies beside the record.
+        revision: the commit of the hub's repository; empty for others.
+        license: what the hub's repository says of it; empty for others.
     """
 
     sha256: str
@@ -69,6 +77,9 @@ class _Record:
     mtime_ns: int
     fetched: str
     damaged: bool = False
+    path: str = ""
+    revision: str = ""
+    license: str = ""
 
 
 def published(model: str | None = None) -> list[PublishedWeights]:
@@ -105,9 +116,48 @@ def find_published(model: str | None, name: str) -> PublishedWeights:
 
 
 def find_by_label(text: str) -> PublishedWeights:
-    """The weights of a `NAME`, if one model has them, or of `MODEL:NAME`; see `find_published`."""
+    """The weights of a `NAME`, if one model has them, of `MODEL:NAME`, or on the hub.
+
+    Raises:
+        UnknownNameError: there are none; near names are offered.
+        WeightsError: as `find_published`, or `hf:…` has another form.
+    """
+    if hub.is_hub(text):
+        return from_hub(text)
     model, colon, name = text.rpartition(":")
     return find_published(model if colon else None, name)
+
+
+def from_hub(text: str) -> PublishedWeights:
+    """The weights `hf:owner/repository[/file]`; their license is known once they are fetched.
+
+    Raises:
+        WeightsError: the text has another form.
+    """
+    known = [weights for weights in published() if weights.url == text]
+    if known:
+        return known[0]
+    weights = PublishedWeights(
+        name=text,
+        model="",
+        url=text,
+        license=UNKNOWN_LICENSE,
+        source=hub.page(text),
+        trained_on="not stated",
+    )
+    record = _read_record(weights)
+    return replace(weights, license=record.license) if record and record.license else weights
+
+
+def fetched_from_hub() -> list[PublishedWeights]:
+    """The weights on the hub that were fetched by their URL, and that nothing here publishes."""
+    folder = weights_folder() / "hf"
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        with contextlib.suppress(WeightsError):
+            place = path.relative_to(folder).with_suffix("").as_posix()
+            found.append(from_hub(hub.PREFIX + place))
+    return [weights for weights in found if not weights.model]
 
 
 def weights_folder() -> Path:
@@ -117,7 +167,7 @@ def weights_folder() -> Path:
 
 def cached_file(weights: PublishedWeights) -> Path | None:
     """The file that came along or was fetched; None where it is not there or damaged."""
-    here = status(weights) in (BUNDLED, FETCHED, PREFIX_PINNED)
+    here = status(weights) in (BUNDLED, FETCHED, PREFIX_PINNED, NOT_PINNED)
     return _path(weights) if here else None
 
 
@@ -145,6 +195,8 @@ def status(weights: PublishedWeights) -> str:
             right = False
     if not right:
         return DAMAGED
+    if not weights.pin:
+        return NOT_PINNED
     return FETCHED if weights.sha256 else PREFIX_PINNED
 
 
@@ -174,6 +226,11 @@ def fetch(
     """
     if weights.file is not None:
         return _bundled(weights, weights.file)
+    if weights.on_hub and (source is not None or mirror is not None):
+        raise WeightsError(
+            f"{weights.label} is on the hub: HF_ENDPOINT names a mirror of it, and a file on disk "
+            "is used by its path"
+        )
     path = _path(weights)
     expected = _expected_hash(weights)
     if source is not None:
@@ -188,6 +245,8 @@ def fetch(
             f"{weights.label} is not fetched, and --offline or {OFFLINE_VARIABLE} forbids to "
             f"download it; {_elsewhere(weights)}"
         )
+    if weights.on_hub:
+        return _fetch_from_hub(weights)
     try:
         obtained = download(
             _urls(weights, mirror),
@@ -203,6 +262,20 @@ def fetch(
         raise WeightsError(f"{error}: {again}{_elsewhere(weights)}") from error
     _write_record(weights, obtained.sha256, obtained.url or weights.url)
     return path
+
+
+def _fetch_from_hub(weights: PublishedWeights) -> Path:
+    """Downloads from the hub, of the revision that came first, and compares with its hash."""
+    record = _read_record(weights)
+    got = hub.download(weights.url, record.revision if record is not None else "")
+    digest, expected = file_sha256(got.path), _expected_hash(weights)
+    if not digest.startswith(expected):
+        raise DownloadError(
+            f"{weights.label}: {wrong_hash(got.path, digest, expected)}; "
+            f"{_elsewhere(weights) if weights.sha256 else _forget(weights)}"
+        )
+    _write_record(weights, digest, weights.url, got)
+    return got.path
 
 
 def verify(weights: PublishedWeights) -> Path:
@@ -255,6 +328,11 @@ def _urls(weights: PublishedWeights, mirror: str | None) -> list[str]:
 def _elsewhere(weights: PublishedWeights) -> str:
     record = _read_record(weights)
     known = _expected_hash(weights)
+    if weights.on_hub:
+        return (
+            f"type zoo weights fetch {weights.label} with a network, or get it from "
+            f"{hub.page(weights.url)} elsewhere and use the file by its path"
+        )
     digits = f"SHA-256 {known}" if len(known) == 64 else f"SHA-256 {known}…"
     advice = (
         f"get {weights.url} ({digits}) elsewhere and type "
@@ -268,7 +346,14 @@ def _elsewhere(weights: PublishedWeights) -> str:
     return advice
 
 
+def _forget(weights: PublishedWeights) -> str:
+    return f"to take another file, delete {_record_path(weights)}"
+
+
 def _path(weights: PublishedWeights) -> Path:
+    if weights.on_hub:
+        record = _read_record(weights)
+        return Path(record.path) if record is not None else _record_path(weights).with_suffix("")
     return weights.file or weights_folder() / weights.model / weights.name / weights.file_name
 
 
@@ -280,6 +365,8 @@ def _expected_hash(weights: PublishedWeights) -> str:
 
 
 def _record_path(weights: PublishedWeights) -> Path:
+    if weights.on_hub:
+        return weights_folder() / "hf" / f"{weights.url.removeprefix(hub.PREFIX)}.json"
     return _path(weights).with_name(f"{weights.file_name}.json")
 
 
@@ -307,16 +394,20 @@ def _read_whole(weights: PublishedWeights) -> tuple[str, bool]:
     return digest, right
 
 
-def _write_record(weights: PublishedWeights, digest: str, url: str) -> None:
-    size, mtime_ns = _size_and_time(_path(weights))
+def _write_record(
+    weights: PublishedWeights, digest: str, url: str, got: hub.HubFile | None = None
+) -> None:
+    size, mtime_ns = _size_and_time(got.path if got is not None else _path(weights))
     record = _Record(
         sha256=digest,
-        pinned="sha256" if weights.sha256 else "prefix",
+        pinned="sha256" if weights.sha256 else "prefix" if weights.pin else "none",
         url=url,
         size=size,
         mtime_ns=mtime_ns,
         fetched=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if got is not None:
+        record = replace(record, path=str(got.path), revision=got.revision, license=got.license)
     _save(weights, record)
 
 

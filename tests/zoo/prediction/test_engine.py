@@ -211,6 +211,30 @@ def test_the_network_sees_the_working_size(shape, working_size, seen):
     assert colorizer.shapes == [(1, 1, *seen)]
 
 
+@pytest.mark.parametrize(
+    ("shape", "working_size", "seen"),
+    [
+        ((600, 200), "auto", (96, 96)),
+        ((600, 90), "auto", (96, 92)),  # 90, padded; never enlarged
+        ((50, 40), "auto", (52, 40)),
+        ((600, 200), 128, (128, 128)),
+        ((600, 200), "full", (600, 200)),
+    ],
+)
+def test_a_squashing_method_sees_squares(shape, working_size, seen, tmp_path):
+    class Squashed(Suited):
+        info = replace(Suited.info, squashed=True)
+
+    image = np.resize(data.camera(), shape)
+    colorizer = Squashed()
+    colour = colorizer.predict(image, working_size)
+    assert colour.shape == (*shape, 3)
+    assert colorizer.shapes == [(1, 1, *seen)]
+    Image.fromarray(image).save(tmp_path / "scan.png")
+    written = colorized(Squashed(), tmp_path / "scan.png", tmp_path, working_size=working_size)
+    np.testing.assert_array_equal(written, colour)
+
+
 def test_auto_is_declared_or_as_trained_or_256():
     assert suited_working_size(None, 176) == 176
     assert suited_working_size(None, 32) == 64

@@ -1,0 +1,1 @@
+"""Published weights of networks whose plugins are modules: `weights.toml` lists them."""
