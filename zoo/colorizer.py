@@ -217,6 +217,7 @@ class Colorizer(ABC):
         Raises:
             BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
             InputError: images of a wrong kind, or none.
+            OutputError: there is no room for the weights where the checkpoint is to be.
             TrainingError: the loss became NaN.
             WeightsError: `initial` or the checkpoint does not fit.
         """

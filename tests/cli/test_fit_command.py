@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -212,14 +211,14 @@ def test_existing_weights_stay_until_the_new_ones_are_whole(
 def test_a_full_disk_does_not_end_training(
     zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = tempfile.mkstemp
+    make = Path.touch
 
-    def full(**keywords: Any) -> Any:
-        if "w.safetensors" not in keywords["prefix"] and "w-" in keywords["prefix"]:
+    def full(path: Path, **keywords: Any) -> None:
+        if path.name.startswith(".w-"):
             raise OSError(28, "No space left on device")
-        return make(**keywords)
+        make(path, **keywords)
 
-    monkeypatch.setattr("zoo.files.tempfile.mkstemp", full)
+    monkeypatch.setattr(Path, "touch", full)
     answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr"))
     assert answer.code == 0, answer.stderr
     assert "note: .: No space left on device; training goes on" in answer.stderr

@@ -54,7 +54,8 @@ def score(
     Example: zoo score --pred coloured/ --truth originals/ --metrics psnr,ssim
     """
     from zoo.device import resolve_device
-    from zoo.files import atomic_path
+    from zoo.files import atomic_path, check_writable, name_text
+    from zoo.images.find import PassedOver
     from zoo_benchmark.metrics.weights_files import find_metric_files
     from zoo_benchmark.report.redraw import redraw
     from zoo_benchmark.results.external import add_to_run, pictures_in, score_folder
@@ -67,8 +68,12 @@ def score(
         raise InputError("--add-to scores the run's own metrics; leave --metrics out")
     if table is not None and table.exists() and not overwrite:
         raise InputError(f"{table} is there already; name another --out, or --overwrite")
+    if table is not None:
+        check_writable([table], "--out")
+    if add_to is not None:
+        check_writable([add_to / "run.json"], "--add-to")
     where = resolve_device(device)
-    name = name if name is not None else pred.resolve().name
+    name = name if name is not None else name_text(pred.resolve().name)
     files = named_files(weights_file, lpips_weights)
     pictures_in(pred)  # before metrics' weights are looked for, and maybe downloaded
     if add_to is not None:
@@ -78,14 +83,18 @@ def score(
         redraw(add_to)
     else:
         assert truth is not None
-        originals = pictures_in(truth)
+        passed = PassedOver()
+        originals = pictures_in(truth, passed)
         wanted = _metrics(metrics)
         weights = find_metric_files(wanted, files)
         found = score_folder(pred, {**originals}, wanted, weights, where)
+        if line := passed.line():
+            found.notes.append(f"{name_text(line)}.")
+    # Shown first: what cannot be written is not lost then.
+    _show(name, found, as_json=as_json)
     if table is not None:
         with atomic_path(table) as partial:
             found.scores.to_csv(partial, index=False)
-    _show(name, found, as_json=as_json)
     if table is not None and not as_json:
         typer.echo(f"written to {table}")
     if add_to is not None and not as_json:

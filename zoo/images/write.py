@@ -66,7 +66,7 @@ FORMATS = {
     form.name: form
     for form in (
         Format(
-            *("JPEG", (".jpg", ".jpeg")),
+            *("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi")),
             longest=65_500,
             holds=("exif", "xmp", "iptc", "comment"),
             block=65_500,  # a segment, less the name in front
@@ -74,8 +74,8 @@ FORMATS = {
         Format("PNG", (".png",), alpha=True, deep=True, holds=("exif", "xmp", "texts")),
         Format("TIFF", (".tif", ".tiff"), alpha=True, deep=True, holds=("exif", "xmp", "iptc")),
         Format("WEBP", (".webp",), alpha=True, longest=16_383, holds=("exif", "xmp")),
-        Format("BMP", (".bmp",)),
-        Format("PPM", (".ppm",)),
+        Format("BMP", (".bmp", ".dib")),
+        Format("PPM", (".ppm", ".pnm")),
         Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("exif", "xmp")),
     )
 }
@@ -109,8 +109,10 @@ def find_format(suffix: str) -> Format | None:
         InputError: files of this suffix cannot hold colour.
     """
     suffix = f".{suffix.lower().removeprefix('.')}"
-    if suffix == ".pgm":
-        raise InputError("PGM files hold grey only; choose another with --format png")
+    if suffix in (".pgm", ".pbm"):
+        raise InputError(
+            f"{suffix[1:].upper()} files hold grey only; choose another with --format png"
+        )
     return next((form for form in FORMATS.values() if suffix in form.suffixes), None)
 
 
