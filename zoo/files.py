@@ -22,6 +22,9 @@ CACHE_VARIABLE = "ZOO_CACHE"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk that is full, and of a user whose share of it is."""
 
+NO_WRITING = (*NO_ROOM, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM)
+"""The errors of a place that takes no file, or none as large."""
+
 _NAME_BYTES, _SUFFIX_BYTES = 64, 16
 _LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.partial[^/]*$")
 _DAY = 24 * 3600.0

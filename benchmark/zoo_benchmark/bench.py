@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
-from zoo.files import write_text
+from zoo.files import locked, remove_old_leftovers, write_text
 from zoo.training.budget import Budget
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
@@ -98,7 +98,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
-    with _only_one(out):
+    with _only_one(out, display):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
         notes = _opening_notes(named, protocol, settings, data)
@@ -143,23 +143,23 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
 
 
 @contextmanager
-def _only_one(out: Path) -> Iterator[None]:
+def _only_one(out: Path, display: Display) -> Iterator[None]:
     """Keeps a second bench out of the same folder.
 
     Raises:
         InputError: one is at work in it.
     """
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"another zoo bench is writing to --out {out}; name another") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (out / ".lock").unlink()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / ".lock", 0, display.say))
+        except Timeout:
+            raise InputError(f"another zoo bench is writing to --out {out}; name another") from None
+        remove_old_leftovers(out)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (out / ".lock").unlink()
 
 
 def _check_same_protocol(out: Path, manifest: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import InputError, UnknownNameError, ZooError
-from zoo.files import cache_folder, write_text
+from zoo.files import cache_errors, cache_folder, write_text
 from zoo.training.budget import Budget
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -212,7 +212,8 @@ def _check_known(protocol: Protocol, file: Path) -> Protocol:
     elif seen.is_file():
         known = json.loads(seen.read_text(encoding="utf-8"))
     if known is None:
-        write_text(seen, json.dumps(protocol.to_dict(), indent=1))
+        with cache_errors("what protocols say"):
+            write_text(seen, json.dumps(protocol.to_dict(), indent=1))
     elif changed := [k for k, v in protocol.to_dict().items() if known.get(k) != v]:
         raise ProtocolError(
             f"{file} calls itself {protocol.id} but differs from the {protocol.id} known here "

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from zoo.data.dataset import ImageSet
+
 
 def make_console(**keywords: Any) -> Console:
     """A console that wraps for people and never for pipes."""
@@ -22,6 +24,12 @@ def make_console(**keywords: Any) -> Console:
     if not console.is_terminal:
         console.width = 10_000
     return console
+
+
+def note_left_out(images: ImageSet) -> None:
+    """Says what a dataset has and does not use, a line each, on stderr."""
+    for note in images.left_out():
+        typer.echo(f"note: {note}", err=True)
 
 
 def print_json(value: object) -> None:

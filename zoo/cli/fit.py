@@ -238,7 +238,6 @@ def _open_colorizer(
 
 def _check_files(files: Files, *, resume: bool, overwrite: bool) -> None:
     from zoo.cli.outputs import check_outputs, output_paths
-    from zoo.files import check_writable
 
     output_paths(files.weights, ".safetensors", overwrite=True)
     unfinished = files.checkpoint.exists()
@@ -252,7 +251,6 @@ def _check_files(files: Files, *, resume: bool, overwrite: bool) -> None:
     # A resumed training goes on in its own tables and pictures; weights are never its own.
     mine = [files.weights] if resume else files.results
     check_outputs(mine, overwrite=overwrite)
-    check_writable([files.weights])
 
 
 def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, print_json, share_bars
+from zoo.cli.console import make_console, note_left_out, print_json, share_bars
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -81,6 +81,7 @@ def lr_find(
     )
     images_of = registry.open_dataset(dataset)
     images = images_of.open("train", size or images_of.info.native_size)
+    note_left_out(images)
 
     with share_bars(make_console(stderr=True)) as bars:
         task = bars.add_task(f"learning rates of {model}", total=1.0)
@@ -98,11 +99,6 @@ def lr_find(
             size=size,
             on_step=on_step,
         )
-    test.plot(picture, f"{cls.info.title}: learning-rate range test")
-    with atomic_path(table) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(["learning_rate", "loss", "smoothed"])
-        writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
     used = colorizer.training_options.learning_rate
     if as_json:
         facts = {"model": model, "suggestion": test.suggestion, "default": used}
@@ -111,6 +107,13 @@ def lr_find(
     elif test.suggestion is not None:
         typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
         typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
+    # After what was found: a full disk does not take that away.
+    test.plot(picture, f"{cls.info.title}: learning-rate range test")
+    with atomic_path(table) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["learning_rate", "loss", "smoothed"])
+        writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
+    if test.suggestion is not None and not as_json:
         typer.echo(f"written to {picture} and {table}")
     if test.suggestion is None:
         raise TrainingError(

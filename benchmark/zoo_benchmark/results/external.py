@@ -28,6 +28,7 @@ from zoo.data.dataset import ImageSet
 from zoo.errors import DataError, InputError, OutputError, PluginError, ZooError
 from zoo.files import (
     atomic_path,
+    check_writable,
     longest_name,
     move_folder,
     name_text,
@@ -199,6 +200,7 @@ def export_test(run: Run, out: Path) -> int:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"-o {out} is there already; name another folder")
+    check_writable([out / "truth"])
     test = truth_of(run)
     names = _names(test)
     for name in names:

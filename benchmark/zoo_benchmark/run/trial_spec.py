@@ -32,7 +32,7 @@ def slug(label: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9=,._-]", lambda m: f"%{ord(m[0]):x}", label)
     if len(safe) <= _LONGEST_SLUG:
         return safe
-    return f"{safe[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{safe[:_LONGEST_SLUG]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
