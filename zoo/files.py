@@ -184,7 +184,7 @@ def beside(path: Path, ending: str) -> Path:
 
     A name that would be longer than file systems allow is cut, and told apart by a hash.
     """
-    return path.with_name(longest_name(path.stem, ending))
+    return path.parent / longest_name(path.stem, ending)
 
 
 def longest_name(stem: str, ending: str) -> str:

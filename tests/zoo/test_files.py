@@ -113,6 +113,10 @@ def refuse(code):
     return refused
 
 
+def names_in(folder):
+    return [path.name for path in folder.iterdir()]
+
+
 def test_the_umask_is_left_alone(tmp_path, monkeypatch):
     # It is one for all threads: a second one that reads it meanwhile would find 0, and keep it.
     monkeypatch.setattr(os, "umask", refuse(errno.EPERM))
@@ -127,14 +131,14 @@ def test_temporary_names_are_text_whatever_the_name_is(tmp_path, name):
         partial.name.encode()  # some file systems take no other
         assert len(os.fsencode(partial.name)) <= 143  # the most that an encrypted home takes
         partial.write_text("1")
-    assert os.listdir(tmp_path) == [name]
+    assert names_in(tmp_path) == [name]
 
 
 def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path):
     target = tmp_path / ("x" * 300)
     with pytest.raises(OSError, match="File name too long"), atomic_path(target):
         pytest.fail("the work began")
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY, errno.ENOSYS, errno.EPERM])
@@ -142,7 +146,7 @@ def test_a_share_that_cannot_rename_gets_a_copy(tmp_path, monkeypatch, code):
     monkeypatch.setattr(Path, "replace", refuse(code))
     write_text(tmp_path / "result.txt", "there")
     assert (tmp_path / "result.txt").read_text() == "there"
-    assert os.listdir(tmp_path) == ["result.txt"]
+    assert names_in(tmp_path) == ["result.txt"]
 
 
 def test_where_a_copy_fails_the_whole_file_is_kept_and_named(tmp_path, monkeypatch):
@@ -175,9 +179,11 @@ def test_a_durable_file_is_flushed_where_the_file_system_can(tmp_path, monkeypat
 
 def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path):
     for error in (OSError(errno.ENOSPC, "No space left on device"), None):
-        with pytest.raises(OSError, match=r"result\.txt") as caught:
-            with atomic_path(tmp_path / "result.txt") as partial:
-                raise error or OSError(errno.EACCES, "Permission denied", str(partial))
+        with (
+            pytest.raises(OSError, match=r"result\.txt") as caught,
+            atomic_path(tmp_path / "result.txt") as partial,
+        ):
+            raise error or OSError(errno.EACCES, "Permission denied", str(partial))
         assert caught.value.filename == str(tmp_path / "result.txt")
     with pytest.raises(OSError, match="unplugged") as caught, atomic_path(tmp_path / "result.txt"):
         raise OSError(errno.EIO, "the disk that is read was unplugged")
@@ -196,7 +202,7 @@ def test_a_folder_moves_to_another_disk_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", one_disk_each)
     move_folder(tmp_path / "a", tmp_path / "b")
-    assert os.listdir(tmp_path) == ["b"]
+    assert names_in(tmp_path) == ["b"]
     assert (tmp_path / "b" / "file").read_text() == "there"
 
 
@@ -259,7 +265,7 @@ def test_room_is_looked_for_where_the_file_will_be(tmp_path, monkeypatch):
 
 def test_a_place_that_takes_nothing_is_named(tmp_path, monkeypatch):
     check_writable([tmp_path / "new" / "a.png"])
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
     monkeypatch.setattr("zoo.files.tempfile.TemporaryFile", refuse(errno.EROFS))
     with pytest.raises(OutputError, match=rf"to {tmp_path}: Read-only.*; type another --out"):
         check_writable([tmp_path / "new" / "a.png"], "--out")
@@ -276,9 +282,12 @@ def test_without_locks_the_work_goes_on(tmp_path, monkeypatch, code):
 
 
 def test_a_lock_is_held_and_its_folder_may_be_refused(tmp_path, monkeypatch):
-    with locked(tmp_path / "a.lock", 0):
-        with pytest.raises(TimeoutError), locked(tmp_path / "a.lock", 0):
-            pytest.fail("both are in")
+    with (
+        locked(tmp_path / "a.lock", 0),
+        pytest.raises(TimeoutError),
+        locked(tmp_path / "a.lock", 0),
+    ):
+        pytest.fail("both are in")
     monkeypatch.setattr("filelock.FileLock.__enter__", refuse(errno.EACCES))
     with pytest.raises(OSError, match=r"a\.lock"), locked(tmp_path / "a.lock", 0):
         pytest.fail("the work began")
@@ -286,9 +295,11 @@ def test_a_lock_is_held_and_its_folder_may_be_refused(tmp_path, monkeypatch):
 
 def test_errors_of_the_cache_name_it_and_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(DataError, match=rf"keep locks in {tmp_path}/cache: Perm.*ZOO_CACHE="):
-        with cache_errors("locks"):
-            raise PermissionError(errno.EACCES, "Permission denied")
+    with (
+        pytest.raises(DataError, match=rf"keep locks in {tmp_path}/cache: Perm.*ZOO_CACHE="),
+        cache_errors("locks"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied")
     inside = OSError(errno.ENOSPC, "", str(tmp_path / "cache" / "x"))
     assert "ZOO_CACHE" in way_out(inside)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
