@@ -39,6 +39,7 @@ from zoo_benchmark.run.trial_spec import (
     CELLS,
     OK,
     REFERENCES,
+    RESULT,
     RUN,
     SHOWCASE_TRUTH,
     TRUTH,
@@ -361,7 +362,7 @@ def _run_cells(
 
 def is_complete(result: Mapping[str, Any]) -> bool:
     """Whether a result may be taken for good: it succeeded, and no metric failed on it."""
-    return result["status"] == OK and not result.get("metrics_broken")
+    return result.get("status") == OK and not result.get("metrics_broken")
 
 
 def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Display) -> bool:
@@ -371,4 +372,11 @@ def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Di
         display.say(f"the stored cell {key} is damaged ({flaw}); it is made again")
         store.set_aside(key, attempts)
         return True
-    return not store.path(key).is_dir()
+    if store.path(key).is_dir():
+        return False
+    # A cell's result is the last that it writes: its bench was killed before it was put away.
+    result = read_json(attempts / key / RESULT)
+    if result is None or not is_complete(result):
+        return True
+    store.commit(attempts / key, key)
+    return False

@@ -28,7 +28,7 @@ from zoo.cli.parameters import (
     named_files,
 )
 from zoo.cli.signals import handled
-from zoo.errors import InputError, OptionError
+from zoo.errors import InputError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -183,10 +183,14 @@ def fit(
                 validation.finish()
             except KeyboardInterrupt:
                 raise typer.Exit(_interrupted(checkpoint, stopped_by)) from None
-            checkpoint.remove()
+            except OutputError as error:
+                raise OutputError(f"{error}{_way_on(checkpoint)}") from error
+            if not problem:
+                checkpoint.remove()
         _show(model, colorizer, validation, files, saved, floor, as_json=as_json)
         if problem:
-            typer.echo(f"error: {problem}; the weights are in {saved}: move them", err=True)
+            told = f"{problem}; the weights are in {saved}: move them"
+            typer.echo(f"error: {told}{_way_on(checkpoint)}", err=True)
             raise typer.Exit(1)
 
 
@@ -356,6 +360,16 @@ def _ask_for_room(problem: str) -> bool:
     finally:
         signal.signal(signal.SIGINT, before)
     return True
+
+
+def _way_on(checkpoint: Checkpoint) -> str:
+    """How to go on where there was no room for the weights, but was for the checkpoint."""
+    if not checkpoint.path.exists():
+        return ""
+    return (
+        f"; {checkpoint.path} is kept: where there is room again, the same command with --resume "
+        "writes all"
+    )
 
 
 def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:

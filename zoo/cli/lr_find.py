@@ -81,7 +81,6 @@ def lr_find(
     )
     images_of = registry.open_dataset(dataset)
     images = images_of.open("train", size or images_of.info.native_size)
-    note_left_out(images)
 
     with share_bars(make_console(stderr=True)) as bars:
         task = bars.add_task(f"learning rates of {model}", total=1.0)
@@ -99,6 +98,7 @@ def lr_find(
             size=size,
             on_step=on_step,
         )
+    note_left_out(images)
     used = colorizer.training_options.learning_rate
     if as_json:
         facts = {"model": model, "suggestion": test.suggestion, "default": used}

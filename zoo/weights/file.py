@@ -183,7 +183,7 @@ def _reason(error: Exception) -> str:
     """What the system said; safetensors hides it in words of its own."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    code = re.search(r"\bcode: (\d+)", str(error))
+    code = re.search(r"(?:\bcode:|os error) (\d+)", str(error))
     return os.strerror(int(code[1])) if code else str(error)
 
 
