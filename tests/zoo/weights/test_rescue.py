@@ -34,7 +34,11 @@ def test_where_there_is_room_it_is_the_path_that_was_asked_for(places):
 
 @pytest.mark.parametrize(
     ("names", "place"),
-    [(["out"], "temporary"), (["out", "temporary"], "cache"), (["out", "temporary", "cache"], "here")],
+    [
+        (["out"], "temporary"),
+        (["out", "temporary"], "cache"),
+        (["out", "temporary", "cache"], "here"),
+    ],
 )
 def test_else_it_is_another_folder(places, names, place):
     saved, reason = save_somewhere(full(*names), places / "out" / "w.safetensors")
