@@ -93,7 +93,7 @@ def test_names_that_are_spelt_otherwise_are_the_same(tiles: np.ndarray, tmp_path
     truth = _write(tmp_path / "truth", {f"{n}.png": tiles[i] for i, n in enumerate(composed)})
     pred = _write(tmp_path / "pred", {f"{n}.png": tiles[i + 2] for i, n in enumerate(apart)})
     found = score_folder(pred, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU)
-    assert sorted(found.scores["image"]) == sorted(composed)
+    assert set(found.scores["image"]) == set(composed)
     # Where both spellings are there, each is its own picture.
     _write(truth, {f"{apart[0]}.png": tiles[4]})
     _write(pred, {f"{composed[0]}.png": tiles[5]})
