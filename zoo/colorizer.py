@@ -242,6 +242,7 @@ class Colorizer(ABC):
             BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
             InputError: images of a wrong kind, or none; shares that are none; a stored size below
                 the crops, or without a size.
+            OutputError: there is no room for the weights where the checkpoint is to be.
             TrainingError: the loss became NaN.
             WeightsError: `initial` or the checkpoint does not fit.
         """

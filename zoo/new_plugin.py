@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.errors import ZooError
+from zoo.files import check_writable
 from zoo.info import INTERFACE
 
 TEMPLATES: Mapping[str, str] = {
@@ -119,15 +120,16 @@ class NewPlugin:
             The files, in the order of `render`.
 
         Raises:
-            ZooError: name or template cannot be had, or the folder exists.
+            ZooError: name or template cannot be had, the folder exists, or cannot be made.
         """
         self.check()
         if folder.exists() or folder.is_symlink():
             raise ZooError(f"{folder} exists, and nothing is overwritten; type -o OTHER-FOLDER")
         files = self.render()
+        check_writable([folder])
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
+            dir=folder.parent, prefix=".zoo-new-", ignore_cleanup_errors=True
         ) as partial:
             inside = Path(partial, folder.name)
             for name, text in files.items():

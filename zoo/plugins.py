@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import PluginError, UnknownNameError
-from zoo.files import cache_folder, write_text
+from zoo.files import cache_folder, locked, write_text
 from zoo.info import INTERFACE
 
 COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
@@ -199,20 +199,16 @@ def _read_statuses() -> dict[str, tuple[str, str]]:
 
 
 def _write_status(plugin: Plugin, status: str, title: str) -> None:
-    from filelock import FileLock
-
     key = _status_key(plugin)
     if _read_statuses().get(key) == (status, title):
         return
     # A read-only or full cache folder, or a lock that another process holds, must not stop
     # anyone from using a plugin: filelock's Timeout is an OSError, too.
-    with contextlib.suppress(OSError):
-        _status_file().parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(_status_file().with_suffix(".lock"), timeout=5):
-            statuses: Mapping[str, tuple[str, str]] = _read_statuses()
-            # Older versions of the same plugin are forgotten.
-            kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
-            write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
+    with contextlib.suppress(OSError), locked(_status_file().with_suffix(".lock"), timeout=5):
+        statuses: Mapping[str, tuple[str, str]] = _read_statuses()
+        # Older versions of the same plugin are forgotten.
+        kept = {k: v for k, v in statuses.items() if not k.startswith(_status_prefix(plugin))}
+        write_text(_status_file(), json.dumps({**kept, key: (status, title)}, indent=1))
 
 
 def _status_prefix(plugin: Plugin) -> str:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.data.jpeg_blocks import block_note
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
-from zoo.files import write_text
+from zoo.files import locked, remove_old_leftovers, write_text
 from zoo.training.budget import Budget
 from zoo.training.variety import UNVARIED
 from zoo_benchmark.conditions import inputs_under
@@ -44,6 +44,7 @@ from zoo_benchmark.run.trial_spec import (
     INPUTS,
     OK,
     REFERENCES,
+    RESULT,
     RUN,
     SHOWCASE_TRUTH,
     TRUTH,
@@ -105,7 +106,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
-    with _only_one(out):
+    with _only_one(out, display):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
         notes = _opening_notes(named, protocol, settings, data)
@@ -155,23 +156,23 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
 
 
 @contextmanager
-def _only_one(out: Path) -> Iterator[None]:
+def _only_one(out: Path, display: Display) -> Iterator[None]:
     """Keeps a second bench out of the same folder.
 
     Raises:
         InputError: one is at work in it.
     """
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"another zoo bench is writing to --out {out}; name another") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (out / ".lock").unlink()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / ".lock", 0, display.say))
+        except Timeout:
+            raise InputError(f"another zoo bench is writing to --out {out}; name another") from None
+        remove_old_leftovers(out)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (out / ".lock").unlink()
 
 
 def _check_same_protocol(out: Path, manifest: Mapping[str, Any]) -> None:
@@ -395,7 +396,7 @@ def _run_cells(
 
 def is_complete(result: Mapping[str, Any]) -> bool:
     """Whether a result may be taken for good: it succeeded, and no metric failed on it."""
-    return result["status"] == OK and not result.get("metrics_broken")
+    return result.get("status") == OK and not result.get("metrics_broken")
 
 
 def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Display) -> bool:
@@ -405,4 +406,11 @@ def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Di
         display.say(f"the stored cell {key} is damaged ({flaw}); it is made again")
         store.set_aside(key, attempts)
         return True
-    return not store.path(key).is_dir()
+    if store.path(key).is_dir():
+        return False
+    # A cell's result is the last that it writes: its bench was killed before it was put away.
+    result = read_json(attempts / key / RESULT)
+    if result is None or not is_complete(result):
+        return True
+    store.commit(attempts / key, key)
+    return False

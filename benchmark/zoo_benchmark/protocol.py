@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from zoo.data.dataset import Split
 from zoo.errors import InputError, UnknownNameError, ZooError
-from zoo.files import cache_folder, write_text
+from zoo.files import cache_errors, cache_folder, write_text
 from zoo.training.budget import Budget
 from zoo.training.variety import WHOLE, Variety
 
@@ -293,7 +293,8 @@ def _check_known(protocol: Protocol, file: Path) -> Protocol:
     elif seen.is_file():
         known = json.loads(seen.read_text(encoding="utf-8"))
     if known is None:
-        write_text(seen, json.dumps(protocol.content(), indent=1))
+        with cache_errors("what protocols say"):
+            write_text(seen, json.dumps(protocol.content(), indent=1))
     elif changed := _differences(known, protocol.content()):
         raise ProtocolError(
             f"{file} calls itself {protocol.id} but differs from the {protocol.id} known here "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from zoo import registry
 from zoo.errors import OptionError, UnknownNameError
+from zoo.files import name_text
 
 ALL = "all"
 _FORM = "NAME:option=value"
@@ -84,7 +85,8 @@ def _label(wanted: list[tuple[str, dict[str, str]]]) -> list[ModelRequest]:
         counts[name] = counts.get(name, 0) + 1
     requests = []
     for name, changes in wanted:
-        suffix = ",".join(f"{option}={value}" for option, value in changes.items())
+        # The names of files among the values may be any bytes; a label is text.
+        suffix = name_text(",".join(f"{option}={value}" for option, value in changes.items()))
         repeated = counts[name] > 1 and suffix
         requests.append(ModelRequest(name, changes, f"{name}:{suffix}" if repeated else name))
     labels = [request.label for request in requests]

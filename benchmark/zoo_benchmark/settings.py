@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,15 @@ from typing import Any
 from zoo import plugins, registry
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset
-from zoo.errors import DeviceError, InputError, OptionError, PluginError, UnknownNameError
+from zoo.errors import (
+    DeviceError,
+    InputError,
+    OptionError,
+    OutputError,
+    PluginError,
+    UnknownNameError,
+)
+from zoo.files import check_writable
 from zoo.training.budget import Budget
 from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_names
 from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
@@ -319,8 +326,10 @@ def choose_folder(wanted: Path | None) -> Path:
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise InputError(f"cannot write to --out {out}: {above} is a file; name another")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to --out {out}: no permission in {above}; name another")
+    try:
+        check_writable([out.absolute() / RUN], "--out")
+    except OutputError as error:
+        raise InputError(f"cannot write to --out {out}: {error}") from error
     return out
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import zoo
 import zoo_benchmark
 from zoo.colorizer import Colorizer
-from zoo.files import write_text
+from zoo.files import move_folder, write_text
 from zoo_benchmark.run.trial_spec import PROGRESS, slug
 
 CHECKSUMS = "files.json"
@@ -124,7 +124,7 @@ class Store:
         write_text(attempt / CHECKSUMS, json.dumps(checksums, indent=1))
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            attempt.rename(self.path(key))
+            move_folder(attempt, self.path(key))
         except OSError:
             if not self.path(key).is_dir():
                 raise
@@ -137,7 +137,7 @@ class Store:
         aside = attempts / f"{key}.{os.getpid()}.old"
         aside.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
-        self.path(key).rename(aside)
+        move_folder(self.path(key), aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 

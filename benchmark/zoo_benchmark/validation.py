@@ -16,6 +16,7 @@ from zoo.colorizer import Colorizer
 from zoo.cost import Cost
 from zoo.data.dataset import ImageSet
 from zoo.errors import DataError
+from zoo.files import beside
 from zoo.metric import Metric
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
@@ -42,20 +43,19 @@ class Files:
         plot: loss and metrics along the way as a picture.
         metrics: the metrics along the way as a table.
         samples: held-out images as they were coloured along the way.
-        results: all that is there at the end.
+        reports: the last four.
+        results: all that is there at the end: the weights and the reports.
     """
 
     def __init__(self, weights: Path) -> None:
-        def beside(ending: str) -> Path:
-            return weights.parent / f"{weights.stem}{ending}"
-
         self.weights = weights
-        self.checkpoint = beside("-checkpoint.pt")
-        self.losses = beside("-loss.csv")
-        self.plot = beside("-loss.png")
-        self.metrics = beside("-validation.csv")
-        self.samples = beside("-samples.png")
-        self.results = [weights, self.samples, self.plot, self.losses, self.metrics]
+        self.checkpoint = beside(weights, "-checkpoint.pt")
+        self.losses = beside(weights, "-loss.csv")
+        self.plot = beside(weights, "-loss.png")
+        self.metrics = beside(weights, "-validation.csv")
+        self.samples = beside(weights, "-samples.png")
+        self.reports = [self.samples, self.plot, self.losses, self.metrics]
+        self.results = [weights, *self.reports]
 
 
 class Validation:

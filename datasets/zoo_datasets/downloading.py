@@ -13,9 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
-from zoo.files import write_text
+from zoo.files import locked, write_text
 
 CONNECT_TIMEOUT = 10.0
 """Seconds without an answer after which a download is given up."""
@@ -35,9 +33,8 @@ FAILURES = (
 @contextlib.contextmanager
 def downloading(root: Path) -> Iterator[None]:
     """A block in which torchvision may fill `root`: one process at a time, stdout kept free."""
-    root.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(root / ".lock"),
+        locked(root / ".lock"),
         _whole_folders(root),
         _patience(),
         contextlib.redirect_stdout(sys.stderr),

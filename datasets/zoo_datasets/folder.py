@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
 from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.data.tiles import FileFacts, file_tiles, scan_files
 from zoo.errors import DataError, InputError
-from zoo.images.open import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, find_images, read_size
+from zoo.images.find import find_images
+from zoo.images.open import IMAGE_SUFFIXES, RESIZE_KERNEL, SQUARE_CROP, read_size
 
 TEST_SHARE = 0.1
 """The share of an undivided folder's files that go to the test split."""
@@ -28,7 +30,8 @@ class Folder(Dataset):
     and identical files land on the same side.
 
     Files that cannot be read are skipped and named; images that are grey already are left out
-    of both splits and named. Images smaller than the tiles are enlarged.
+    of both splits and named. Images smaller than the tiles are enlarged. What else lies in the
+    folder is passed over, and counted with the training split.
     """
 
     info = DatasetInfo(
@@ -52,8 +55,12 @@ class Folder(Dataset):
         train = root / "train"
         tests = [root / name for name in ("test", "val") if (root / name).is_dir()]
         self.splits: dict[Split, list[Path]] | None = None
+        self._passed_over: dict[Split, str] = {}
         if tests and train.is_dir():
-            self.splits = {"train": _images(train), "test": _images(tests[0])}
+            self.splits = {
+                "train": self._images(train, "train"),
+                "test": self._images(tests[0], "test"),
+            }
             self.files = self.splits["train"] + self.splits["test"]
         elif tests:
             raise DataError(
@@ -61,7 +68,7 @@ class Folder(Dataset):
                 f"one, or type --dataset folder:{tests[0]} to divide that folder itself"
             )
         else:
-            self.files = _images(root)
+            self.files = self._images(root, "train")
         for files in self.splits.values() if self.splits else [self.files]:
             _require_readable(files)
         self._contents: list[FileFacts] | None = None
@@ -89,7 +96,18 @@ class Folder(Dataset):
                 f"{len(files)} files {len(images.grey)} are grey already and "
                 f"{len(images.skipped)} cannot be read{hint}"
             )
-        return images
+        return replace(images, passed_over=self._passed_over.get(split, ""))
+
+    def _images(self, folder: Path, split: Split) -> list[Path]:
+        found = find_images(folder)
+        self._passed_over[split] = found.passed_over.line()
+        if not found.files:
+            told = f"; {found.passed_over.line()}" if found.passed_over.line() else ""
+            raise DataError(
+                f"folder {str(folder)!r} holds no images ({' '.join(IMAGE_SUFFIXES)}); "
+                f"hidden files and symbolic links in it are not followed{told}"
+            )
+        return found.files
 
     def _look_into_all(self, progress: Progress | None) -> list[FileFacts]:
         # Once, for both splits.
@@ -143,19 +161,6 @@ def tiles_of_files(
         grey=[names[position] for position in tiles.grey],
         grey_left_out=True,
     )
-
-
-def _images(folder: Path) -> list[Path]:
-    try:
-        files = find_images(folder)
-    except InputError as error:
-        raise DataError(str(error)) from error
-    if not files:
-        raise DataError(
-            f"folder {str(folder)!r} holds no images ({' '.join(IMAGE_SUFFIXES)}); "
-            "hidden files and symbolic links in it are not followed"
-        )
-    return files
 
 
 def _require_readable(files: Sequence[Path]) -> None:

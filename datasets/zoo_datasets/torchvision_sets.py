@@ -20,7 +20,7 @@ from zoo.arrays import UInt8Array
 from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
 from zoo.data.tiles import cached_tiles
 from zoo.errors import DataError
-from zoo.files import cache_folder
+from zoo.files import NO_WRITING, cache_advice, cache_folder
 from zoo.images.open import RESIZE_KERNEL, SQUARE_CROP, square_tile
 from zoo_datasets.downloading import FAILURES, downloading
 from zoo_datasets.folder import is_test, tiles_of_files
@@ -74,6 +74,12 @@ class TorchvisionSet(Dataset):
                 return self._open(split, download=True)
         except FAILURES as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
+            if isinstance(error, OSError) and error.errno in NO_WRITING:
+                # This machine's doing, not a server's.
+                raise DataError(
+                    f"dataset {self.info.name!r} cannot be kept in "
+                    f"{error.filename or self.root}: {error.strerror or reason}; {cache_advice()}"
+                ) from error
             archive = self.root / Path(self._archives(split)[-1]).name
             if isinstance(error, urllib.error.URLError) and archive.exists():
                 reason += f" ({archive.name} is there, but incomplete or not the original)"

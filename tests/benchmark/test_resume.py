@@ -196,9 +196,15 @@ def test_without_out_all_runs_share_their_cells(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("when", ["in the next cell", "between cells"])
-def test_nothing_finished_is_lost_to_kill_9(
-    when: str, zoo: Any, naughty_here: None, small_folder: Path, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["in the next cell", "between cells", "before it is put away"])
+def test_nothing_finished_is_lost_to_a_kill(
+    when: str,
+    number: signal.Signals,
+    zoo: Any,
+    naughty_here: None,
+    small_folder: Path,
+    tmp_path: Path,
 ) -> None:
     out, pids = tmp_path / "out", tmp_path / "pids"
     command = ["bench", "--dataset", f"folder:{small_folder}", *QUICKLY, "--out", str(out)]
@@ -209,11 +215,17 @@ def test_nothing_finished_is_lost_to_kill_9(
         text=True,
     )
     deadline = time.monotonic() + 120
-    pattern = "pids" if when == "in the next cell" else "out/cells/*/result.json"
+    pattern = {
+        "in the next cell": "pids",
+        "between cells": "out/cells/*/result.json",
+        "before it is put away": "out/attempts/good-*/result.json",
+    }[when]
     while not list(tmp_path.glob(pattern)) and time.monotonic() < deadline:
         time.sleep(0.001)
-    bench.send_signal(signal.SIGKILL)
-    bench.communicate()
+    bench.send_signal(number)
+    _, told = bench.communicate()
+    assert "Traceback" not in told
+    assert bench.returncode == (143 if number == signal.SIGTERM else -9)
     run = open_run(out)
     assert {cell.label: cell.result["status"] for cell in run.cells} == {
         "good": "ok",
@@ -224,6 +236,19 @@ def test_nothing_finished_is_lost_to_kill_9(
     assert done.code == 0, done.stderr
     assert "good: finished before, taken from" in done.stderr
     assert _stamps(out) == stamps
+
+
+def test_a_cell_whose_bench_was_killed_before_it_was_put_away_is_taken(before: Before) -> None:
+    (cell,) = (c for c in open_run(before.out).cells if c.label == "good")
+    attempt = before.out / "attempts" / cell.key
+    shutil.rmtree(attempt, ignore_errors=True)
+    cell.folder.rename(attempt)
+    (attempt / "files.json").unlink()
+    done = before.again("good")
+    assert done.code == 0, done.stderr
+    assert "good: finished before, taken from" in done.stderr
+    assert _stamps(before.out)["good"] == before.stamps["good"]
+    assert not attempt.exists()
 
 
 # ---- side by side ---------------------------------------------------------------------------

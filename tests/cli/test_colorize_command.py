@@ -1,9 +1,12 @@
 """`zoo colorize` as it is typed."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -218,6 +221,49 @@ def test_disks_that_are_full_or_read_only(options, weights, scans, tmp_path):
     assert 0 < len(names) < 62
     assert told.startswith((f"{len(names)} of 62 photographs", f"{len(names) - 1} of 62"))
     assert not [name for name in names if name.startswith(".")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_leaves_no_half_file(colorize, scans, monkeypatch, tmp_path, number):
+    before, once = signal.getsignal(number), threading.Lock()
+
+    def half(path, *_):
+        path.write_bytes(b"half")
+        if once.acquire(blocking=False):
+            os.kill(os.getpid(), number)
+        time.sleep(0.5)
+        raise OSError(errno.EIO, "not written to its end")
+
+    monkeypatch.setattr("zoo.pipeline.run.write_picture", half)
+    code, _, err = colorize("scans", "-o", "out")
+    assert code == 128 + number
+    assert "interrupted: the files that were finished are whole" in err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert signal.getsignal(number) is before
+
+
+def test_what_cannot_be_read_stops_nothing_else_and_is_said(colorize, scans, tmp_path):
+    (scans / "x.jfif").write_bytes((scans / "a.jpg").read_bytes())
+    (scans / "IMG.JPG_original").write_bytes((scans / "a.jpg").read_bytes())
+    (scans / "gone.jpg").symlink_to(scans / "nothing")
+    (scans / "notes.txt").write_text("the album of 1953")
+    os.mkfifo(scans / "pipe.jpg")
+    code, _, err = colorize("scans", "-o", "out")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert names >= {"a.jpg", "x.jfif", "IMG.JPG_original"}
+    assert Image.open(tmp_path / "out" / "IMG.JPG_original").format == "JPEG"
+    [line] = [line for line in err.splitlines() if "passed over" in line]
+    assert line == (
+        "note: passed over: 1 symbolic link (scans/gone.jpg), 1 pipe, socket or device "
+        "(scans/pipe.jpg), 1 file of a kind that is not read (scans/notes.txt)"
+    )
+    # As a shell writes scans/*: what is there and cannot be read is told, and the rest is done.
+    given = sorted(f"scans/{path.name}" for path in scans.iterdir() if path.is_file())
+    code, _, err = colorize(*given, "scans/gone.jpg", "scans/pipe.jpg", "-o", "again")
+    assert code == 1
+    assert "2 entries that cannot be read (such as scans/gone.jpg: No such file" in err
+    assert (tmp_path / "again" / "a.jpg").exists()
 
 
 def test_ctrl_c_in_a_terminal(weights, scans, tmp_path):

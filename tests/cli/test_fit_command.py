@@ -6,10 +6,10 @@ import csv
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -235,14 +235,14 @@ def test_existing_weights_stay_until_the_new_ones_are_whole(
 def test_a_full_disk_does_not_end_training(
     zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = tempfile.mkstemp
+    make = Path.touch
 
-    def full(**keywords: Any) -> Any:
-        if "w.safetensors" not in keywords["prefix"] and "w-" in keywords["prefix"]:
+    def full(path: Path, **keywords: Any) -> None:
+        if path.name.startswith(".w-"):
             raise OSError(28, "No space left on device")
-        return make(**keywords)
+        make(path, **keywords)
 
-    monkeypatch.setattr("zoo.files.tempfile.mkstemp", full)
+    monkeypatch.setattr(Path, "touch", full)
     answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr"))
     assert answer.code == 0, answer.stderr
     assert "note: .: No space left on device; training goes on" in answer.stderr
@@ -251,6 +251,63 @@ def test_a_full_disk_does_not_end_training(
     assert [line for line in answer.stdout.splitlines() if "written: " in line] == [
         "written: w.safetensors"
     ]
+
+
+def test_without_room_nothing_is_trained(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "zoo.files.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    )
+    answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr"))
+    assert answer.code == 2
+    assert "error: what is trained needs " in answer.stderr
+    assert ". has 0.0 MB free; make room there, or type another -o" in answer.stderr
+    assert not list(Path.cwd().iterdir())
+
+
+def test_where_neither_weights_nor_checkpoint_fit_the_training_is_kept_elsewhere(
+    zoo: Any, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, here = Path.touch, Path.cwd()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+
+    def full(path: Path, **keywords: Any) -> None:
+        if path.name.startswith((".w.", ".w-checkpoint")) and path.absolute().parent == here:
+            raise OSError(28, "No space left on device")
+        make(path, **keywords)
+
+    monkeypatch.setattr(Path, "touch", full)
+    answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr"))
+    assert answer.code == 1
+    [saved] = (tmp_path / "elsewhere").glob("zoo-*/w.safetensors")
+    assert f"; the weights are in {saved}: move them" in answer.stderr
+    assert "w.safetensors could not be written: No space left on device (it needs " in answer.stderr
+    assert f"written: {saved}" in answer.stdout
+    assert api.load(MODEL, saved, device="cpu").record.cost.steps == 4
+    assert not list(here.glob("*.safetensors"))
+
+
+def test_a_person_is_asked_to_make_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from zoo.cli.fit import _ask_for_room
+
+    assert not _ask_for_room("full")  # nobody is there
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "")
+    assert _ask_for_room("full")
+    assert "error: full\nmake room there and press Enter" in capsys.readouterr().err
+
+    def interrupted() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        return ""
+
+    monkeypatch.setattr("builtins.input", interrupted)
+    assert not _ask_for_room("full")
 
 
 def test_two_at_once_do_not_share_their_files(

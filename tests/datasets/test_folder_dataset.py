@@ -120,6 +120,18 @@ def test_broken_and_grey_files_are_named_and_left_out(tmp_path, divided):
     assert "not an image" in reasons["train/text.jpg"]
 
 
+def test_names_are_text_and_what_is_passed_over_is_counted(tmp_path):
+    folder = crops(tmp_path / "pictures", 4)
+    (folder / "000.png").rename(folder / "Gro\udcdfmutter.png")
+    (folder / "001.png").rename(folder / "scan")
+    (folder / "gone.png").symlink_to(folder / "nothing")
+    train, test = both(folder)
+    names = sorted([*train.ids, *test.ids])
+    assert names == ["002.png", "003.png", r"Gro\xdfmutter.png", "scan"]
+    assert train.left_out() == [f"passed over: 1 symbolic link ({folder / 'gone.png'})."]
+    assert test.left_out() == []
+
+
 def test_small_folders_of_mostly_grey_images_still_get_both_sides(tmp_path):
     folder = crops(tmp_path / "x", 2)
     for i in range(30):

@@ -94,12 +94,14 @@ def colorize(
 ) -> None:
     """Colour photographs, at their full size and own lightness.
 
-    The exit code is 1 where a photograph failed; the others are coloured all the same.
+    The exit code is 1 where a photograph failed or a folder could not be listed; the others are
+    coloured all the same.
 
     Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced --weights eccv16
     """
     import dataclasses
 
+    from zoo.images.find import PassedOver
     from zoo.pipeline.plan import Settings, plan
     from zoo.pipeline.run import colorize_files
     from zoo.registry import colorizer_class, load
@@ -118,7 +120,10 @@ def colorize(
             f"{model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
             "bench write them (runs/<time>/weights), or a name of zoo weights list"
         )
-    jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite)
+    passed = PassedOver()
+    jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite, passed_over=passed)
+    if line := passed.line():
+        typer.echo(f"note: {line}", err=True)
     # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     changes: dict[str, object] = {}
@@ -163,7 +168,7 @@ def colorize(
         raise typer.Exit(130)
     if stopped:
         typer.echo(f"{stopped}: the files that were finished are whole", err=True)
-    if failed:
+    if failed or passed.failed:
         raise typer.Exit(1)
 
 

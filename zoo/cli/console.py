@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from zoo.data.dataset import ImageSet
+
 
 def make_console(**keywords: Any) -> Console:
     """A console that wraps for people and never for pipes."""
@@ -22,6 +24,12 @@ def make_console(**keywords: Any) -> Console:
     if not console.is_terminal:
         console.width = 10_000
     return console
+
+
+def note_left_out(images: ImageSet) -> None:
+    """Says what a dataset has and does not use, a line each, on stderr."""
+    for note in images.left_out():
+        typer.echo(f"note: {note}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -90,16 +98,25 @@ class StageBars:
 
 def share_bars(console: Console) -> Progress:
     """Bars that fill from 0 to 1, on a terminal; nothing on a pipe."""
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    return Progress(console=console, disable=not console.is_terminal)
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def counting_bars(console: Console) -> Progress:
     """Bars that count what is done and show the time left, on a terminal; nothing on a pipe."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 

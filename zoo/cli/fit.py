@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +27,8 @@ from zoo.cli.parameters import (
     WeightsFiles,
     named_files,
 )
-from zoo.errors import InputError, OptionError
+from zoo.cli.signals import handled
+from zoo.errors import InputError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
     from zoo.metric import Metric
     from zoo.training.checkpoint import Checkpoint
     from zoo_benchmark.validation import Files, Validation
-
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def fit(
@@ -138,6 +139,7 @@ def fit(
     from zoo.training.session import training_identity
     from zoo.training.variety import Variety, read_crop_scale
     from zoo.weights.file import find_weights
+    from zoo.weights.rescue import save_somewhere
     from zoo_benchmark.run.scoring import metric_names
     from zoo_benchmark.validation import Files, Validation
 
@@ -210,12 +212,19 @@ def fit(
                         checkpoint=checkpoint,
                         on_step=view.step,
                     )
-                colorizer.save(files.weights)
+                saved, problem = save_somewhere(colorizer.save, files.weights, _ask_for_room)
                 validation.finish()
             except KeyboardInterrupt:
                 raise typer.Exit(_interrupted(checkpoint, stopped_by)) from None
-            checkpoint.remove()
-        _show(model, colorizer, validation, files, floor, as_json=as_json)
+            except OutputError as error:
+                raise OutputError(f"{error}{_way_on(checkpoint)}") from error
+            if not problem:
+                checkpoint.remove()
+        _show(model, colorizer, validation, files, saved, floor, as_json=as_json)
+        if problem:
+            told = f"{problem}; the weights are in {saved}: move them"
+            typer.echo(f"error: {told}{_way_on(checkpoint)}", err=True)
+            raise typer.Exit(1)
 
 
 def _note(text: str) -> None:
@@ -227,21 +236,23 @@ def _alone(files: Files) -> Iterator[None]:
     """A block in which no other `zoo fit` on this machine writes the same files."""
     import hashlib
 
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    from zoo.files import cache_folder
+    from zoo.files import cache_errors, cache_folder, locked, remove_leftovers
 
-    name = hashlib.sha256(str(files.weights.resolve()).encode()).hexdigest()
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / f"{name}.lock", blocking=False):
-            yield
-    except Timeout:
-        raise InputError(
-            f"{files.weights} is being trained by another process; wait for it, or name another "
-            "with -o"
-        ) from None
+    name = hashlib.sha256(os.fsencode(os.path.realpath(files.weights))).hexdigest()
+    lock = locked(cache_folder() / "locks" / f"{name}.lock", 0, _note)
+    with contextlib.ExitStack() as stack:
+        try:
+            with cache_errors("locks"):
+                stack.enter_context(lock)
+        except Timeout:
+            raise InputError(
+                f"{files.weights} is being trained by another process; wait for it, or name "
+                "another with -o"
+            ) from None
+        remove_leftovers([files.checkpoint, *files.results])
+        yield
 
 
 def _open_colorizer(
@@ -264,7 +275,6 @@ def _open_colorizer(
 
 def _check_files(files: Files, *, resume: bool, overwrite: bool) -> None:
     from zoo.cli.outputs import check_outputs, output_paths
-    from zoo.pipeline.plan import check_folders_are_writable
 
     output_paths(files.weights, ".safetensors", overwrite=True)
     unfinished = files.checkpoint.exists()
@@ -278,7 +288,6 @@ def _check_files(files: Files, *, resume: bool, overwrite: bool) -> None:
     # A resumed training goes on in its own tables and pictures; weights are never its own.
     mine = [files.weights] if resume else files.results
     check_outputs(mine, overwrite=overwrite)
-    check_folders_are_writable([files.weights])
 
 
 def _load(dataset: Any, split: Any, size: int, console: Console) -> ImageSet:
@@ -356,30 +365,61 @@ def _stoppable(checkpoint: Checkpoint) -> Iterator[list[int]]:
     """Lets Ctrl-C and `kill` end training after the step under way; a second one at once."""
     received: list[int] = []
 
-    def stop(number: int, _frame: object) -> None:
+    def stop(number: int) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
         typer.echo("\nstopping after this step; again to stop at once", err=True)
         checkpoint.stop()
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(stop, signal.SIGINT):
         yield received
+
+
+def _ask_for_room(problem: str) -> bool:
+    """Waits for a person to make room; False where none is there, or wants to."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    typer.echo(f"error: {problem}", err=True)
+    typer.echo(
+        "make room there and press Enter to try again, or Ctrl-C to keep the weights elsewhere",
+        err=True,
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        input()
+    except (KeyboardInterrupt, EOFError):
+        return False
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
+    return True
+
+
+def _way_on(checkpoint: Checkpoint) -> str:
+    """How to go on where there was no room for the weights, but was for the checkpoint."""
+    if not checkpoint.path.exists():
+        return ""
+    return (
+        f"; {checkpoint.path} is kept: where there is room again, the same command with --resume "
+        "writes all"
+    )
 
 
 def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:
-    if checkpoint.path.exists():
+    if checkpoint.kept_in is not None:
+        typer.echo(
+            f"interrupted: move {checkpoint.kept_in} to {checkpoint.path} where there is room, and "
+            "type the same command with --resume to go on",
+            err=True,
+        )
+    elif checkpoint.path.exists():
         typer.echo(
             f"interrupted: {checkpoint.path} is kept; type the same command with --resume to go on",
             err=True,
         )
     else:
         typer.echo("interrupted before anything could be kept", err=True)
-    return _TERMINATED if list(stopped_by[:1]) == [signal.SIGTERM] else 128 + signal.SIGINT
+    return 128 + next(iter(stopped_by), signal.SIGINT)
 
 
 def _show(
@@ -387,6 +427,7 @@ def _show(
     colorizer: Colorizer,
     validation: Validation,
     files: Files,
+    saved: Path,
     floor: dict[str, float],
     *,
     as_json: bool,
@@ -394,11 +435,11 @@ def _show(
     record = colorizer.record
     assert record is not None
     points = validation.points()
-    written = [file for file in files.results if file.exists()]
+    written = [saved, *(file for file in files.reports if file.exists())]
     if as_json:
         facts = {
             "model": model,
-            "weights": str(files.weights),
+            "weights": str(saved),
             "stop_reason": record.stop_reason,
             "grey": floor,
             "points": points,
@@ -421,7 +462,7 @@ def _show(
         f"{model}: {cost.steps:,} steps, {cost.images:,} images in {cost.seconds:.1f} s, "
         f"{colorizer.parameter_count:,} parameters",
         *(f"written: {file}" for file in written),
-        f"to use it: zoo colorize PHOTOS -o OUT --model {model} --weights {files.weights}",
+        f"to use it: zoo colorize PHOTOS -o OUT --model {model} --weights {saved}",
     ]
     console.print(lines[0], markup=False, highlight=False)
     console.print(table)

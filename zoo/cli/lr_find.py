@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, print_json, share_bars
+from zoo.cli.console import make_console, note_left_out, print_json, share_bars
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -98,11 +98,7 @@ def lr_find(
             size=size,
             on_step=on_step,
         )
-    test.plot(picture, f"{cls.info.title}: learning-rate range test")
-    with atomic_path(table) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(["learning_rate", "loss", "smoothed"])
-        writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
+    note_left_out(images)
     used = colorizer.training_options.learning_rate
     if as_json:
         facts = {"model": model, "suggestion": test.suggestion, "default": used}
@@ -111,6 +107,13 @@ def lr_find(
     elif test.suggestion is not None:
         typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
         typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
+    # After what was found: a full disk does not take that away.
+    test.plot(picture, f"{cls.info.title}: learning-rate range test")
+    with atomic_path(table) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["learning_rate", "loss", "smoothed"])
+        writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
+    if test.suggestion is not None and not as_json:
         typer.echo(f"written to {picture} and {table}")
     if test.suggestion is None:
         raise TrainingError(

@@ -29,7 +29,11 @@ from zoo.cli import (
     score,
     weights,
 )
+from zoo.cli.signals import handled
 from zoo.errors import ZooError
+from zoo.files import way_out
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="zoo",
@@ -89,6 +93,19 @@ def main() -> int:
         # A terminal or file in an older encoding shows "?" for what it cannot, and goes on.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    ended_by: list[int] = []
+
+    def end(number: int) -> None:
+        # As Ctrl-C does: what is being written is finished or taken away again.
+        ended_by.append(number)
+        raise KeyboardInterrupt
+
+    with handled(end):
+        code = _run()
+    return 128 + ended_by[0] if ended_by and code == _INTERRUPTED else code
+
+
+def _run() -> int:
     try:
         # Outside of standalone mode an Exit is returned, not raised.
         return int(app(prog_name="zoo", standalone_mode=False) or 0)
@@ -96,10 +113,11 @@ def main() -> int:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")
-        return 130
+        return _INTERRUPTED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}")
+        advice = way_out(error)
+        return _fail(f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}")
     except Exception as error:
         # Click's usage errors know how to show themselves.
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):

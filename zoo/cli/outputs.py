@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zoo.errors import InputError
+from zoo.files import check_writable
 
 
 def output_paths(path: Path, *suffixes: str, overwrite: bool = False) -> list[Path]:
@@ -13,12 +14,14 @@ def output_paths(path: Path, *suffixes: str, overwrite: bool = False) -> list[Pa
 
     Raises:
         InputError: `path` has another suffix, or a file is there already and may not be replaced.
+        OutputError: nothing can be written there.
     """
     if path.suffix.lower() != suffixes[0]:
         better = path.with_suffix(suffixes[0]) if path.name else f"FILE{suffixes[0]}"
         raise InputError(f"-o {path} is not a {suffixes[0]}; type -o {better}")
     files = [path, *(path.with_suffix(suffix) for suffix in suffixes[1:])]
     check_outputs(files, overwrite=overwrite)
+    check_writable(files)
     return files
 
 

@@ -95,8 +95,6 @@ def overfit(
                 bars.update(task, completed=feed.progress)
 
             fits.append(work.overfit(colorizer, tile, limit, seed=seed, on_step=on_step))
-    plot_overfit(picture, tile, fits, f"{colorizers[0].info.title}: {image.name}")
-
     grey = work.grey_error(tile)
     if as_json:
         rows = [
@@ -107,9 +105,12 @@ def overfit(
         facts = {"model": model, "image": str(image), "size": size}
         facts |= {"budget": str(limit), "plot": str(picture)}
         print_json(facts | {"fits": rows, "grey": _facts(grey)})
-        return
-    _show(model, fits, grey)
-    typer.echo(f"written to {picture}")
+    else:
+        _show(model, fits, grey)
+    # After what was found: a full disk does not take that away.
+    plot_overfit(picture, tile, fits, f"{colorizers[0].info.title}: {image.name}")
+    if not as_json:
+        typer.echo(f"written to {picture}")
 
 
 def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.console import counting_bars, make_console, print_json
+from zoo.cli.console import counting_bars, make_console, note_left_out, print_json
 from zoo.cli.parameters import JsonFlag, Overwrite, Size
 
 _OPTION = "prior"
@@ -72,21 +72,25 @@ def prior(
             sigma=sigma,
             on_images=lambda done: bars.update(counting, completed=done),
         )
+    note_left_out(images)
     weights = class_weights(shares, REBALANCING)
-    write_prior(table, shares)
     counted = f"{len(images):,} training images of {size} px"
-    plot_prior(picture, shares, REBALANCING, f"{data}: {counted}")
-
     seen, largest = int((shares > 0).sum()), shares.max().item()
     lowest, highest = weights.min().item(), weights.max().item()
     if as_json:
         facts = {"data": data, "images": len(images), "size": size, "bins": seen}
         facts |= {"largest": largest, "rebalancing": REBALANCING, "weights": [lowest, highest]}
         print_json(facts | {"table": str(table), "plot": str(picture)})
+    else:
+        typer.echo(f"{data}: {counted}")
+        typer.echo(
+            f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels"
+        )
+        typer.echo(f"class weights at λ = {REBALANCING:g}: {lowest:.4f} … {highest:.4f}")
+    write_prior(table, shares)
+    plot_prior(picture, shares, REBALANCING, f"{data}: {counted}")
+    if as_json:
         return
-    typer.echo(f"{data}: {counted}")
-    typer.echo(f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels")
-    typer.echo(f"class weights at λ = {REBALANCING:g}: {lowest:.4f} … {highest:.4f}")
     typer.echo(f"written to {table} and {picture}")
     for model in registry.colorizers_with_option(_OPTION):
         path = shlex.quote(str(table))

@@ -40,10 +40,12 @@ def protocols(
         rows = [{"id": each.id, **each.to_dict()} for each in known]
         print_json(rows)
         return
+    from rich.markup import escape
+
     table = make_table("protocol", "data", "size", "preset", "budget", "seeds", "title")
     for each in known:
         facts = (each.dataset, f"{each.size}²", each.preset, each.budget, str(each.seeds))
-        table.add_row(each.id, *facts, each.title)
+        table.add_row(each.id, *facts, escape(each.title))
     make_console().print(table)
 
 

@@ -65,7 +65,8 @@ def score(
     import pandas as pd
 
     from zoo.device import resolve_device
-    from zoo.files import atomic_path
+    from zoo.files import atomic_path, check_writable, name_text
+    from zoo.images.find import PassedOver
     from zoo_benchmark.conditions import condition_names
     from zoo_benchmark.metrics import check_count
     from zoo_benchmark.metrics.weights_files import find_metric_files
@@ -87,8 +88,12 @@ def score(
         raise InputError("--add-to scores the run's own metrics; leave --metrics out")
     if table is not None and table.exists() and not overwrite:
         raise InputError(f"{table} is there already; name another --out, or --overwrite")
+    if table is not None:
+        check_writable([table], "--out")
+    if add_to is not None:
+        check_writable([add_to / "run.json"], "--add-to")
     where = resolve_device(device)
-    name = name if name is not None else pred.resolve().name
+    name = name if name is not None else name_text(pred.resolve().name)
     files = named_files(weights_file, lpips_weights)
     chosen = condition_names(conditions) if conditions is not None else []
     # Before metrics' weights are looked for, and maybe downloaded.
@@ -105,7 +110,8 @@ def score(
         redraw(add_to)
     else:
         assert truth is not None
-        originals = pictures_in(truth)
+        passed = PassedOver()
+        originals = pictures_in(truth, passed)
         wanted = _metrics(metrics)
         check_count(wanted, len(originals), str(truth))
         if chosen:
@@ -117,14 +123,18 @@ def score(
             under = score_conditions(pred, {**originals}, chosen, wanted, weights, where)
         else:
             found = score_folder(pred, {**originals}, wanted, weights, where)
-    if table is not None:
-        with atomic_path(table) as partial:
-            scores = [each.scores.assign(condition=c) for c, each in under.items()]
-            (pd.concat(scores) if under else found.scores).to_csv(partial, index=False)
+        if line := passed.line():
+            for scored in (*under.values(), *([] if under else [found])):
+                scored.notes.append(f"{name_text(line)}.")
+    # Shown first: what cannot be written is not lost then.
     if under:
         _show_conditions(name, under, as_json=as_json)
     else:
         _show(name, found, as_json=as_json)
+    if table is not None:
+        with atomic_path(table) as partial:
+            scores = [each.scores.assign(condition=c) for c, each in under.items()]
+            (pd.concat(scores) if under else found.scores).to_csv(partial, index=False)
     if table is not None and not as_json:
         typer.echo(f"written to {table}")
     if add_to is not None and not as_json:

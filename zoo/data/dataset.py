@@ -18,6 +18,7 @@ import numpy as np
 
 from zoo.arrays import UInt8Array
 from zoo.errors import DataError
+from zoo.files import name_text, name_texts
 from zoo.images.open import GREY_CHROMA, is_grey
 
 Split = Literal["train", "test"]
@@ -58,6 +59,7 @@ class ImageSet:
         skipped: (name, reason) of every file that could not be read.
         grey: ids of images left out because their truth is already grey.
         grey_left_out: whether grey images have been looked for, as the cache of tiles does.
+        passed_over: what else the source has and is no image of it, a line for people; or empty.
         source: the dataset's name; empty for images that were given as such.
         license: the dataset's license; empty where it is not known.
     """
@@ -67,6 +69,7 @@ class ImageSet:
     skipped: Sequence[tuple[str, str]] = field(default=())
     grey: Sequence[str] = field(default=())
     grey_left_out: bool = False
+    passed_over: str = ""
     source: str = ""
     license: str = ""
 
@@ -101,7 +104,7 @@ class ImageSet:
 
     def left_out(self) -> list[str]:
         """What the source has and the set leaves out, a line each, for people to read."""
-        notes = []
+        notes = [f"{self.passed_over}."] if self.passed_over else []
         if self.skipped:
             name, reason = self.skipped[0]
             notes.append(
@@ -175,7 +178,16 @@ class Dataset(ABC):
         images = self._load(split, size, progress)
         if self.facts.grey_chroma >= 0:
             images = images.without_grey()
-        return replace(images, source=self.info.name, license=self.info.license)
+        return replace(
+            images,
+            # From here on names are text, whatever bytes they are on the disk.
+            ids=name_texts(images.ids),
+            skipped=[(name_text(name), name_text(reason)) for name, reason in images.skipped],
+            grey=[name_text(name) for name in images.grey],
+            passed_over=name_text(images.passed_over),
+            source=self.info.name,
+            license=self.info.license,
+        )
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """Test images for the picture grid; by default spread evenly over the test split."""

@@ -14,7 +14,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,7 +25,13 @@ import PIL
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Progress
 from zoo.errors import DataError, InputError
-from zoo.files import atomic_path, cache_folder, write_text
+from zoo.files import (
+    atomic_path,
+    cache_errors,
+    cache_folder,
+    remove_old_leftovers,
+    write_text,
+)
 from zoo.images.open import RESIZE_KERNEL, is_grey, read_image, read_size, square_tile, to_rgb
 
 FORMAT_VERSION = 2
@@ -97,7 +102,7 @@ def scan_files(files: Sequence[Path], progress: Progress | None = None) -> list[
             facts += pool.map(_facts, some)
             if progress:
                 progress("reading image files", len(facts), len(files))
-    with _disk_errors():
+    with cache_errors("decoded images"):
         write_text(listing, json.dumps(facts))
     return facts
 
@@ -158,7 +163,8 @@ def cached_tiles(
     array = _folder() / f"{name}.npy"
     tiles = _read(array, side)
     if tiles is None:
-        with _disk_errors():
+        with cache_errors("decoded images"):
+            remove_old_leftovers(_folder())
             _write(array, side, make, total, progress, keep_grey=keep_grey)
         tiles = _read(array, side)
     if tiles is None:
@@ -180,7 +186,7 @@ def _write(
     skipped: list[tuple[int, str]] = []
     # Written as a stream: how many tiles there will be is known at the end only, and on a full
     # disk a write raises an error where a memory map kills the process.
-    with atomic_path(array) as partial, partial.open("wb") as file:
+    with atomic_path(array, durable=True) as partial, partial.open("wb") as file:
         header_length = _write_header(file, 0, side)
         for block in _batched(enumerate(make()), _AT_ONCE):
             decoded = [(position, tile) for position, tile in block if not isinstance(tile, str)]
@@ -197,7 +203,6 @@ def _write(
         if _write_header(file, len(kept), side) != header_length:
             raise AssertionError("NumPy did not pad the header of an array that may grow")
         file.flush()
-        os.fsync(file.fileno())
         checksum = _checksum(_map(partial, len(kept), side))
     notes = {"kept": kept, "grey": grey, "skipped": skipped, "checksum": checksum}
     write_text(array.with_suffix(".json"), json.dumps(notes))
@@ -273,14 +278,3 @@ def _facts(file: Path) -> FileFacts:
 
 def _folder() -> Path:
     return cache_folder() / "images"
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot keep decoded images in {_folder()}: {error.strerror or error}; "
-            "free some space, or name another folder: export ZOO_CACHE=/path/to/folder"
-        ) from error

@@ -12,7 +12,7 @@ from PIL import Image
 from zoo.arrays import UInt8Array
 from zoo.diagnose.bleeding import REACH, EdgeError, edge_band, error_map
 from zoo.diagnose.overfit import Overfit, grey_error, truth_ab
-from zoo.files import atomic_path
+from zoo.files import atomic_path, name_text
 from zoo.images.open import to_grey
 
 ERROR_SCALE = 60.0
@@ -39,7 +39,7 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
     figure = Figure(
         figsize=(13.4, 1.1 + 3.2 * len(fits)), dpi=110, layout="constrained", facecolor="white"
     )
-    figure.suptitle(title, fontsize=13, color=_INK)
+    figure.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
     rows = figure.subplots(len(fits), len(_HEADINGS), squeeze=False)
     shown: Any = None
     for axes, fit in zip(rows, fits, strict=True):

@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.color.bins import GRID, bin_centres
 from zoo.color.lab import lab_to_rgb
 from zoo.color.prior import class_weights
-from zoo.files import atomic_path
+from zoo.files import atomic_path, name_text
 
 _LIGHTNESS = 60.0
 _PAPER, _INK, _FAINT = "#f4f4f2", "#3f4650", "#c9cdd2"
@@ -39,7 +39,7 @@ def plot_prior(path: Path, prior: Tensor, rebalancing: float, title: str) -> Non
     """
     weights = class_weights(prior, rebalancing).numpy()
     figure = Figure(figsize=(13, 6.6), dpi=110, layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=13, color=_INK)
+    figure.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
     left, right = figure.subplots(1, 2)
     _draw_prior(left, prior.numpy())
     cells = PatchCollection(

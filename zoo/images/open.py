@@ -33,7 +33,11 @@ from zoo.images.levels import dark_note, levels_of_floats
 from zoo.images.png import Scan, read_png, scan_png, without_gaps
 from zoo.images.tiff import TiffImage, open_tiff
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".png", ".webp", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".pbm"),
+)
+"""Suffixes of files that are taken for photographs unread; others are known by their content."""
 
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a few kilobytes of PNG can ask for terabytes of memory."""
@@ -64,35 +68,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _opening = threading.Lock()
-
-
-def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """All image files in `folder` and below, by suffix, sorted by their relative path.
-
-    Hidden files and folders are skipped. Symbolic links below `folder` are not followed:
-    they may lead outside, in circles, or to a picture that is already counted.
-
-    Raises:
-        InputError: `folder` or a folder in it cannot be listed.
-    """
-    found: list[str] = []
-    unlisted = [os.fspath(folder)]
-    while unlisted:
-        parent = unlisted.pop()
-        try:
-            # Entries know what they are: a call for each of 100,000 files would take a second.
-            with os.scandir(parent) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or entry.is_symlink():
-                        continue
-                    if entry.is_dir():
-                        unlisted.append(entry.path)
-                    elif entry.name.lower().endswith(suffixes):
-                        found.append(entry.path)
-        except OSError as error:
-            raise InputError(f"{parent}: cannot be listed: {error.strerror}") from error
-    # By parts, so that the order does not depend on the separator: NUL is in no name.
-    return [Path(path) for path in sorted(found, key=lambda path: path.replace(os.sep, "\0"))]
 
 
 def read_image(path: Path | str) -> Image.Image:

@@ -67,7 +67,7 @@ FORMATS = {
     form.name: form
     for form in (
         Format(
-            *("JPEG", (".jpg", ".jpeg")),
+            *("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi")),
             longest=65_500,
             holds=("dpi", "exif", "xmp", "iptc", "comment"),
             block=65_500,  # a segment, less the name in front
@@ -77,8 +77,8 @@ FORMATS = {
             "TIFF", (".tif", ".tiff"), alpha=True, deep=True, holds=("dpi", "exif", "xmp", "iptc")
         ),
         Format("WEBP", (".webp",), alpha=True, longest=16_383, holds=("dpi", "exif", "xmp")),
-        Format("BMP", (".bmp",), holds=("dpi",)),
-        Format("PPM", (".ppm",)),
+        Format("BMP", (".bmp", ".dib"), holds=("dpi",)),
+        Format("PPM", (".ppm", ".pnm")),
         Format("HEIF", HEIC_SUFFIXES, alpha=True, longest=16_384, holds=("dpi", "exif", "xmp")),
     )
 }
@@ -112,8 +112,10 @@ def find_format(suffix: str) -> Format | None:
         InputError: files of this suffix cannot hold colour.
     """
     suffix = f".{suffix.lower().removeprefix('.')}"
-    if suffix == ".pgm":
-        raise InputError("PGM files hold grey only; choose another with --format png")
+    if suffix in (".pgm", ".pbm"):
+        raise InputError(
+            f"{suffix[1:].upper()} files hold grey only; choose another with --format png"
+        )
     return next((form for form in FORMATS.values() if suffix in form.suffixes), None)
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zoo.errors import InputError, OptionError, OutputError
-from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES, find_images
+from zoo.errors import InputError, OptionError
+from zoo.files import longest_name
+from zoo.images.find import (
+    NO_MATCH,
+    RESULT,
+    UNREADABLE,
+    PassedOver,
+    choose_images,
+    find_images,
+)
+from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from zoo.images.write import FORMATS, Format, find_format
 from zoo.prediction.working_size import WorkingSize, check_working_size
 
 MOST_SATURATION = 3.0
+
+_SUFFIXES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,11 @@ def plan(
     *,
     suffix: str | None = None,
     overwrite: bool = False,
+    passed_over: PassedOver | None = None,
 ) -> list[Job]:
     """The jobs for `inputs`, checked before any work is done.
+
+    What cannot be read among them, or is no photograph, stops nothing else.
 
     Args:
         inputs: files, folders (with all below them), and patterns such as `scans/**/*.tif`.
@@ -77,6 +91,7 @@ def plan(
             file, the file to write, known by its suffix.
         suffix: the format to write, such as `png`; by default each file's own.
         overwrite: whether outputs may exist.
+        passed_over: takes note of all that gets no job.
 
     Raises:
         InputError: nothing to do, an input that is not there, two inputs for one output, an
@@ -86,22 +101,27 @@ def plan(
     chosen = None if suffix is None else find_format(suffix)
     if suffix is not None and chosen is None:
         raise OptionError(f"the format {suffix!r} is not written; {_written()}")
-    found = _collect(inputs, Path(out))
+    passed = PassedOver() if passed_over is None else passed_over
+    found = _collect(inputs, Path(out), passed)
     if not found:
+        told = f" ({passed.line()})" if passed.line() else ""
         raise InputError(
-            f"there are no images in {', '.join(map(str, inputs))}; "
-            f"read are {' '.join(sorted({*IMAGE_SUFFIXES, *HEIC_SUFFIXES}))}"
+            f"there are no images in {', '.join(map(str, inputs))}{told}; "
+            f"read are {' '.join(sorted(_SUFFIXES))}"
         )
     file = _single_file(inputs, out, chosen)
     if file is not None:
         jobs = [Job(found[0][0], file)]
     else:
         jobs = []
-        for source, relative in found:
-            target = Path(out) / relative
-            if chosen is not None and target.suffix.lower() not in chosen.suffixes:
-                target = target.with_suffix(f".{(suffix or '').lower().removeprefix('.')}")
-            jobs.append(Job(source, target))
+        for source, place in found:
+            relative = place
+            if chosen is not None and relative.suffix.lower() not in chosen.suffixes:
+                known = relative.suffix.lower() in _SUFFIXES
+                ending = f".{(suffix or '').lower().removeprefix('.')}"
+                stem = relative.stem if known else relative.name
+                relative = relative.with_name(longest_name(stem, ending))
+            jobs.append(Job(source, Path(out) / relative))
     _check_targets(jobs, overwrite)
     return jobs
 
@@ -110,9 +130,10 @@ def _written() -> str:
     return "written are " + ", ".join(s[1:] for form in FORMATS.values() for s in form.suffixes)
 
 
-def _collect(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, Path]]:
+def _collect(
+    inputs: Sequence[str | Path], out: Path, passed: PassedOver
+) -> list[tuple[Path, Path]]:
     """Every input file once, with its place below the output folder."""
-    suffixes = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
     found: dict[str, tuple[Path, Path]] = {}
     results = os.path.realpath(out)
 
@@ -120,26 +141,66 @@ def _collect(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, Path]]
         found.setdefault(os.path.abspath(path), (path, relative))  # noqa: PTH100 (keeps links)
 
     def add_folder(folder: Path) -> None:
+        images = find_images(folder, _SUFFIXES)
+        passed.merge(images.passed_over)
         # Earlier results in a folder below are not photographs to colour.
         inside = results.startswith(os.path.realpath(folder) + os.sep)
-        for path in find_images(folder, suffixes):
-            if not (inside and os.path.realpath(path).startswith(results + os.sep)):
+        for path in images.files:
+            if inside and os.path.realpath(path).startswith(results + os.sep):
+                passed.add(RESULT, str(path))
+            else:
                 add(path, path.relative_to(folder))
 
     for given in inputs:
         path = Path(given)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where permission is missing)
             add_folder(path)
-        elif path.exists() or not glob.has_magic(str(given)):
-            if not path.exists():
-                raise InputError(f"{given}: there is no such file or folder")
+        elif os.path.isfile(path):  # noqa: PTH113
             add(path, Path(path.name))
+        elif (matches := _matches(path)) is not None:
+            if not matches:
+                passed.add(NO_MATCH, str(path))
+            images = choose_images(matches, _SUFFIXES)
+            passed.merge(images.passed_over)
+            for match in images.files:
+                add(match, Path(match.name))
         else:
-            for match in sorted(glob.glob(str(given), recursive=True)):  # noqa: PTH207
-                matched = Path(match)
-                if matched.is_file() and matched.name.lower().endswith(suffixes):
-                    add(matched, Path(matched.name))
+            _refuse(path, passed)
     return list(found.values())
+
+
+def _matches(pattern: Path) -> list[str] | None:
+    """What a pattern matches, sorted; None where it is none.
+
+    The folders that it begins with may have brackets in their names.
+    """
+    if os.path.lexists(pattern) or not glob.has_magic(str(pattern)):
+        return None
+    folder = pattern
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    start = "" if folder == Path() else glob.escape(str(folder))
+    rest = pattern.relative_to(folder)
+    matched = sorted(glob.glob(os.path.join(start, rest), recursive=True))  # noqa: PTH118, PTH207
+    # With ** the folders are there for what is in them.
+    return [m for m in matched if not os.path.isdir(m)] if "**" in rest.parts else matched  # noqa: PTH112
+
+
+def _refuse(path: Path, passed: PassedOver) -> None:
+    """Takes note of an input that is there and cannot be read, as `scans/*` brings them.
+
+    Raises:
+        InputError: it is not there.
+    """
+    try:
+        path.lstat()
+        path.stat()
+        reason = "a pipe, socket or device"
+    except OSError as error:
+        if not os.path.lexists(path) and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise InputError(f"{path}: there is no such file or folder") from None
+        reason = error.strerror or str(error)
+    passed.add(UNREADABLE, str(path), reason)
 
 
 def _single_file(
@@ -147,7 +208,7 @@ def _single_file(
 ) -> Path | None:
     """The output file where `out` names one; None where it is a folder."""
     path = Path(out)
-    lone = len(inputs) == 1 and Path(inputs[0]).is_file()
+    lone = len(inputs) == 1 and os.path.isfile(inputs[0])  # noqa: PTH113
     if path.is_dir() or str(out).endswith(os.sep):
         return None
     if not lone:
@@ -199,7 +260,7 @@ def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
     Raises:
         InputError: one of them is.
     """
-    existing = [job.target for job in jobs if job.target.exists()]
+    existing = [job.target for job in jobs if os.path.exists(job.target)]  # noqa: PTH110
     if not existing:
         return []
     sources = {_identity(job.source): job.source for job in jobs if job.source.exists()}
@@ -211,28 +272,6 @@ def check_inputs_are_safe(jobs: Sequence[Job]) -> list[Path]:
                 "type another -o"
             )
     return existing
-
-
-def check_folders_are_writable(targets: Iterable[Path]) -> None:
-    """Tries to write where the folders of these files are, or will be.
-
-    Raises:
-        OutputError: nothing can be written there.
-    """
-    places = set()
-    for folder in {target.parent for target in targets}:
-        place = folder
-        while not os.path.lexists(place):
-            place = place.parent
-        places.add(place)
-    for place in sorted(places):
-        try:
-            with tempfile.TemporaryFile(dir=place):
-                pass
-        except OSError as error:
-            raise OutputError(
-                f"nothing can be written to {place}: {error.strerror}; type another -o"
-            ) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -24,17 +24,12 @@ from torch import Tensor
 from zoo.colorizer import Colorizer
 from zoo.device import casting_once, is_out_of_memory
 from zoo.errors import InputError, NotFittedError, OutputError, ZooError
-from zoo.files import atomic_path
+from zoo.files import NO_ROOM, atomic_path, check_writable
 from zoo.images.metadata import fit_metadata
 from zoo.images.open import read_size
 from zoo.images.photograph import Photograph, read_photograph
 from zoo.images.write import FORMATS, Format, Layout, find_format, write_picture
-from zoo.pipeline.plan import (
-    Job,
-    Settings,
-    check_folders_are_writable,
-    check_inputs_are_safe,
-)
+from zoo.pipeline.plan import Job, Settings, check_inputs_are_safe
 from zoo.prediction.batch_size import Batches
 from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_strips
@@ -44,7 +39,7 @@ PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
 
 _LARGEST_BATCH = 64
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_TROUBLE = (*NO_ROOM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def colorize_files(
     if not colorizer.is_fitted:
         raise NotFittedError(colorizer.info.name)
     check_inputs_are_safe(jobs)
-    check_folders_are_writable(job.target for job in jobs)
+    check_writable(job.target for job in jobs)
     return _Pipeline(colorizer, jobs, settings or Settings(), on_event or (lambda _: None)).run()
 
 
@@ -207,9 +202,9 @@ class _Pipeline:
 
     def _read(self, job: Job, pixels: int) -> Item:
         photograph = read_photograph(job.source)
-        form = (
-            find_format(job.target.suffix) if job.target.suffix else FORMATS.get(photograph.format)
-        )
+        # A name without a suffix, or with one of a user's own, keeps the format of the content.
+        form = find_format(job.target.suffix) if job.target.suffix else None
+        form = form or FORMATS.get(photograph.format)
         if form is None:
             raise InputError(f"{job.target.name}: this format is not written; type --format png")
         alpha = photograph.alpha

@@ -9,6 +9,7 @@ never stopped.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ from torch import nn
 from zoo._version import __version__
 from zoo.device import random_state
 from zoo.errors import TrainingError, WeightsError
-from zoo.files import atomic_path
+from zoo.files import atomic_path, check_room, free_bytes, megabytes
 from zoo.training.feed import Feed
+from zoo.weights.file import stored_bytes
 
 FORMAT = 1
 EVERY = 60.0
@@ -33,6 +35,10 @@ EVERY = 60.0
 _WRITING_SHARE = 0.05
 # Less free space than this is worth naming where writing failed.
 _LITTLE = 100_000_000
+# What a file of weights holds beside them, in bytes.
+_METADATA = 16_000
+# A checkpoint's size in sizes of the weights: Adam keeps two numbers beside each of them.
+_STATES = 3
 
 
 class Checkpoint:
@@ -54,6 +60,7 @@ class Checkpoint:
             dictionaries. Filled with what was kept when a training is resumed.
         resumed_steps: how many steps had been made in the training that was resumed; 0 in a
             fresh one.
+        kept_in: where a training that was stopped is instead, if there was no room at `path`.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Checkpoint:
         self.resumed_steps = 0
         self._every, self._on_problem, self._on_resume = every, on_problem, on_resume
         self._stopping = False
+        self.kept_in: Path | None = None
         self._pause = every
         self._last = time.perf_counter()
 
@@ -158,20 +166,54 @@ class Checkpoint:
             "notes": self.notes,
         }
         try:
-            with atomic_path(self.path) as partial, partial.open("wb") as file:
-                torch.save(state, file)
+            _save(state, self.path)
         # torch's zip writer may report a full disk as a RuntimeError of its own.
         except (OSError, RuntimeError) as error:
-            self._on_problem(
-                f"the checkpoint {self.path} could not be written: {_reason(error, self.path)}; "
-                "training goes on"
+            problem = (
+                f"the checkpoint {self.path} could not be written: {_reason(error, self.path)}"
             )
+            if not self._stopping:
+                self._on_problem(f"{problem}; training goes on")
+            else:
+                self._on_problem(f"{problem}{self._save_elsewhere(state)}")
         self._last = time.perf_counter()
         self._pause = max(self._every, (self._last - start) / _WRITING_SHARE)
+
+    def check_room(self, net: nn.Module) -> None:
+        """Looks for room for the weights, and for this file beside them, before training begins.
+
+        Raises:
+            OutputError: there is none for the weights.
+        """
+        weights = stored_bytes(net.state_dict().values()) + _METADATA
+        check_room(self.path, weights, "what is trained")
+        # The old one stays until the new one is whole.
+        both, free = weights + 2 * _STATES * weights, free_bytes(self.path)
+        if free is not None and free < both:
+            self._on_problem(
+                f"there is room for the weights, but maybe none for the checkpoint {self.path}, "
+                f"which may need {megabytes(both)} ({megabytes(free)} are free there); training "
+                "goes on, and may be lost if it is stopped"
+            )
+
+    def _save_elsewhere(self, state: Mapping[str, Any]) -> str:
+        """Keeps a training that stops where there is room for it; gives the words that say so."""
+        try:
+            self.kept_in = Path(tempfile.mkdtemp(prefix="zoo-")) / self.path.name
+            _save(state, self.kept_in)
+        except (OSError, RuntimeError) as error:
+            self.kept_in = None
+            return f", nor in a folder for temporary files: {error}"
+        return f"; it is {self.kept_in} instead"
 
     def remove(self) -> None:
         """Deletes the file, where there is one."""
         self.path.unlink(missing_ok=True)
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    with atomic_path(path, durable=True) as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 def _reason(error: Exception, path: Path) -> str:

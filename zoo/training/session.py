@@ -106,6 +106,8 @@ class Session:
     def run(self, feed: Feed) -> None:
         """Trains the colorizer's network until the feed is spent, anew or from the checkpoint."""
         colorizer, checkpoint, saved = self._colorizer, self._checkpoint, self._saved
+        if checkpoint is not None:
+            checkpoint.check_room(colorizer.net)
         if saved is not None and checkpoint is not None:
             self.search_steps = saved["search_steps"]
             load_state(colorizer.net, saved["net"], checkpoint.path)

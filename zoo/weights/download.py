@@ -11,7 +11,6 @@ hashes only, and bounds neither the size nor where a redirect leads.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -28,11 +27,11 @@ from typing import IO, TYPE_CHECKING, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from zoo._version import __version__
 from zoo.errors import DownloadError, WeightsError
-from zoo.files import atomic_path, write_text
+from zoo.files import NO_ROOM, atomic_path, locked, way_out, write_text
 
 if TYPE_CHECKING:
     from zoo.data.dataset import Progress
@@ -154,7 +153,7 @@ def copy_verified(source: Path, target: Path, *, sha256: str) -> Obtained:
             another = wrong_hash(source, digest, sha256)
             raise WeightsError(f"{another}: it is another file, or damaged")
     # Where another process is downloading, its part file stays.
-    with contextlib.suppress(Timeout), _lock_of(target).acquire(timeout=0):
+    with contextlib.suppress(Timeout), locked(_lock_of(target), 0):
         _Part(target).remove()
     return Obtained(digest, "")
 
@@ -386,20 +385,18 @@ def _check_room(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def _locked(target: Path, request: _Request) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock_of(target)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        if request.progress is not None:
-            request.progress(f"{request.what}: another process downloads it", 0, 0)
-        held = lock.acquire()
-    with held:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(_lock_of(target), 0))
+        except Timeout:
+            if request.progress is not None:
+                request.progress(f"{request.what}: another process downloads it", 0, 0)
+            stack.enter_context(locked(_lock_of(target)))
         yield
 
 
-def _lock_of(target: Path) -> FileLock:
-    return FileLock(target.with_name(f".{target.name}.lock"))
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 @contextlib.contextmanager
@@ -408,12 +405,13 @@ def _local_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = (
-            "; make room there, then the same command goes on from where it was" if full else ""
-        )
+        error.filename = error.filename or os.fspath(target)
+        advice = [way_out(error)]
+        if error.errno in NO_ROOM:
+            advice.insert(0, "make room there, then the same command goes on from where it was")
         raise WeightsError(
-            f"writing {error.filename or target} failed ({error.strerror or error}){advice}"
+            f"writing {error.filename} failed ({error.strerror or error})"
+            f"{''.join(f'; {each}' for each in advice if each)}"
         ) from error
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,8 @@ from torch import Tensor, nn
 
 from zoo._version import __version__
 from zoo.color.lab import PLANES
-from zoo.errors import WeightsError
-from zoo.files import atomic_path
+from zoo.errors import OutputError, WeightsError
+from zoo.files import atomic_path, free_bytes, megabytes
 from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
 from zoo.weights.published import (
@@ -139,6 +140,7 @@ def save_weights(
             stay as they are: a running variance may be too large for it.
 
     Raises:
+        OutputError: there is no room, or it cannot be written for another reason.
         WeightsError: the name does not end in `.safetensors`.
     """
     if path.suffix != ".safetensors":
@@ -164,8 +166,29 @@ def save_weights(
         **dataclasses.asdict(origin),
         "zoo_version": __version__,
     }
-    with atomic_path(path) as partial:
-        safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
+    try:
+        with atomic_path(path, durable=True) as partial:
+            safetensors.torch.save_file(tensors, partial, metadata={_KEY: json.dumps(metadata)})
+    except (OSError, safetensors.SafetensorError) as error:
+        free = free_bytes(path)
+        room = "" if free is None else f", {path.absolute().parent} has {megabytes(free)} free"
+        needed = megabytes(stored_bytes(tensors.values()))
+        raise OutputError(
+            f"{path} could not be written: {_reason(error)} (it needs {needed}{room})"
+        ) from error
+
+
+def stored_bytes(tensors: Iterable[Tensor]) -> int:
+    """The bytes that tensors take in a file."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _reason(error: Exception) -> str:
+    """What the system said; safetensors hides it in words of its own."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    code = re.search(r"(?:\bcode:|os error) (\d+)", str(error))
+    return os.strerror(int(code[1])) if code else str(error)
 
 
 def open_weights(path: Path, cls: type[Colorizer], origin: Origin | None = None) -> StoredWeights:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from zoo import plugins, registry
 from zoo.cost import Unit
-from zoo.files import atomic_path
+from zoo.files import atomic_path, name_text
 
 # Seconds, once there are many, are shown in these units: from when on, how long, its name.
 _LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
@@ -67,7 +67,7 @@ def plot_training(
         panel.grid(visible=True, alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel(f"{label} of training")
-    panels[0].set_title(title or "training")
+    panels[0].set_title(name_text(title) or "training", parse_math=False)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png")
 

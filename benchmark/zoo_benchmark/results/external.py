@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,18 @@ from zoo._version import __version__
 from zoo.arrays import UInt8Array
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.data.dataset import ImageSet, Progress
-from zoo.errors import DataError, InputError, PluginError, ZooError
-from zoo.files import atomic_path, write_text
-from zoo.images.open import IMAGE_SUFFIXES, find_images, is_grey, read_image, to_grey, to_rgb
+from zoo.errors import DataError, InputError, OutputError, PluginError, ZooError
+from zoo.files import (
+    atomic_path,
+    check_writable,
+    longest_name,
+    move_folder,
+    name_text,
+    temporary_advice,
+    write_text,
+)
+from zoo.images.find import PassedOver, find_images
+from zoo.images.open import IMAGE_SUFFIXES, is_grey, read_image, to_grey, to_rgb
 from zoo.metric import MetricContext, Pictures
 from zoo_benchmark.conditions import CLEAN, check_condition
 from zoo_benchmark.metrics import check_count, set_note
@@ -68,8 +78,10 @@ class FolderScores:
     seconds: float
 
 
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """The image files below a folder by their names: relative paths without suffix.
+def pictures_in(folder: Path, passed_over: PassedOver | None = None) -> dict[str, Path]:
+    """The image files below a folder by their names: relative paths without suffix, as text.
+
+    `passed_over` takes note of what else is there.
 
     Raises:
         InputError: there is no such folder, no image in it, or two of one name.
@@ -77,13 +89,17 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name one with the pictures in it")
     found: dict[str, Path] = {}
-    for file in find_images(folder):
-        name = picture_name(file.relative_to(folder).as_posix())
+    images = find_images(folder)
+    if passed_over is not None:
+        passed_over.merge(images.passed_over)
+    for file in images.files:
+        name = picture_name(name_text(file.relative_to(folder).as_posix()))
         if name in found:
             raise InputError(f"{found[name]} and {file} have the same name; keep one of them")
         found[name] = file
     if not found:
-        raise InputError(f"there is no image in {folder}")
+        line = images.passed_over.line()
+        raise InputError(f"there is no image in {folder}{f'; {line}' if line else ''}")
     return found
 
 
@@ -126,11 +142,10 @@ def score_folder(
     """
     start = time.monotonic()
     check_count(metrics, len(truth), "the truth")
-    files = pictures_in(pred)
-    _check_names(files, truth, pred)
-    # Still mapped into memory when it is cleaned up, which Windows minds.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        decoded = _decode(files, truth, pred, Path(scratch), keep_grey=keep_grey)
+    passed = PassedOver()
+    files = matched(pictures_in(pred, passed), truth, pred)
+    with _scratch() as scratch:
+        decoded = _decode(files, truth, pred, scratch, keep_grey=keep_grey)
         context = MetricContext(device, decoded.all_truth())
         check_count(metrics, len(decoded.names), "what is not grey of the truth")
         opened, unavailable = scoring.open_metrics(metrics, context, decoded.smallest_side, weights)
@@ -148,7 +163,12 @@ def score_folder(
         count=len(decoded.names),
         grey=decoded.grey,
         metrics={m.info.name: m.info.version for m in opened if m.info.name not in failed},
-        notes=[*unscored, *of_sets, *decoded.notes(pred, copied=copy_lightness)],
+        notes=[
+            *unscored,
+            *of_sets,
+            *decoded.notes(pred, copied=copy_lightness),
+            *([f"{name_text(line)}."] if (line := passed.line()) else []),
+        ],
         seconds=time.monotonic() - start,
     )
 
@@ -170,7 +190,7 @@ def score_conditions(
         PluginError: not one of the metrics could be scored.
     """
     for condition in conditions:
-        _check_names(pictures_under(pred, condition), truth, pred / condition)
+        matched(pictures_under(pred, condition), truth, pred / condition)
     return {
         condition: score_folder(
             pred / condition, truth, metrics, weights, device, copy_lightness=True
@@ -206,6 +226,7 @@ def write_inputs(
     """
     files = pictures_in(photos)
     _check_new(out)
+    check_writable([out / conditions[0]])
     for done, (name, file) in enumerate(files.items()):
         picture = _open(file)[None]
         for condition in conditions:
@@ -220,6 +241,22 @@ def write_inputs(
 def _check_new(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"-o {out} is there already; name another folder")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Yields a temporary folder; says which one and what to do where it cannot be used."""
+    folder = ""
+    try:
+        # Still mapped into memory when it is cleaned up, which Windows minds.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        where = f"{error.filename or folder}: " if error.filename or folder else ""
+        raise OutputError(
+            f"decoded pictures cannot be kept: {where}{error.strerror or error}; "
+            f"{temporary_advice()}"
+        ) from error
 
 
 def truth_of(run: Run) -> ImageSet:
@@ -248,6 +285,7 @@ def export_test(run: Run, out: Path) -> int:
         DataError: the images are not those of the run.
     """
     _check_new(out)
+    check_writable([out / "truth"])
     test = truth_of(run)
     names = _names(test)
     for name in names:
@@ -258,7 +296,8 @@ def export_test(run: Run, out: Path) -> int:
         original = Image.fromarray(np.asarray(picture))
         grey = Image.fromarray(to_grey(original))
         for kind, image in (("grey", grey), ("truth", original)):
-            with atomic_path(out / kind / f"{name}.png") as partial:
+            place = out / kind / name
+            with atomic_path(place.with_name(longest_name(place.name, ".png"))) as partial:
                 image.save(partial)
     return len(test)
 
@@ -316,7 +355,7 @@ def add_to_run(
 
     facts = {
         "name": name,
-        "source": pred.resolve().name,
+        "source": name_text(pred.resolve().name),
         "count": found.count,
         "grey": len(found.grey),
         "metrics": found.metrics,
@@ -333,7 +372,7 @@ def add_to_run(
         for condition, scored in under.items():
             write(scored, partial / CONDITION_FOLDER / condition)
         if run.truth is not None:
-            files = pictures_in(pred)
+            files = matched(pictures_in(pred), truth, pred)
             kept = np.stack([_open(files[picture_name(str(i))]) for i in run.truth.ids])
             write_pictures(partial / PREDICTIONS, ImageSet(kept, run.truth.ids))
         write_text(partial / "external.json", json.dumps(facts, indent=1))
@@ -397,8 +436,8 @@ def _whole_folder(target: Path, beside: Path) -> Iterator[Path]:
         yield partial
         target.parent.mkdir(exist_ok=True)
         if target.exists():
-            target.rename(old)
-        partial.rename(target)
+            move_folder(target, old)
+        move_folder(partial, target)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -412,13 +451,38 @@ def _names(test: ImageSet) -> list[str]:
     return names
 
 
-def _check_names(files: Mapping[str, Path], truth: Mapping[str, object], pred: Path) -> None:
-    missing = [name for name in truth if name not in files]
-    extra = [name for name in files if name not in truth]
+def matched(files: Mapping[str, Path], truth: Mapping[str, object], pred: Path) -> dict[str, Path]:
+    """The files by the names of the truth, which may spell the same characters otherwise.
+
+    A Mac writes "ü" as "u" and "¨", and no one sees the difference.
+
+    Raises:
+        InputError: one is missing, or has no truth, or more than one could be meant.
+    """
+    found = {name: file for name, file in files.items() if name in truth}
+    others: dict[str, list[str]] = {}
+    for name in files.keys() - truth.keys():
+        others.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    missing = []
+    for name in truth:
+        if name in found:
+            continue
+        spellings = others.pop(unicodedata.normalize("NFC", name), [])
+        if len(spellings) > 1:
+            raise InputError(
+                f"{' and '.join(str(files[each]) for each in sorted(spellings))} differ in the "
+                f"spelling of {name!r} alone; keep one of them"
+            )
+        if spellings:
+            found[name] = files[spellings[0]]
+        else:
+            missing.append(name)
+    extra = sorted(name for names in others.values() for name in names)
     if missing or extra:
         parts = [f"missing: {_list(missing)}"] * bool(missing)
         parts += [f"without truth: {_list(extra)}"] * bool(extra)
         raise InputError(f"{pred} does not match the truth; {'; '.join(parts)}")
+    return found
 
 
 def _list(names: Sequence[str]) -> str:

@@ -318,7 +318,8 @@ def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _labelled(file: Path, model: str, seed: int) -> pd.DataFrame:
-    frame = pd.read_csv(file)
+    # A picture may be called "NA" or "007", which are no gap and no number.
+    frame = pd.read_csv(file, dtype={"image": str}, keep_default_na=False, na_values=[""])
     frame.insert(0, "model", model)
     frame.insert(1, "seed", seed)
     return frame

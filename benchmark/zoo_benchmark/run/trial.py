@@ -18,10 +18,11 @@ from zoo import registry
 from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset, ImageSet, Split
-from zoo.errors import DataError
+from zoo.errors import DataError, OutputError
 from zoo.files import atomic_path
 from zoo.metric import Metric, MetricContext, Pictures
 from zoo.training.feed import Feed
+from zoo.weights.rescue import save_somewhere
 from zoo_benchmark.conditions import check_condition
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.run import scoring
@@ -91,7 +92,9 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
     )
     result["peak_memory_mb"] = memory.pause()
     _record_training(colorizer, out, result)
-    colorizer.save(out / WEIGHTS)
+    saved, problem = save_somewhere(colorizer.save, out / WEIGHTS)
+    if problem:
+        raise OutputError(f"{problem}; what was trained is in {saved}")
 
     progress.stage("scoring")
     assert colorizer.record is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from skimage.metrics import peak_signal_noise_ratio
 import zoo
 from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.data.dataset import ImageSet
-from zoo.errors import DataError, InputError, PluginError
+from zoo.errors import DataError, InputError, OutputError, PluginError
 from zoo.metric import MetricContext, Pictures
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results import external
@@ -31,7 +32,7 @@ from zoo_benchmark.results.external import (
     score_folder,
     truth_of,
 )
-from zoo_benchmark.results.run_folder import open_run
+from zoo_benchmark.results.run_folder import External, open_run
 from zoo_benchmark.run import scoring
 
 CPU = torch.device("cpu")
@@ -84,6 +85,58 @@ def test_the_same_numbers_as_the_bench(
     np.testing.assert_allclose(ours[shared], theirs[shared], atol=1e-6)
     copied = {f"{name}_l_copied" for name in chosen} & set(found.scores["metric"])
     assert bool(copied) is colorizer.paints_rgb
+
+
+def test_names_that_are_spelt_otherwise_are_the_same(tiles: np.ndarray, tmp_path: Path) -> None:
+    composed = [unicodedata.normalize("NFC", name) for name in ("Müller", "Ångström")]
+    apart = [unicodedata.normalize("NFD", name) for name in composed]
+    truth = _write(tmp_path / "truth", {f"{n}.png": tiles[i] for i, n in enumerate(composed)})
+    pred = _write(tmp_path / "pred", {f"{n}.png": tiles[i + 2] for i, n in enumerate(apart)})
+    found = score_folder(pred, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU)
+    assert set(found.scores["image"]) == set(composed)
+    # Where both spellings are there, each is its own picture.
+    _write(truth, {f"{apart[0]}.png": tiles[4]})
+    _write(pred, {f"{composed[0]}.png": tiles[5]})
+    assert score_folder(pred, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU).count == 3
+    with pytest.raises(InputError, match="without truth"):
+        score_folder(pred, {composed[0]: tiles[0]}, ["psnr"], NO_FILES, CPU)
+
+
+def test_any_name_of_a_file_is_scored_and_tabled(tiles: np.ndarray, tmp_path: Path) -> None:
+    names = ["NA", "007", "a,b", "a\nb", "[x]", "-o", "50%", "$x_$", "Gro\udcdfmutter"]
+    pictures = {f"{name}.png": tiles[i] for i, name in enumerate(names)}
+    pred = _write(tmp_path / "pred", {name: t[::-1].copy() for name, t in pictures.items()})
+    truth = _write(tmp_path / "truth", pictures)
+    found = score_folder(pred, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU)
+    shown = {*names[:-1], r"Gro\xdfmutter"}
+    assert set(found.scores["image"]) == shown
+    (tmp_path / "external").mkdir()
+    found.scores.to_csv(tmp_path / "external" / "scores.csv", index=False)
+    row = External("them", tmp_path / "external", {})
+    assert set(row.scores()["image"]) == shown
+
+
+def test_what_is_passed_over_is_a_note(tiles: np.ndarray, tmp_path: Path) -> None:
+    truth = _write(tmp_path / "truth", {"a.png": tiles[0]})
+    pred = _write(tmp_path / "pred", {"a.png": tiles[1]})
+    (pred / "notes.txt").write_text("made on Monday")
+    found = score_folder(pred, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU)
+    assert found.notes[-1] == (
+        f"passed over: 1 file of a kind that is not read ({pred / 'notes.txt'})."
+    )
+
+
+def test_a_full_folder_for_temporary_files_is_named(
+    tiles: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = _write(tmp_path / "truth", {"a.png": tiles[0]})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zoo_benchmark.results.external._decode", full)
+    with pytest.raises(OutputError, match=r": No space left on device; .* export TMPDIR="):
+        score_folder(truth, {**pictures_in(truth)}, ["psnr"], NO_FILES, CPU)
 
 
 def test_pictures_of_many_sizes_and_kinds(tiles: np.ndarray, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from PIL import Image, ImageCms
 from zoo.errors import InputError
 from zoo.images.open import (
     MAX_PIXELS,
-    find_images,
     is_grey,
     read_image,
     read_size,
@@ -271,19 +270,6 @@ def test_decompression_bombs_are_errors_not_warnings(tmp_path):
             read_image(path)
         assert read_size(bomb(path, 20_000, MAX_PIXELS // 20_000)) == (20_000, 10_000)
     assert limit == Image.MAX_IMAGE_PIXELS
-
-
-def test_find_images(tmp_path):
-    for name in ["b/2.PNG", "b/1.jpeg", "a.jpg", "b.txt", ".hidden.png", ".git/x.png", "b/c/3.tif"]:
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / name).touch()
-    (tmp_path / "outside.png").touch()
-    (tmp_path / "in/link.png").symlink_to(tmp_path / "outside.png")
-    (tmp_path / "in/b/loop").symlink_to(tmp_path / "in", target_is_directory=True)
-    found = [path.relative_to(tmp_path / "in").as_posix() for path in find_images(tmp_path / "in")]
-    assert found == ["a.jpg", "b/1.jpeg", "b/2.PNG", "b/c/3.tif"]
-    with pytest.raises(InputError, match="cannot be listed"):
-        find_images(tmp_path / "none")
 
 
 # Tiles

@@ -358,7 +358,7 @@ def test_a_full_disk_stops_the_run_with_one_reason(scans, tmp_path, monkeypatch)
     assert [(e.kind, e.job.source.name) for e in told if e.kind == "failed"] == [
         ("failed", "c.tif")
     ]
-    assert told[-1].message == "No space left on device"
+    assert told[-1].message == f"{tmp_path}/out/c.tif: No space left on device"
     done = sorted(e.job.target.name for e in told if e.kind == "done")
     assert (files(tmp_path / "out") if done else []) == done
     assert len(done) < 4

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -247,6 +248,35 @@ def test_a_full_disk_does_not_end_training(error, new, tiles, tmp_path, monkeypa
     assert "No space left" in problems[0] or "write failed" in problems[0]
     assert all("\n" not in problem for problem in problems)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_stopped_on_a_full_disk_is_kept_elsewhere(new, tiles, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    save, problems = zoo.training.checkpoint._save, []
+
+    def full(state, path):
+        if path.parent == tmp_path / "here":
+            raise OSError(28, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(zoo.training.checkpoint, "_save", full)
+    checkpoint = Checkpoint(tmp_path / "here" / "c.pt", on_problem=problems.append)
+    with pytest.raises(KeyboardInterrupt):
+        new(LEARNERS[0]).fit(
+            tiles,
+            budget="3steps",
+            size=SIZE,
+            checkpoint=checkpoint,
+            on_step=lambda _: checkpoint.stop(),
+        )
+    assert f"No space left on device; it is {checkpoint.kept_in} instead" in problems[-1]
+    shutil.move(checkpoint.kept_in, checkpoint.path)
+    again = Checkpoint(checkpoint.path)
+    monkeypatch.undo()
+    assert new(LEARNERS[0]).fit(tiles, budget="3steps", size=SIZE, checkpoint=again).is_fitted
+    assert again.resumed_steps == 1
 
 
 def test_in_python_a_problem_is_a_warning(new, tiles, tmp_path, monkeypatch):

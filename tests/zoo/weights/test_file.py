@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import nn
 import zoo
 from zoo._version import __version__
 from zoo.colorizer import Colorizer, Info
-from zoo.errors import OptionError, UnknownNameError, WeightsError
+from zoo.errors import OptionError, OutputError, UnknownNameError, WeightsError
 from zoo.weights.file import Origin, find_weights, load_state, open_weights, save_weights
 
 
@@ -422,7 +423,21 @@ def test_a_failing_write_keeps_the_file_that_was_there(small_file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.torch, "save_file", half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match=r"net\.safetensors could not be .*: No space left"):
         save(small_file, small_net(6))
     assert small_file.read_bytes() == before
     assert list(small_file.parent.iterdir()) == [small_file]
+
+
+def test_a_disk_that_fills_is_told_in_the_systems_words(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            save(tmp_path / "net.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"{tmp_path}/net.safetensors could not be written: File too large (it needs " in str(
+        caught.value
+    )
+    assert not list(tmp_path.iterdir())
