@@ -14,7 +14,8 @@ import torch
 
 from zoo.training.budget import Budget
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.protocol import Protocol, seeds_of
+from zoo_benchmark.protocol import NO_BUDGET, Protocol, seeds_of
+from zoo_benchmark.run.given import GivenWeights
 from zoo_benchmark.run.trial_spec import WEIGHTS, TimingSpec, TrialSpec
 from zoo_benchmark.settings import BenchSettings, CheckedModel
 from zoo_benchmark.store import Store, key_of, sources_digest
@@ -33,6 +34,7 @@ class PlannedCell:
             is not asked for.
         floor: whether its row is a reference.
         forced: whether it is made again although it is finished.
+        given: the weights that are scored as they are; None where they are trained.
     """
 
     spec: TrialSpec
@@ -40,6 +42,7 @@ class PlannedCell:
     timing: tuple[TimingSpec, str] | None
     floor: bool
     forced: bool
+    given: GivenWeights | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The cell's entry in `run.json`."""
@@ -50,6 +53,7 @@ class PlannedCell:
             "key": self.key,
             "timing": self.timing[1] if self.timing else None,
             "floor": self.floor,
+            **({"given": self.given.to_dict()} if self.given else {}),
         }
 
 
@@ -62,7 +66,7 @@ def plan_cells(
     files: MetricFiles,
     hardware_names: tuple[str, str],
 ) -> list[PlannedCell]:
-    """All cells, the first repetition of every model first.
+    """All cells, the first repetition of every model first; one alone of what is not trained.
 
     Args:
         models: the rows.
@@ -78,6 +82,8 @@ def plan_cells(
     cells = []
     for repetition in range(protocol.seeds):
         for model in models:
+            if repetition and (model.given or not protocol.trains):
+                continue
             spec = _trial_spec(model, repetition, protocol, settings, manifests, files)
             key = _key(model, spec, protocol, hardware_names[0])
             request = model.request
@@ -85,7 +91,7 @@ def plan_cells(
             if settings.throughput:
                 timing = _timing(spec, key, settings, store, hardware_names[1])
             forced = bool({request.name, request.label} & set(settings.force))
-            cells.append(PlannedCell(spec, key, timing, model.floor, forced))
+            cells.append(PlannedCell(spec, key, timing, model.floor, forced, model.given))
     return cells
 
 
@@ -97,7 +103,7 @@ def _trial_spec(
     manifests: Mapping[str, str],
     files: MetricFiles,
 ) -> TrialSpec:
-    request = model.request
+    request, trained = model.request, not model.request.weights and protocol.trains
     data_seed, model_seed = seeds_of(protocol.seed, protocol.id, repetition, request.name)
     return TrialSpec(
         model=request.name,
@@ -106,14 +112,16 @@ def _trial_spec(
         changes=request.changes,
         dataset=protocol.dataset,
         size=protocol.size,
-        manifests=dict(manifests),
-        budget=protocol.budget,
+        manifests={s: m for s, m in manifests.items() if trained or s == "test"},
+        budget=protocol.budget if trained else NO_BUDGET,
         learning_rate=protocol.learning_rate,
         repetition=repetition,
         data_seed=data_seed,
         model_seed=model_seed,
         device=settings.device,
         precision=settings.precision,
+        weights=model.given.path if model.given else request.weights,
+        weights_sha256=model.given.sha256 if model.given else "",
         metrics=list(protocol.metrics),
         metric_files={
             metric: {name: str(path.resolve()) for name, path in paths.items()}
@@ -135,9 +143,6 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "options": asdict(model.colorizer.options),
         "protocol": protocol.id,
         "size": spec.size,
-        "budget": [Budget.parse(spec.budget).amount, Budget.parse(spec.budget).unit],
-        "learning_rate": spec.learning_rate,
-        "seeds": [spec.data_seed, spec.model_seed],
         "manifests": spec.manifests,
         "metrics": dict(protocol.metrics),
         "metric_files": sorted(spec.metric_files),
@@ -148,7 +153,15 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
     }
     if files := _files(facts["options"]):
         facts["files"] = files
-    if Budget.parse(spec.budget).unit == "seconds":
+    if spec.budget == NO_BUDGET:
+        return key_of(name, facts | {"weights": spec.weights_sha256})
+    budget = Budget.parse(spec.budget)
+    facts |= {
+        "budget": [budget.amount, budget.unit],
+        "learning_rate": spec.learning_rate,
+        "seeds": [spec.data_seed, spec.model_seed],
+    }
+    if budget.unit == "seconds":
         facts["hardware"] = hardware_text
     return key_of(name, facts)
 
@@ -171,7 +184,9 @@ def _timing(
         model=spec.model,
         label=spec.label,
         repetition=spec.repetition,
-        weights=str(store.path(key).resolve() / WEIGHTS),
+        changes=spec.changes if spec.weights else {},
+        weights=spec.weights or str(store.path(key).resolve() / WEIGHTS),
+        weights_sha256=spec.weights_sha256,
         dataset=spec.dataset,
         size=spec.size,
         device=settings.device,

@@ -23,6 +23,9 @@ from zoo.training.budget import Budget
 
 FOLDER = Path(__file__).parent / "protocols"
 DEFAULT = "quick@1"
+NO_BUDGET = "none"
+"""The budget of a comparison in which nothing is trained."""
+
 DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
@@ -49,7 +52,7 @@ class Protocol:
         grey_chroma: test images whose |a| and |b| nowhere exceed this are left out.
         manifests: SHA-256 of `ImageSet.manifest_hash` by split; absent where it is not pinned.
         preset: which options models start from.
-        budget: what each model may spend on training.
+        budget: what each model may spend on training; `none` where all come with weights.
         seed: the base of all seeds.
         seeds: repetitions, each with its own data order and weights.
         metrics: names of the metrics and their versions.
@@ -81,7 +84,13 @@ class Protocol:
     note: str = ""
 
     def __post_init__(self) -> None:
-        Budget.parse(self.budget)
+        if self.trains:
+            Budget.parse(self.budget)
+        elif self.learning_rate != "options":
+            raise InputError(
+                f"--lr {self.learning_rate} is of a training, and --budget {NO_BUDGET} has none; "
+                "leave one of them out"
+            )
         if self.size < SMALLEST_SIZE:
             raise InputError(
                 f"--size {self.size} is too small: metrics need 31 px; type --size {SMALLEST_SIZE}"
@@ -101,6 +110,16 @@ class Protocol:
     def id(self) -> str:
         """`NAME@VERSION`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether models are trained; else all come with weights, or learn nothing."""
+        return self.budget != NO_BUDGET
+
+    @property
+    def timed(self) -> bool:
+        """Whether the budget is a time, which is worth more on faster hardware."""
+        return self.trains and Budget.parse(self.budget).unit == "seconds"
 
     def departures(self, other: Protocol) -> list[str]:
         """The fields in which `other` departs from this protocol, as `field=value`."""

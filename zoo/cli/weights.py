@@ -24,7 +24,10 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Published weights by name, as zoo weights list shows them: eccv16."),
+    typer.Argument(
+        help="Published weights by name, as zoo weights list shows them: eccv16, or "
+        "zhang_rebalanced@eccv16."
+    ),
 ]
 
 
@@ -121,7 +124,10 @@ def verify(names: Names = None) -> None:
 def where(
     name: Annotated[
         str | None,
-        typer.Argument(help="The name of published weights, as zoo weights list shows it: eccv16."),
+        typer.Argument(
+            help="The name of published weights, as zoo weights list shows it: eccv16, or "
+            "zhang_rebalanced@eccv16."
+        ),
     ] = None,
 ) -> None:
     """Print the path of a downloaded file, or of the folder of all.

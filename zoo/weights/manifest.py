@@ -92,8 +92,8 @@ class PublishedWeights:
 
     @property
     def label(self) -> str:
-        """`MODEL:NAME`, which is unique."""
-        return f"{self.model}:{self.name}"
+        """`MODEL@NAME`, which is unique."""
+        return f"{self.model}@{self.name}"
 
     @property
     def pin(self) -> str:

@@ -47,6 +47,8 @@ class Reporter:
         elif "training" in result:
             cost = result["training"]["cost"]
             state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
+        elif "throughput" not in result:
+            state = "done: scored"
         else:
             state = ", ".join(
                 f"{row['images_per_s']:,.0f} images/s on {row['device']}"

@@ -93,7 +93,10 @@ def redraw(folder: Path) -> Comparison:
     write_csv(statistics.pairs, folder / "pairs.csv")
     write_csv(run.learning, folder / "learning.csv")
     externals = [external.name for external in run.externals]
-    shown = shown_table(board, run.manifest["floors"], statistics, run.ceilings, externals)
+    floors = run.manifest["floors"]
+    shown = shown_table(
+        board, floors, statistics, run.ceilings, externals, run.given, trained=run.trains
+    )
     comparison = Comparison(run, board, shown)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
     _write_grid(comparison)
@@ -118,7 +121,8 @@ def _notes(run: Run) -> list[str]:
     for cell in run.cells:
         reasons |= cell.result.get("metrics_unavailable", {})
         reasons |= cell.result.get("metrics_broken", {})
-    notes = [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
+    notes = [f"{label}: trained on {g['trained_on']}." for label, g in run.given.items()]
+    notes += [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
     for device in ("cpu", "cuda"):
         rows = [row for cell in run.cells for row in cell.timing if row["device"] == device]
         unlike = sorted({row["hardware"] for row in rows})
@@ -160,7 +164,7 @@ def _write_grid(comparison: Comparison) -> None:
         showcase = cell.folder / SHOWCASE
         if label in comparison.floors and is_colourless(showcase):
             continue  # the input once more
-        note = score_note(row.dropna())
+        note = score_note(row.dropna()) + (", given" if label in run.given else "")
         nothing: list[Image.Image | None] = [None] * len(pictures)
         painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
         columns.append(Column(label, note, painted))

@@ -39,6 +39,8 @@ class Column:
         keep: as `MetricInfo.keep` has it.
         around: the format of what follows ±.
         optional: whether it is left out of reports, too, where nothing was measured.
+        given: whether it is of interest only where rows have given weights.
+        words: whether its values are words, and no numbers.
         recorded: whether a cell's `result.json` has it under this name.
         timed: the device, and the name in a cell's timing on it.
         metric: what it shows the values of; None for all else.
@@ -53,6 +55,8 @@ class Column:
     keep: float = 10
     around: str = ""
     optional: bool = False
+    given: bool = False
+    words: bool = False
     recorded: bool = False
     timed: tuple[str, str] | None = None
     metric: MetricInfo | None = None
@@ -80,6 +84,9 @@ BEHIND_METRICS = (
     Column("peak_memory_mb", recorded=True),
     Column("budget"),
     Column("stop_reason"),
+    Column("weights"),
+    Column("trained_on", "trained on", form="{}", shown="markdown html", place=8, given=True, words=True),
+    Column("seen_px", "seen at px", "seen at\npx", WHOLE, "terminal markdown html", 7, 13, given=True),
     Column("status"),
 )
 # fmt: on
@@ -96,6 +103,14 @@ FACTS = (*BEFORE_METRICS, *BEHIND_METRICS)
 """All columns of a leaderboard that are no metrics."""
 
 _FIRST_SEEDS, _LAST_SEEDS = 0, 21
+_APART = (
+    "given weights have an order of their own: each was trained on what its row says, not under "
+    "the budget of the others; they are not ranked together"
+)
+_NO_COMMON_BUDGET = (
+    "given weights: each was trained on what its row says, under no common budget; the order is of "
+    "these files on these images, not of methods"
+)
 
 
 # ---- metrics ---------------------------------------------------------------------------------
@@ -203,7 +218,7 @@ class ShownRow:
 
     Attributes:
         label: its name.
-        kind: `floor`, `external` or `ceiling`; empty for a model.
+        kind: `floor`, `external`, `given` or `ceiling`; empty for a model that was trained.
         status: `ok`, or what went wrong.
         alike: whether it cannot be told from the row above it.
         cells: by the names of the columns.
@@ -232,6 +247,7 @@ class ShownTable:
         ceilings: references that were computed from the truth.
         truths: as text, the truth's own value of each metric that should match it.
         ranking: the metric that the rows are ordered by; empty where none can.
+        trained: whether there was a budget, which rows of given weights stand apart from.
     """
 
     metrics: dict[str, Column]
@@ -240,6 +256,22 @@ class ShownTable:
     ceilings: list[ShownRow]
     truths: dict[str, str]
     ranking: str
+    trained: bool = True
+
+    @property
+    def groups(self) -> list[list[ShownRow]]:
+        """The rows in one or two orders: given weights stand apart from what was trained."""
+        given = [row for row in self.rows if row.kind == "given"]
+        if not (given and self.trained):
+            return [self.rows]
+        return [group for group in (self.rows[: -len(given)], given) if group]
+
+    @property
+    def given_note(self) -> str:
+        """What a reader must know of given weights; empty where there are none."""
+        if not any(row.kind == "given" for row in self.rows):
+            return ""
+        return _APART if self.trained else _NO_COMMON_BUDGET
 
     def is_measured(self, column: str) -> bool:
         """Whether any row has a value in the column."""
@@ -251,6 +283,7 @@ class ShownTable:
             column
             for column in self.facts.values()
             if output in column.shown.split()
+            and (self.given_note or not column.given)
             and (self.is_measured(column.name) or (output != "terminal" and not column.optional))
         ]
 
@@ -269,6 +302,9 @@ def shown_table(
     statistics: Statistics | None = None,
     ceilings: pd.DataFrame | None = None,
     externals: Collection[str] = (),
+    given: Collection[str] = (),
+    *,
+    trained: bool = True,
 ) -> ShownTable:
     """A leaderboard with its statistics, ready to be shown.
 
@@ -278,6 +314,8 @@ def shown_table(
         statistics: intervals and comparisons of the same scores.
         ceilings: a row per reference computed from the truth: model, and means of metrics.
         externals: rows of other programs.
+        given: rows of given weights.
+        trained: whether the others were trained under a budget.
     """
     scored = [name for name in metric_names(board.columns) if board[name].notna().any()]
     metrics = {name: metric_column(name) for name in sorted(scored, key=_terminal_place)}
@@ -291,10 +329,14 @@ def shown_table(
         intervals = {(row["model"], row["metric"]): row for row in found}
         if ranking is not None:
             alike = cannot_tell_apart(labels, ranking.name, statistics.pairs)
+            # Nothing is said across the line between two orders.
+            starts = [i for i, label in enumerate(labels) if trained and label in given][:1]
+            alike = [mark and i not in starts for i, mark in enumerate(alike)]
     columns = [*metrics.values(), *facts.values()]
     rows = []
     for label, mark, values in zip(labels, alike, board.to_dict("records"), strict=True):
-        kind = "floor" if label in floors else "external" if label in externals else ""
+        kinds = {"given": given, "floor": floors, "external": externals}
+        kind = next((kind for kind, members in kinds.items() if label in members), "")
         cells = {
             c.name: _cell(c, values.get(c.name), intervals.get((label, c.name))) for c in columns
         }
@@ -314,11 +356,11 @@ def shown_table(
         for name, column in metrics.items()
         if f"{name}{TRUTH}" in board and board[f"{name}{TRUTH}"].notna().any()
     }
-    return ShownTable(metrics, facts, rows, tops, truths, ranking.name if ranking else "")
+    return ShownTable(metrics, facts, rows, tops, truths, ranking.name if ranking else "", trained)
 
 
 def _cell(column: Column, value: Any, interval: Mapping[Hashable, Any] | None = None) -> ShownCell:
-    number = None if value is None or pd.isna(value) else float(value)
+    number = None if column.words or value is None or pd.isna(value) else float(value)
     finite = number if number is not None and math.isfinite(number) else None
     if interval is None:
         return ShownCell(finite, column.text(value))

@@ -159,9 +159,10 @@ def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
 
 def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """The spec with every path in it changed."""
-    if isinstance(spec, TimingSpec):
-        return replace(spec, weights=change(spec.weights))
-    assert isinstance(spec, TrialSpec)
+    if spec.weights:
+        spec = replace(spec, weights=change(spec.weights))
+    if not isinstance(spec, TrialSpec):
+        return spec
     changed = {
         metric: {name: change(path) for name, path in paths.items()}
         for metric, paths in spec.metric_files.items()

@@ -1,13 +1,14 @@
 """The trial of a cell, as its own process does it.
 
-What it leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
-(the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
+What it leaves in OUT: `result.json`, `scores.csv`, `predictions.npz`, `showcase/`, and of a
+training `curve.csv` (the loss), `learning.csv` (the metrics along the way) and
+`weights.safetensors`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from zoo.files import atomic_path
 from zoo.metric import Metric, MetricContext
 from zoo.training.feed import Feed
 from zoo_benchmark.metrics.weights_files import MetricFiles
+from zoo_benchmark.protocol import NO_BUDGET
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment
+from zoo_benchmark.run.given import load_given
 from zoo_benchmark.run.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.run.memory import PeakMemory
 from zoo_benchmark.run.pictures import write_pictures
@@ -44,28 +47,68 @@ KEPT_IMAGES = 192
 
 
 def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress: Progress) -> None:
-    """Trains and scores one model; the files go to `out`, the facts to `result`.
+    """Trains and scores one model, or scores the weights that it was given.
+
+    The files go to `out`, the facts to `result`.
 
     Raises:
         ZooError: whatever a user can have caused; anything else a plugin may have.
     """
     progress.stage("loading")
-    cls = registry.colorizer_class(spec.model)
-    colorizer = cls(
-        cls.preset(spec.preset),
-        device=spec.device,
-        precision=spec.precision,
-        **spec.changes,
-    )
+    colorizer = _open(spec)
     result["options"] = dataclasses.asdict(colorizer.options)
     result["environment"] = describe_environment(colorizer.device)
     progress.stage("timing")
     result["control"] = measure_control(colorizer.device)
     progress.stage("loading")
     dataset = registry.open_dataset(spec.dataset)
-    train, test = (_load(dataset, split, spec) for split in ("train", "test"))
+    train = None if spec.budget == NO_BUDGET else _load(dataset, "train", spec)
+    test = _load(dataset, "test", spec)
     metrics = _open_metrics(spec, colorizer, test, result)
+    curve = None
+    if train is not None:
+        curve = _train(spec, colorizer, train, test, metrics, out, result, progress)
+    result["params"] = colorizer.parameter_count
+    if not spec.weights:
+        colorizer.save(out / WEIGHTS)
 
+    progress.stage("scoring")
+    scores = scoring.score(colorizer, test, metrics)
+    worked = [m.info for m in metrics if m.info.name not in scores.broken]
+    result["metrics"] = {info.name: info.version for info in worked}
+    result["metrics_broken"] = scores.broken
+    result["set_scores"] = scores.sets
+    with atomic_path(out / SCORES) as partial:
+        scores.images.to_csv(partial, index=False)
+    if curve is not None:
+        assert colorizer.record is not None
+        curve.finish(colorizer.record.cost)
+        curve.write(out / LEARNING)
+    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
+    _paint_showcase(colorizer, dataset, spec, out)
+
+
+def _open(spec: TrialSpec) -> Colorizer:
+    """The colorizer: to be trained, of the weights that were given, or one that learns nothing."""
+    if spec.weights:
+        return load_given(spec, spec.device)
+    cls = registry.colorizer_class(spec.model)
+    options = cls.preset(spec.preset)
+    colorizer = cls(options, device=spec.device, precision=spec.precision, **spec.changes)
+    return colorizer.ready() if spec.budget == NO_BUDGET else colorizer
+
+
+def _train(
+    spec: TrialSpec,
+    colorizer: Colorizer,
+    train: ImageSet,
+    test: ImageSet,
+    metrics: Sequence[Metric],
+    out: Path,
+    result: dict[str, Any],
+    progress: Progress,
+) -> LearningCurve:
+    """Trains the model within the budget; the curve lacks its last point yet."""
     progress.stage("training")
     memory = PeakMemory(colorizer.device)
     curve = LearningCurve(colorizer, metrics, spread(test, CURVE_IMAGES), _pause(colorizer, memory))
@@ -81,21 +124,7 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
     )
     result["peak_memory_mb"] = memory.pause()
     _record_training(colorizer, out, result)
-    colorizer.save(out / WEIGHTS)
-
-    progress.stage("scoring")
-    assert colorizer.record is not None
-    scores = scoring.score(colorizer, test, metrics)
-    worked = [m.info for m in metrics if m.info.name not in scores.broken]
-    result["metrics"] = {info.name: info.version for info in worked}
-    result["metrics_broken"] = scores.broken
-    result["set_scores"] = scores.sets
-    with atomic_path(out / SCORES) as partial:
-        scores.images.to_csv(partial, index=False)
-    curve.finish(colorizer.record.cost)
-    curve.write(out / LEARNING)
-    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
-    _paint_showcase(colorizer, dataset, spec, out)
+    return curve
 
 
 def _load(dataset: Dataset, split: Split, spec: TrialSpec) -> ImageSet:
@@ -150,7 +179,6 @@ def _record_training(colorizer: Colorizer, out: Path, result: dict[str, Any]) ->
     assert record is not None
     result["training"] = dataclasses.asdict(record)
     write_losses(out / CURVE, result["training"].pop("curve"))
-    result["params"] = colorizer.parameter_count
     cost = record.cost
     result["train_images_per_s"] = cost.images / cost.seconds if cost.images else None
 

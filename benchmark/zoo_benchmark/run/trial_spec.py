@@ -47,6 +47,9 @@ class Spec:
         size: side of its images in pixels.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
+        changes: options changed, as text.
+        weights: the file that it predicts with; empty where it is trained.
+        weights_sha256: the hash of that file; another one is refused. Empty where any will do.
     """
 
     model: str
@@ -56,6 +59,9 @@ class Spec:
     size: int
     device: str = "auto"
     precision: str = "auto"
+    changes: dict[str, str] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
 
     work: ClassVar[str]
     """The function that does it."""
@@ -76,9 +82,8 @@ class TrialSpec(Spec):
 
     Attributes:
         preset: the options it starts from.
-        changes: options changed, as text.
         manifests: `ImageSet.manifest_hash` of each split; other images are refused.
-        budget: as `--budget` takes it.
+        budget: as `--budget` takes it; `none` where nothing is trained.
         learning_rate: `options`, or `find` to search for one inside the budget.
         data_seed: decides the images' order, crops and flips.
         model_seed: decides the weights and whatever the method draws.
@@ -94,7 +99,6 @@ class TrialSpec(Spec):
     model_seed: int
     manifests: dict[str, str] = field(default_factory=dict)
     learning_rate: Literal["options", "find"] = "options"
-    changes: dict[str, str] = field(default_factory=dict)
     metrics: list[str] = field(default_factory=list)
     metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
     metrics_missing: dict[str, str] = field(default_factory=dict)
@@ -108,12 +112,7 @@ class TimingSpec(Spec):
     """The timing of one finished cell: how fast its model predicts the grey test images.
 
     Beside a GPU the CPU is timed, too.
-
-    Attributes:
-        weights: the cell's weights.
     """
-
-    weights: str
 
     work: ClassVar[str] = "zoo_benchmark.run.timing:time_prediction"
 
