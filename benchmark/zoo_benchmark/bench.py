@@ -87,7 +87,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     requests = with_floors(parse_models(settings.models, settings.settings), protocol)
     dataset = registry.open_dataset(protocol.dataset)
     check_preparation(protocol, dataset)
-    timeout = settings.timeout or default_timeout(protocol)
+    timeout = settings.timeout or default_timeout(protocol.limit)
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, display)

@@ -117,9 +117,14 @@ class Protocol:
         return self.budget != NO_BUDGET
 
     @property
+    def limit(self) -> Budget | None:
+        """The budget, read; None where nothing is trained."""
+        return Budget.parse(self.budget) if self.trains else None
+
+    @property
     def timed(self) -> bool:
         """Whether the budget is a time, which is worth more on faster hardware."""
-        return self.trains and Budget.parse(self.budget).unit == "seconds"
+        return self.limit is not None and self.limit.unit == "seconds"
 
     def departures(self, other: Protocol) -> list[str]:
         """The fields in which `other` departs from this protocol, as `field=value`."""

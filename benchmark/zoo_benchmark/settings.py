@@ -261,10 +261,10 @@ def check_models(
     return checked
 
 
-def default_timeout(protocol: Protocol) -> float:
+def default_timeout(budget: Budget | None) -> float:
     """Seconds after which a trial counts as hanging, where nothing else is said."""
-    if protocol.timed:
-        return 1.5 * Budget.parse(protocol.budget).amount + _ALLOWANCE_SECONDS
+    if budget is not None and budget.unit == "seconds":
+        return 1.5 * budget.amount + _ALLOWANCE_SECONDS
     return _LONGEST_SECONDS
 
 

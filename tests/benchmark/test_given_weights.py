@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
+from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
 import zoo
 from zoo.cli.console import StageBars
-from zoo.errors import WeightsError
+from zoo.errors import NotFittedError, WeightsError
 from zoo.weights.download import file_sha256
 from zoo.weights.file import Origin
 from zoo_benchmark.bench import run_bench
@@ -103,8 +104,6 @@ def test_scores_are_of_what_the_weights_paint(mixed: Comparison, cheat: Path) ->
         expected = peak_signal_noise_ratio(np.asarray(theirs), np.asarray(ours), data_range=255)
         assert psnr[name] == pytest.approx(expected, abs=1e-3)
         # One colour everywhere: that of the file.
-        from skimage.color import rgb2lab
-
         middle = rgb2lab(np.asarray(ours))[..., 1:].reshape(-1, 2).mean(0)
         assert np.abs(middle - ab.numpy()).max() < 1.5
 
@@ -112,8 +111,8 @@ def test_scores_are_of_what_the_weights_paint(mixed: Comparison, cheat: Path) ->
 def test_markdown_and_page_keep_two_orders(mixed: Comparison) -> None:
     text = (mixed.out / "report.md").read_text()
     first, second = text.split("**Given weights have an order of their own")
-    assert "| mean_color |" in first and "@cheat" not in first
-    assert "| mean\\_color@cheat.safetensors |" in second.replace("mean_color@", "mean\\_color@")
+    assert "| mean\\_color (floor) |" in first and "@cheat" not in first
+    assert "| mean\\_color@cheat.safetensors |" in second
     assert "4 images; budget 1steps" in second
     page = (mixed.out / "report.html").read_text()
     table = page[page.index('id="leaderboard"') : page.index("</table>")]
@@ -202,7 +201,7 @@ def test_a_budget_of_none_needs_no_training_images(
     again = bench()
     assert again.code == 0
     assert "mean_color@mine.safetensors: finished before" in again.stderr
-    assert "under no common budget" in again.stdout
+    assert "under no common budget" in " ".join(again.stdout.split())
     keys = {path.name for path in (out / "cells").iterdir()}
     _train(small_folder / "train", mine)
     other = bench("--json")
@@ -215,7 +214,7 @@ def test_a_budget_of_none_needs_no_training_images(
 
     at = zoo("report", str(out), "--at", "1steps")
     assert at.code == 2 and "nothing was trained in" in at.stderr
-    assert zoo("report", str(out)).stdout.count("under no common budget") == 1
+    assert " ".join(zoo("report", str(out)).stdout.split()).count("under no common budget") == 1
 
 
 def test_earlier_points_and_comparisons_of_runs_tell_of_given_weights(
@@ -336,11 +335,9 @@ def test_load_takes_both_in_one_word(cheat: Path, tmp_path: Path) -> None:
         zoo.load("grey@")
 
 
-@pytest.mark.parametrize("command", [("check",), ("info",), ("lr-find",), ("overfit",)])
-def test_where_weights_mean_nothing_that_is_said(
-    command: tuple[str, ...], zoo: Callable[..., Any]
-) -> None:
-    done = zoo(*command, "unet_timm@release")
+@pytest.mark.parametrize("command", ["check", "info", "lr-find"])
+def test_where_weights_mean_nothing_that_is_said(command: str, zoo: Callable[..., Any]) -> None:
+    done = zoo(command, "unet_timm@release")
     assert done.code == 2
     expected = "weights have no place here; type unet_timm instead of unet_timm@release"
     assert expected in done.stderr
@@ -358,5 +355,5 @@ def test_what_weights_were_trained_on(cheat: Path, tmp_path: Path) -> None:
     said = replace(stored, record=None, origin=Origin("MIT", "", "ImageNet"))
     assert said.taught == "ImageNet"
     assert replace(stored, record=None).taught == "not stated"
-    with pytest.raises(zoo.NotFittedError):
+    with pytest.raises(NotFittedError):
         zoo.load("mean_color", device="cpu").ready()

@@ -81,7 +81,7 @@ def stranger(file_server: Any, install: Callable[..., Path]) -> Any:
 
 def listed(zoo: Zoo) -> dict[str, Any]:
     rows = json.loads(zoo("weights", "list", "--json").stdout)
-    return {f"{row['model']}:{row['name']}": row for row in rows}
+    return {f"{row['model']}@{row['name']}": row for row in rows}
 
 
 # ---- list ---------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def listed(zoo: Zoo) -> dict[str, Any]:
 def test_a_stranger_is_listed_beside_the_zoos_own(zoo_process: Zoo, stranger: Any) -> None:
     done = zoo_process("-m", "zoo", "weights", "list", "--json")
     assert done.returncode == 0, done.stderr
-    rows = {f"{row['model']}:{row['name']}": row for row in json.loads(done.stdout)}
+    rows = {f"{row['model']}@{row['name']}": row for row in json.loads(done.stdout)}
     assert {"tiny@v1", "zhang_rebalanced@eccv16"} <= rows.keys()
     row = rows["tiny@v1"]
     assert (row["distribution"], row["license"]) == ("tiny-net", "CC-BY-4.0")

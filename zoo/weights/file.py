@@ -95,8 +95,9 @@ class StoredWeights:
         """The images and the budget that they learnt from, in words; as far as they say so."""
         record, words = self.record, self.origin.trained_on
         if record is not None:
+            count = record.images_seen or record.images_available  # one may count, and not step
             of = f" of {record.data}" if record.data else ""
-            words = f"{words or f'{record.images_seen:,} images{of}'}; budget {record.budget}"
+            words = f"{words or f'{count:,} images{of}'}; budget {record.budget}"
         return words or "not stated"
 
     def differing(self, options: Mapping[str, object]) -> str:

@@ -19,8 +19,9 @@ def write_markdown(run: Run, shown: ShownTable) -> None:
     columns = [*(shown.metrics[name] for name in metrics), *facts]
     headings = ["model", *metrics, *(column.title for column in facts), "status"]
     ruler = ["---", *("---" if column.words else "---:" for column in columns), "---"]
-    *_, last = shown.groups
-    for group in shown.groups:
+    groups = shown.groups
+    last = groups[-1]
+    for group in groups:
         if shown.given_note and group is last:
             lines += ["", f"**{shown.given_note[0].upper()}{shown.given_note[1:]}.**"]
         lines += ["", f"| {' | '.join(headings)} |", f"| {' | '.join(ruler)} |"]

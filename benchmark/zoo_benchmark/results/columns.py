@@ -84,10 +84,10 @@ BEHIND_METRICS = (
     Column("peak_memory_mb", recorded=True),
     Column("budget"),
     Column("stop_reason"),
+    Column("status"),
     Column("weights"),
     Column("trained_on", "trained on", form="{}", shown="markdown html", place=8, given=True, words=True),
     Column("seen_px", "seen at px", "seen at\npx", WHOLE, "terminal markdown html", 7, 13, given=True),
-    Column("status"),
 )
 # fmt: on
 CURVE = (

@@ -180,7 +180,7 @@ class Run:
     @property
     def trains(self) -> bool:
         """Whether its models were trained, but for given weights."""
-        return bool(self.manifest["protocol"]["budget"] != NO_BUDGET)
+        return bool(self.manifest.get("protocol", {}).get("budget") != NO_BUDGET)
 
     @property
     def given(self) -> dict[str, dict[str, Any]]:
