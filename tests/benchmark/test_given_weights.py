@@ -118,7 +118,8 @@ def test_markdown_and_page_keep_two_orders(mixed: Comparison) -> None:
     table = page[page.index('id="leaderboard"') : page.index("</table>")]
     above, below = table.split('<tbody class="apart">')
     assert "@cheat" not in above and "@cheat" in below
-    assert "seen at px" in above and "trained on" in above
+    assert "seen at px" in above
+    assert "trained on 4 images; budget 1steps" in below
     assert "they are not ranked together" in page
     assert any(
         note == "mean_color@cheat.safetensors: trained on 4 images; budget 1steps."

@@ -146,7 +146,9 @@ def bench(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train colorizers under equal budgets, or take trained ones, and compare them.
+    """Train colorizers under equal budgets and compare them.
+
+    Those with weights (NAME@WEIGHTS) are scored as they are, and stand apart.
 
     The exit code is 1 where a colorizer failed; the others are compared all the same.
 

@@ -86,7 +86,7 @@ BEHIND_METRICS = (
     Column("stop_reason"),
     Column("status"),
     Column("weights"),
-    Column("trained_on", "trained on", form="{}", shown="markdown html", place=8, given=True, words=True),
+    Column("trained_on", "trained on", form="{}", shown="markdown", place=8, given=True, words=True),
     Column("seen_px", "seen at px", "seen at\npx", WHOLE, "terminal markdown html", 7, 13, given=True),
 )
 # fmt: on
