@@ -1,4 +1,4 @@
-"""Trains the weights that come along, as docs/release.md tells: `unet_timm:release`.
+"""Trains the weights that come along, as docs/release.md tells: `unet_timm@release`.
 
     python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --first 145 --second 55 --device cuda
 

@@ -432,6 +432,19 @@ class Colorizer(ABC):
         self._fitted = True
         return self
 
+    def ready(self) -> Self:
+        """Makes a method that learns nothing (`Info.learns`) predict without `fit`; returns self.
+
+        Raises:
+            NotFittedError: it has something to learn.
+        """
+        if self.info.learns:
+            raise NotFittedError(self.info.name)
+        with own_random_state(self.device, 0):
+            net = self.build()
+        self.net, self._fitted = self._place(net).eval(), True
+        return self
+
     @classmethod
     def convert_state_dict(
         cls, tensors: Mapping[str, Tensor]

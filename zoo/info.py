@@ -34,6 +34,8 @@ class Info:
         output: whether `forward` gives `ab` or paints `rgb`.
         deterministic: whether the same seed and budget in steps give the same weights on one CPU.
         floor: whether it is a reference to be beaten rather than a method; tables mark it.
+        learns: whether training images change what it paints; one that learns nothing is compared
+            without any, too.
         known_failures: checks of `zoo.testing` that it does not pass, each with the reason.
         interface: the version of the interface (`INTERFACE`) that the plugin was written for, so
             that another zoo says so instead of failing somewhere; None for any.
@@ -49,5 +51,6 @@ class Info:
     output: Literal["ab", "rgb"] = "ab"
     deterministic: bool = True
     floor: bool = False
+    learns: bool = True
     known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
     interface: int | None = None

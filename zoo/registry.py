@@ -8,13 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import OptionError, PluginError, UnknownNameError
+from zoo.errors import OptionError, PluginError, UnknownNameError, WeightsError
 from zoo.plugins import COLORIZERS, DATASETS, KINDS, METRICS, OK, Plugin, find, load_class, names
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
     from zoo.data.dataset import Dataset
     from zoo.metric import Metric
+    from zoo.weights.file import StoredWeights
 
 
 def list_colorizers() -> list[str]:
@@ -33,7 +34,7 @@ def load(
     """A colorizer: untrained with the paper's options, or ready to predict with weights.
 
     Args:
-        name: as in `list_colorizers()`.
+        name: as in `list_colorizers()`; `NAME@WEIGHTS` names both.
         weights: a file written by `Colorizer.save`, one of another program in a format that the
             colorizer knows, or the name of published weights (`zoo weights list`), which are
             fetched at first use. Their options are taken over.
@@ -44,15 +45,47 @@ def load(
     Raises:
         UnknownNameError: no such colorizer or option; near names are offered.
         PluginError: it is installed but broken.
-        WeightsError: the weights are missing, unreadable, of another model, or could not be
-            fetched.
+        WeightsError: the weights are missing, unreadable, of another model, named twice, or
+            could not be fetched.
     """
+    name, weights = name_and_weights(name, weights)
     cls = colorizer_class(name)
     if weights is None:
         return cls(device=device, precision=precision, **options)
     from zoo.weights.file import find_weights
 
     stored = find_weights(weights, cls)
+    return restored(cls, stored, device=device, precision=precision, **options)
+
+
+def name_and_weights(text: str, weights: str | Path | None = None) -> tuple[str, str | Path | None]:
+    """A colorizer's name and its weights, given as `NAME@WEIGHTS` or beside each other.
+
+    Raises:
+        WeightsError: one of them is missing, or there are weights in both places.
+    """
+    from zoo.weights.published import split_weights
+
+    name, inside = split_weights(text)
+    if inside is not None and weights is not None:
+        raise WeightsError(f"weights are named twice, {text} and {weights}; name them once")
+    return name, inside if weights is None else weights
+
+
+def restored(
+    cls: type[Colorizer],
+    stored: StoredWeights,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: object,
+) -> Colorizer:
+    """A colorizer of weights that were opened for it; their options are taken over.
+
+    Raises:
+        OptionError: an option that they cannot have.
+        WeightsError: they do not fit the options.
+    """
     try:
         colorizer = cls(device=device, precision=precision, **{**stored.options, **options})
     except OptionError as error:
@@ -66,9 +99,13 @@ def colorizer_class(name: str) -> type[Colorizer]:
     Raises:
         UnknownNameError: nothing of that name is installed.
         PluginError: it cannot be imported or does not keep the interface.
+        WeightsError: it is followed by weights.
     """
     from zoo.colorizer import Colorizer
 
+    model, at, _ = name.partition("@")
+    if at and model in list_colorizers():
+        raise WeightsError(f"weights have no place here; type {model} instead of {name}")
     return load_class(COLORIZERS, name, Colorizer)
 
 

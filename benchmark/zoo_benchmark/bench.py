@@ -22,7 +22,6 @@ from zoo.data.jpeg_blocks import block_note
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
 from zoo.files import locked, remove_old_leftovers, write_text
-from zoo.training.budget import Budget
 from zoo.training.variety import UNVARIED
 from zoo_benchmark.conditions import inputs_under
 from zoo_benchmark.metrics import check_count
@@ -54,6 +53,7 @@ from zoo_benchmark.run.trial_spec import (
 from zoo_benchmark.self_check import check_pipeline
 from zoo_benchmark.settings import (
     BenchSettings,
+    CheckedModel,
     check_models,
     check_preparation,
     choose_folder,
@@ -94,7 +94,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     requests = with_floors(parse_models(settings.models, settings.settings), protocol)
     dataset = registry.open_dataset(protocol.dataset)
     check_preparation(protocol, dataset)
-    timeout = settings.timeout or default_timeout(Budget.parse(protocol.budget))
+    timeout = settings.timeout or default_timeout(protocol.limit)
     out = choose_folder(settings.out)
     models = check_models(requests, protocol, settings)
     data = _load_data(dataset, protocol, display)
@@ -109,7 +109,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     with _only_one(out, display):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
-        notes = _opening_notes(named, protocol, settings, data)
+        notes = _opening_notes(named, protocol, settings, data, models)
         manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
         _check_same_protocol(out, manifest)
         write_text(out / RUN, json.dumps(manifest, indent=1))
@@ -235,16 +235,24 @@ def _now() -> str:
 
 
 def _opening_notes(
-    named: Protocol, protocol: Protocol, settings: BenchSettings, data: Data
+    named: Protocol,
+    protocol: Protocol,
+    settings: BenchSettings,
+    data: Data,
+    models: Sequence[CheckedModel],
 ) -> list[str]:
     notes = [f"{protocol.dataset}: {protocol.note}."] if protocol.note else []
-    if protocol.variety != UNVARIED:
+    if protocol.trains and protocol.variety != UNVARIED:
         notes.append(f"trained on {protocol.variety.description(protocol.size)}.")
     if departures := named.departures(protocol):
         notes.append(f"departs from {named.id} in {', '.join(departures)}.")
     if settings.settings:
         notes.append(f"options set: {', '.join(settings.settings)}.")
-    if Budget.parse(protocol.budget).unit == "seconds" and settings.jobs > 1:
+    rows = {model.request.name for model in models if not model.given}
+    installed = registry.list_colorizers()
+    if absent := [name for name in protocol.floors if name in installed and name not in rows]:
+        notes.append(f"left out, as nothing is trained: {', '.join(absent)}.")
+    if protocol.timed and settings.jobs > 1:
         notes.append(
             f"{settings.jobs} models trained side by side: a second of each was worth less."
         )
@@ -252,18 +260,21 @@ def _opening_notes(
 
 
 def _title(protocol: Protocol, test: ImageSet) -> str:
-    return (
-        f"{protocol.id}: {protocol.dataset} at {protocol.size}², {protocol.preset} presets, "
-        f"{protocol.budget} per model, {protocol.seeds} seed{'s' * (protocol.seeds > 1)}, "
-        f"{len(test)} test images"
+    rules = (
+        f"{protocol.preset} presets, {protocol.budget} per model, "
+        f"{protocol.seeds} seed{'s' * (protocol.seeds > 1)}"
+        if protocol.trains
+        else "nothing trained"
     )
+    images = f"{len(test)} test images"
+    return f"{protocol.id}: {protocol.dataset} at {protocol.size}², {rules}, {images}"
 
 
 # ---- data and weights ------------------------------------------------------------------------
 
 
 def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
-    """Loads both splits, so that trials find them decoded, and counts what was left out.
+    """Loads the splits, so that trials find them decoded, and counts what was left out.
 
     Raises:
         DataError: there are no images, or not those of the protocol.
@@ -271,7 +282,7 @@ def _load_data(dataset: Dataset, protocol: Protocol, display: Display) -> Data:
     notes: list[str] = []
     splits: dict[str, ImageSet] = {}
     manifests: dict[str, str] = {}
-    wanted: tuple[Split, ...] = ("train", "test")
+    wanted: tuple[Split, ...] = ("train", "test") if protocol.trains else ("test",)
     for split in wanted:
         bar = display.bar(f"{protocol.dataset} {split}")
         images = dataset.open(split, protocol.side(split), bar)
@@ -323,7 +334,7 @@ def _open_executor(
     else:
         executor = LocalExecutor(device, settings.jobs)
     trained, timed = executor.hardware()
-    if len(trained) > 1 and Budget.parse(protocol.budget).unit == "seconds":
+    if len(trained) > 1 and protocol.timed:
         raise InputError(
             f"{protocol.budget} are worth unlike amounts of work on {' and '.join(trained)}; "
             "give a --budget in steps, images or GFLOP"

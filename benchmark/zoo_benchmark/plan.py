@@ -15,7 +15,8 @@ import torch
 from zoo.training.budget import Budget
 from zoo_benchmark.conditions import CLEAN
 from zoo_benchmark.metrics.weights_files import MetricFiles
-from zoo_benchmark.protocol import Protocol, seeds_of
+from zoo_benchmark.protocol import NO_BUDGET, Protocol, seeds_of
+from zoo_benchmark.run.given import GivenWeights
 from zoo_benchmark.run.trial_spec import (
     WEIGHTS,
     ConditionSpec,
@@ -41,6 +42,7 @@ class PlannedCell:
         conditions: its scoring under each condition that needs one, and their names in the store.
         floor: whether its row is a reference.
         forced: whether it is made again although it is finished.
+        given: the weights that are scored as they are; None where they are trained.
     """
 
     spec: TrialSpec
@@ -49,6 +51,7 @@ class PlannedCell:
     conditions: Mapping[str, tuple[ConditionSpec, str]]
     floor: bool
     forced: bool
+    given: GivenWeights | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The cell's entry in `run.json`."""
@@ -60,6 +63,7 @@ class PlannedCell:
             "timing": self.timing[1] if self.timing else None,
             "conditions": {name: key for name, (_, key) in self.conditions.items()},
             "floor": self.floor,
+            **({"given": self.given.to_dict()} if self.given else {}),
         }
 
 
@@ -72,7 +76,7 @@ def plan_cells(
     files: MetricFiles,
     hardware_names: tuple[str, str],
 ) -> list[PlannedCell]:
-    """All cells, the first repetition of every model first.
+    """All cells, the first repetition of every model first; one alone of what is not trained.
 
     Args:
         models: the rows.
@@ -88,6 +92,8 @@ def plan_cells(
     cells = []
     for repetition in range(protocol.seeds):
         for model in models:
+            if repetition and (model.given or not protocol.trains):
+                continue
             spec = _trial_spec(model, repetition, protocol, settings, manifests, files)
             key = _key(model, spec, protocol, hardware_names[0])
             request = model.request
@@ -96,7 +102,9 @@ def plan_cells(
                 timing = _timing(spec, key, settings, store, hardware_names[1])
             conditions = _conditions(model, spec, key, protocol, store)
             forced = bool({request.name, request.label} & set(settings.force))
-            cells.append(PlannedCell(spec, key, timing, conditions, model.floor, forced))
+            cells.append(
+                PlannedCell(spec, key, timing, conditions, model.floor, forced, model.given)
+            )
     return cells
 
 
@@ -108,7 +116,7 @@ def _trial_spec(
     manifests: Mapping[str, str],
     files: MetricFiles,
 ) -> TrialSpec:
-    request = model.request
+    request, trained = model.request, not model.request.weights and protocol.trains
     data_seed, model_seed = seeds_of(protocol.seed, protocol.id, repetition, request.name)
     return TrialSpec(
         model=request.name,
@@ -117,8 +125,8 @@ def _trial_spec(
         changes=request.changes,
         dataset=protocol.dataset,
         size=protocol.size,
-        manifests=dict(manifests),
-        budget=protocol.budget,
+        manifests={s: m for s, m in manifests.items() if trained or s == "test"},
+        budget=protocol.budget if trained else NO_BUDGET,
         learning_rate=protocol.learning_rate,
         input_variety=protocol.input_variety,
         crop_scale=protocol.crop_scale,
@@ -128,6 +136,8 @@ def _trial_spec(
         model_seed=model_seed,
         device=settings.device,
         precision=settings.precision,
+        weights=model.given.path if model.given else request.weights,
+        weights_sha256=model.given.sha256 if model.given else "",
         metrics=list(protocol.metrics),
         metric_files={
             metric: {name: str(path.resolve()) for name, path in paths.items()}
@@ -149,10 +159,6 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "options": asdict(model.colorizer.options),
         "protocol": protocol.id,
         "size": spec.size,
-        "budget": [Budget.parse(spec.budget).amount, Budget.parse(spec.budget).unit],
-        "learning_rate": spec.learning_rate,
-        "variety": asdict(spec.variety),
-        "seeds": [spec.data_seed, spec.model_seed],
         "manifests": spec.manifests,
         "metrics": dict(protocol.metrics),
         "metric_files": sorted(spec.metric_files),
@@ -163,7 +169,16 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
     }
     if files := _files(facts["options"]):
         facts["files"] = files
-    if Budget.parse(spec.budget).unit == "seconds":
+    if spec.budget == NO_BUDGET:
+        return key_of(name, facts | {"weights": spec.weights_sha256})
+    budget = Budget.parse(spec.budget)
+    facts |= {
+        "budget": [budget.amount, budget.unit],
+        "learning_rate": spec.learning_rate,
+        "variety": asdict(spec.variety),
+        "seeds": [spec.data_seed, spec.model_seed],
+    }
+    if budget.unit == "seconds":
         facts["hardware"] = hardware_text
     return key_of(name, facts)
 
@@ -182,19 +197,24 @@ def _files(options: Mapping[str, object]) -> dict[str, str]:
 def _conditions(
     model: CheckedModel, spec: TrialSpec, key: str, protocol: Protocol, store: Store
 ) -> dict[str, tuple[ConditionSpec, str]]:
-    """The scorings of a trained cell, whose own key they do not touch."""
+    """The scorings of a finished cell, whose own key they do not touch."""
     paints_rgb = model.colorizer is not None and model.colorizer.paints_rgb
     found = {}
     for name, version in protocol.conditions.items():
         if name == CLEAN and not paints_rgb:
             continue  # the cell's own scores; painted pictures are compared with L copied
         shared = {f.name: getattr(spec, f.name) for f in fields(ScoringSpec)}
-        scoring = ConditionSpec(
-            **shared, weights=str(store.path(key).resolve() / WEIGHTS), condition=name
-        )
+        scoring = ConditionSpec(**shared | _finished(spec, key, store), condition=name)
         facts = {"cell": key, "condition": [name, version]}
         found[name] = scoring, key_of(f"{spec.model}-{spec.repetition}-{name}", facts)
     return found
+
+
+def _finished(spec: TrialSpec, key: str, store: Store) -> dict[str, Any]:
+    """What a finished cell predicts with; the options of what it trained are in its weights."""
+    if spec.weights:
+        return {name: getattr(spec, name) for name in ("changes", "weights", "weights_sha256")}
+    return {"changes": {}, "weights": str(store.path(key).resolve() / WEIGHTS)}
 
 
 def _timing(
@@ -204,11 +224,11 @@ def _timing(
         model=spec.model,
         label=spec.label,
         repetition=spec.repetition,
-        weights=str(store.path(key).resolve() / WEIGHTS),
         dataset=spec.dataset,
         size=spec.size,
         device=settings.device,
         precision=settings.precision,
+        **_finished(spec, key, store),
     )
     facts = {"cell": key, "hardware": hardware_text, "torch": torch.__version__}
     return timing, key_of(f"{spec.model}-{spec.repetition}-timing", facts)

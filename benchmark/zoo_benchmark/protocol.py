@@ -29,7 +29,7 @@ DIGESTS = FOLDER / "digests.json"
 """SHA-256 of the content of every protocol of the package, by `NAME@VERSION`."""
 
 NO_BUDGET = "none"
-"""The budget of a protocol that trains nothing: it scores weights that were trained elsewhere."""
+"""The budget of a comparison in which nothing is trained: weights are scored as they are."""
 
 SMALLEST_SIZE = 32
 """The smallest side in pixels of a protocol: the metrics of the package's need 31."""
@@ -59,8 +59,8 @@ class Protocol:
         grey_chroma: test images whose |a| and |b| nowhere exceed this are left out.
         manifests: SHA-256 of `ImageSet.manifest_hash` by split; absent where it is not pinned.
         preset: which options models start from.
-        budget: what each model may spend on training; `none` where nothing is trained, and
-            weights are scored as they are.
+        budget: what each model may spend on training; `none` where nothing is trained: all come
+            with weights, which are scored as they are.
         seed: the base of all seeds.
         seeds: repetitions, each with its own data order and weights.
         metrics: names of the metrics and their versions.
@@ -105,8 +105,13 @@ class Protocol:
     count: int = 0
 
     def __post_init__(self) -> None:
-        if self.budget != NO_BUDGET:
+        if self.trains:
             Budget.parse(self.budget)
+        elif self.learning_rate != "options":
+            raise InputError(
+                f"--lr {self.learning_rate} is of a training, and --budget {NO_BUDGET} has none; "
+                "leave one of them out"
+            )
         if self.size < SMALLEST_SIZE:
             raise InputError(
                 f"--size {self.size} is too small: metrics need 31 px; type --size {SMALLEST_SIZE}"
@@ -136,6 +141,21 @@ class Protocol:
     def id(self) -> str:
         """`NAME@VERSION`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether models are trained; else all come with weights, or learn nothing."""
+        return self.budget != NO_BUDGET
+
+    @property
+    def limit(self) -> Budget | None:
+        """The budget, read; None where nothing is trained."""
+        return Budget.parse(self.budget) if self.trains else None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the budget is a time, which is worth more on faster hardware."""
+        return self.limit is not None and self.limit.unit == "seconds"
 
     def departures(self, other: Protocol) -> list[str]:
         """The fields in which `other` departs from this protocol, as `field=value`."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from zoo import registry
 from zoo.errors import OptionError, UnknownNameError
 from zoo.files import name_text
+from zoo.weights.hub import is_hub
+from zoo.weights.published import split_weights
 
 ALL = "all"
 _FORM = "NAME:option=value"
@@ -16,53 +19,75 @@ _HOW_TO_SET = "type --set NAME.option=value for one model"
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One requested row: a colorizer's name, changed options as text, and the row's label."""
+    """One requested row.
+
+    Attributes:
+        name: the colorizer's.
+        changes: options changed, as text.
+        label: the row's name.
+        weights: the file or published name of weights that it is scored with as it is; empty
+            where it is trained.
+        asked: whether it was asked for; else it is a reference row of the protocol.
+    """
 
     name: str
     changes: dict[str, str] = field(default_factory=dict)
     label: str = ""
+    weights: str = ""
+    asked: bool = True
 
 
 def parse_models(text: str, settings: Sequence[str] = ()) -> list[ModelRequest]:
-    """Reads `all` or `NAME[:opt=value][,opt=value][,NAME…]`, and `NAME.opt=value` settings.
+    """Reads `all` or `NAME[:opt=value][,opt=value][@WEIGHTS][,NAME…]`, and `NAME.opt=value`.
 
-    A comma part with `=` but no `:` belongs to the model before it. A model asked for more
-    than once is labelled `name:opt=value`.
+    A comma part with `=` but no `:` belongs to the model before it. Weights reach from the `@` to
+    the next comma. A model asked for more than once is labelled `name:opt=value`.
 
     Raises:
         UnknownNameError: a name that no installed colorizer has.
         OptionError: text that cannot be read, or the same row twice.
+        WeightsError: an `@` with nothing behind it.
     """
     known = registry.list_colorizers()
     if not known:
         raise OptionError("no colorizer is installed; reinstall colorizer-zoo")
-    wanted: list[tuple[str, dict[str, str]]] = []
+    wanted: list[ModelRequest] = []
     previous = ""
     for part in (p.strip() for p in text.split(",")):
         if not part:
             raise OptionError(f"there is an empty part in --models {text!r}; type NAME,NAME")
-        name, colon, assignment = (p.strip() for p in part.partition(":"))
+        target, weights = split_weights(part)
+        name, colon, assignment = (p.strip() for p in target.partition(":"))
         if "=" in name:  # an option; a colon behind it is part of its value
             if not wanted:
                 raise OptionError(f"--models {text!r} starts with an option; type NAME:{part}")
             if previous == ALL:
                 raise OptionError(f"{part!r} follows {ALL!r} in --models; {_HOW_TO_SET}")
-            _add(wanted[-1][1], part, text, _FORM)
+            last = wanted[-1]
+            if last.weights:
+                raise OptionError(
+                    f"{part!r} follows the weights {last.weights!r} in --models; options come "
+                    f"first: type {last.name}:{target}@{last.weights}"
+                )
+            _add(last.changes, target, text, _FORM)
+            wanted[-1] = replace(last, weights=weights or "")
             continue
         previous = name
         if name == ALL:
             if colon:
                 raise OptionError(f"{ALL!r} takes no options in --models; {_HOW_TO_SET}")
-            wanted += [(each, {}) for each in known]
+            if weights:
+                raise OptionError(f"{ALL!r} takes no weights in --models; type NAME@{weights}")
+            wanted += [ModelRequest(each) for each in known]
         elif name in known:
-            wanted.append((name, {}))
+            wanted.append(ModelRequest(name, weights=weights or ""))
             if colon:
-                _add(wanted[-1][1], assignment, text, _FORM)
+                _add(wanted[-1].changes, assignment, text, _FORM)
         else:
             raise UnknownNameError("colorizer", name, known, "See zoo list.")
-    settings_of = _read_settings(settings, {name for name, _ in wanted})
+    settings_of = _read_settings(settings, {each.name for each in wanted})
     # What --models says of a row goes before what --set says of all rows of that name.
-    return _label([(name, settings_of.get(name, {}) | changes) for name, changes in wanted])
+    return _label([replace(w, changes=settings_of.get(w.name, {}) | w.changes) for w in wanted])
 
 
 def _read_settings(settings: Sequence[str], wanted: set[str]) -> dict[str, dict[str, str]]:
@@ -79,21 +104,34 @@ def _read_settings(settings: Sequence[str], wanted: set[str]) -> dict[str, dict[
     return found
 
 
-def _label(wanted: list[tuple[str, dict[str, str]]]) -> list[ModelRequest]:
-    counts: dict[str, int] = {}
-    for name, _ in wanted:
-        counts[name] = counts.get(name, 0) + 1
+def _label(wanted: list[ModelRequest]) -> list[ModelRequest]:
+    names = _names(wanted)
     requests = []
-    for name, changes in wanted:
-        # The names of files among the values may be any bytes; a label is text.
-        suffix = name_text(",".join(f"{option}={value}" for option, value in changes.items()))
-        repeated = counts[name] > 1 and suffix
-        requests.append(ModelRequest(name, changes, f"{name}:{suffix}" if repeated else name))
+    for request, name in zip(wanted, names, strict=True):
+        # The names of files may be any bytes; a label is text.
+        changes = (f"{option}={value}" for option, value in request.changes.items())
+        suffix, text = name_text(",".join(changes)), name_text(name)
+        model, at, weights = text.partition("@")
+        repeated = names.count(name) > 1 and suffix
+        label = f"{model}:{suffix}{at}{weights}" if repeated else text
+        requests.append(replace(request, label=label))
     labels = [request.label for request in requests]
     for label in labels:
         if labels.count(label) > 1:
             raise OptionError(f"{label!r} is asked for twice; name it once or change an option")
     return requests
+
+
+def _names(wanted: Sequence[ModelRequest]) -> list[str]:
+    """`NAME` or `NAME@WEIGHTS`; of a path the last part, unless two of them end alike."""
+    short = {
+        each.weights: each.weights if is_hub(each.weights) else PurePath(each.weights).name
+        for each in wanted
+        if each.weights
+    }
+    shared = {last for last in short.values() if list(short.values()).count(last) > 1}
+    texts = {path: path if last in shared else last for path, last in short.items()}
+    return [f"{each.name}@{texts[each.weights]}" if each.weights else each.name for each in wanted]
 
 
 def _add(changes: dict[str, str], text: str, whole: str, form: str) -> None:

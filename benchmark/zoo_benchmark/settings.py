@@ -22,12 +22,16 @@ from zoo.errors import (
     OutputError,
     PluginError,
     UnknownNameError,
+    WeightsError,
 )
 from zoo.files import check_writable
 from zoo.training.budget import Budget
+from zoo.weights.file import find_weights
+from zoo.weights.published import published
 from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_names
-from zoo_benchmark.protocol import DEFAULT, Protocol, ProtocolError, find_protocol
+from zoo_benchmark.protocol import DEFAULT, NO_BUDGET, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.run.given import GivenWeights
 from zoo_benchmark.run.scoring import metric_names
 from zoo_benchmark.run.trial_spec import RUN
 
@@ -97,11 +101,13 @@ class CheckedModel:
         request: name, options and label.
         floor: whether it is a reference to be beaten.
         colorizer: the model, or None where its plugin is broken: its row will say how.
+        given: the weights that it is scored with as it is; None where it is trained.
     """
 
     request: ModelRequest
     floor: bool
     colorizer: Colorizer | None
+    given: GivenWeights | None = None
 
 
 def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
@@ -252,10 +258,10 @@ def check_metrics_under_conditions(names: Iterable[str]) -> None:
 
 def with_floors(requests: Sequence[ModelRequest], protocol: Protocol) -> list[ModelRequest]:
     """The requested rows and those reference rows of the protocol that are not among them."""
-    requested = {request.name for request in requests}
+    requested = {request.name for request in requests if not request.weights}
     installed = registry.list_colorizers()
     floors = [name for name in protocol.floors if name in installed and name not in requested]
-    return [*requests, *(ModelRequest(name, {}, name) for name in floors)]
+    return [*requests, *(ModelRequest(name, label=name, asked=False) for name in floors)]
 
 
 def check_models(
@@ -267,37 +273,58 @@ def check_models(
         OptionError: an option or size that a model cannot have, or the same row twice.
         UnknownNameError: an option that does not exist.
         DeviceError: a device that is not there.
+        WeightsError: given weights are missing or do not fit.
+        InputError: a model that would have to be trained, where nothing is.
     """
     checked = []
-    rows: dict[tuple[str, Any], str] = {}
+    rows: dict[tuple[Any, ...], str] = {}
+    untrained = []
     for request in requests:
+        given = None
         try:
             # What a plugin prints when it is imported is no part of this command's output.
             with contextlib.redirect_stdout(sys.stderr):
                 cls = registry.colorizer_class(request.name)
-                colorizer = cls(
-                    cls.preset(protocol.preset),
-                    device=settings.device,
-                    precision=settings.precision,
-                    **request.changes,
-                )
+                how = {"device": settings.device, "precision": settings.precision}
+                if request.weights:
+                    stored = find_weights(request.weights, cls, download=False)
+                    colorizer = registry.restored(cls, stored, **how, **request.changes)
+                    given = GivenWeights.of(stored)
+                else:
+                    colorizer = cls(cls.preset(protocol.preset), **how, **request.changes)
         except (OptionError, UnknownNameError, DeviceError):
             raise
-        except Exception:
+        except Exception as error:
+            if request.weights and isinstance(error, WeightsError):
+                raise
             checked.append(CheckedModel(request, False, None))
             continue
-        twin = rows.setdefault((request.name, colorizer.options), request.label)
+        if not (protocol.trains or given) and cls.info.learns:
+            if request.asked:
+                untrained.append(request)
+            continue
+        digest = given.sha256 if given else ""
+        twin = rows.setdefault((request.name, colorizer.options, digest), request.label)
         if twin != request.label:
             raise OptionError(
                 f"{twin!r} and {request.label!r} are the same row; name it once or change an option"
             )
-        # A size that nobody asked for stops the one model that it does not suit.
-        if settings.size is not None and protocol.size % colorizer.multiple:
+        # A size that nobody asked for stops the one model that it does not suit. Crops of a
+        # training have it; what is only predicted is padded.
+        if not given and settings.size is not None and protocol.size % colorizer.multiple:
             raise OptionError(
                 f"--size {protocol.size} does not suit {request.label}: "
                 f"its sides must be multiples of {colorizer.multiple}"
             )
-        checked.append(CheckedModel(request, cls.info.floor, colorizer))
+        checked.append(CheckedModel(request, cls.info.floor and not given, colorizer, given))
+    if untrained:
+        first = untrained[0]
+        more = f" (and {len(untrained) - 1} more)" if len(untrained) > 1 else ""
+        example = next((each.name for each in published(first.name)), "FILE")
+        raise InputError(
+            f"{first.label}{more} would have to be trained, and the budget is {NO_BUDGET}; "
+            f"give it weights, as {first.name}@{example}, or name a --budget"
+        )
     known = {name for each in requests for name in (each.name, each.label)}
     for name in settings.force:
         if name not in known:
@@ -305,9 +332,9 @@ def check_models(
     return checked
 
 
-def default_timeout(budget: Budget) -> float:
+def default_timeout(budget: Budget | None) -> float:
     """Seconds after which a trial counts as hanging, where nothing else is said."""
-    if budget.unit == "seconds":
+    if budget is not None and budget.unit == "seconds":
         return 1.5 * budget.amount + _ALLOWANCE_SECONDS
     return _LONGEST_SECONDS
 

@@ -27,6 +27,7 @@ _FORMAT = 1
 # What of the two packages decides how a model is trained and scored; plugins, metrics and
 # images have entries of their own in the key.
 _TRAINING_CODE = (
+    "run/given.py",
     "run/trial.py",
     "run/scoring.py",
     "run/learning_curve.py",

@@ -24,10 +24,11 @@ class Folder(Dataset):
     """The images below a folder, divided as its subfolders say or by their content.
 
     With `train/` and `test/` (or `val/`) in the folder, these are the splits; files beside them
-    do not count, and `val/` does not either where there is a `test/`. Any other folder, one
-    with a `train/` alone included, is divided by the hash of each file's content: a tenth goes
-    to the test split, at least one image. The division stays when files are renamed or added,
-    and identical files land on the same side.
+    do not count, and `val/` does not either where there is a `test/`. A `test/` or `val/` alone
+    will do where nothing is trained. Any other folder, one with a `train/` alone included, is
+    divided by the hash of each file's content: a tenth goes to the test split, at least one
+    image. The division stays when files are renamed or added, and identical files land on the
+    same side.
 
     Files that cannot be read are skipped and named; images that are grey already are left out
     of both splits and named. Images smaller than the tiles are enlarged. What else lies in the
@@ -63,10 +64,9 @@ class Folder(Dataset):
             }
             self.files = self.splits["train"] + self.splits["test"]
         elif tests:
-            raise DataError(
-                f"folder {str(root)!r} has a {tests[0].name}/ but no train/ beside it; add "
-                f"one, or type --dataset folder:{tests[0]} to divide that folder itself"
-            )
+            # Enough where nothing is trained.
+            self.splits = {"test": self._images(tests[0], "test")}
+            self.files = self.splits["test"]
         else:
             self.files = self._images(root, "train")
         for files in self.splits.values() if self.splits else [self.files]:
@@ -80,6 +80,12 @@ class Folder(Dataset):
         tiles are larger by an eighth, unless an image of the split is too small for that.
         """
         facts = None
+        if self.splits and split not in self.splits:
+            alone = self.files[0].relative_to(self.root).parts[0]
+            raise DataError(
+                f"folder {str(self.root)!r} has a {alone}/ but no train/ beside it; add one, or "
+                f"type --dataset folder:{self.root / alone} to divide that folder itself"
+            )
         if self.splits:
             files = self.splits[split]
         else:

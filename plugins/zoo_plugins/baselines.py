@@ -36,6 +36,7 @@ class Grey(Colorizer):
         paper="none",
         license="Apache-2.0",
         floor=True,
+        learns=False,
         known_failures={
             "one_image": "it paints no colour",
             "beats_grey": "it is grey",

@@ -52,6 +52,33 @@ def test_models(text: str, expected: list[tuple[str, dict[str, str], str]]) -> N
     assert read(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("zhang@v1,grey", [("zhang", {}, "zhang@v1", "v1"), ("grey", {}, "grey", "")]),
+        ("zhang@a/b.pth", [("zhang", {}, "zhang@b.pth", "a/b.pth")]),
+        ("zhang@a/b,zhang@c/b", [("zhang", {}, f"zhang@{w}", w) for w in ("a/b", "c/b")]),
+        ("zhang@hf:me/net", [("zhang", {}, "zhang@hf:me/net", "hf:me/net")]),
+        ("zhang@a=b:c@d.pth", [("zhang", {}, "zhang@a=b:c@d.pth", "a=b:c@d.pth")]),
+        ("zhang:k=1@v1", [("zhang", {"k": "1"}, "zhang@v1", "v1")]),
+        ("zhang:k=1,j=2@v1", [("zhang", {"k": "1", "j": "2"}, "zhang@v1", "v1")]),
+        (
+            "zhang@v1,zhang:k=1@v1,zhang",
+            [
+                ("zhang", {}, "zhang@v1", "v1"),
+                ("zhang", {"k": "1"}, "zhang:k=1@v1", "v1"),
+                ("zhang", {}, "zhang", ""),
+            ],
+        ),
+    ],
+)
+def test_weights_reach_from_the_at_to_the_next_comma(
+    text: str, expected: list[tuple[str, dict[str, str], str, str]]
+) -> None:
+    requests = parse_models(text)
+    assert [(r.name, dict(r.changes), r.label, r.weights) for r in requests] == expected
+
+
 def test_all_and_a_variant_of_one() -> None:
     requests = read("all,zhang:width=1")
     assert [label for _, _, label in requests] == [*KNOWN, "zhang:width=1"]

@@ -168,7 +168,7 @@ def test_mistakes_are_one_line_before_any_work(colorize, scans, tmp_path, argume
 def test_weights_are_asked_for(zoo_says, scans, tmp_path):
     code, _, err = zoo_says("colorize", "scans", "-o", "out", "--model", "grey")
     assert code == 2
-    assert err.startswith("error: grey needs weights: type --weights FILE.safetensors,")
+    assert err.startswith("error: grey needs weights: type --model grey@FILE.safetensors,")
     assert "zoo fit" in err
     assert "zoo bench" in err
     assert "zoo weights list" in err

@@ -51,7 +51,7 @@ def test_weights_tables_and_pictures(zoo: Any, photographs: Path) -> None:
     for file in here.iterdir():
         assert f"written: {file.name}" in answer.stdout
     assert "left grey" in answer.stdout
-    assert "--weights w.safetensors" in answer.stdout
+    assert "--model zhang_rebalanced@w.safetensors" in answer.stdout
     assert "100%" in answer.stderr
 
     points = rows(here / "w-validation.csv")

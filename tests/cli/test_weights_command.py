@@ -73,7 +73,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
 @pytest.fixture
 def stranger(file_server: Any, install: Callable[..., Path]) -> Any:
-    """The server with the file that an installed stranger publishes as tiny:v1."""
+    """The server with the file that an installed stranger publishes as tiny@v1."""
     file_server.files[NAME] = BODY
     install("tiny-net", table(file_server.url(NAME)))
     return file_server
@@ -81,7 +81,7 @@ def stranger(file_server: Any, install: Callable[..., Path]) -> Any:
 
 def listed(zoo: Zoo) -> dict[str, Any]:
     rows = json.loads(zoo("weights", "list", "--json").stdout)
-    return {f"{row['model']}:{row['name']}": row for row in rows}
+    return {f"{row['model']}@{row['name']}": row for row in rows}
 
 
 # ---- list ---------------------------------------------------------------------------------
@@ -90,9 +90,9 @@ def listed(zoo: Zoo) -> dict[str, Any]:
 def test_a_stranger_is_listed_beside_the_zoos_own(zoo_process: Zoo, stranger: Any) -> None:
     done = zoo_process("-m", "zoo", "weights", "list", "--json")
     assert done.returncode == 0, done.stderr
-    rows = {f"{row['model']}:{row['name']}": row for row in json.loads(done.stdout)}
-    assert {"tiny:v1", "zhang_rebalanced:eccv16"} <= rows.keys()
-    row = rows["tiny:v1"]
+    rows = {f"{row['model']}@{row['name']}": row for row in json.loads(done.stdout)}
+    assert {"tiny@v1", "zhang_rebalanced@eccv16"} <= rows.keys()
+    row = rows["tiny@v1"]
     assert (row["distribution"], row["license"]) == ("tiny-net", "CC-BY-4.0")
     assert (row["status"], row["sha256"], row["file"]) == ("not fetched", HASH, None)
 
@@ -166,7 +166,7 @@ def test_a_broken_one_is_stated_and_harms_no_other(
     answer = zoo("weights", "list")
     assert answer.code == 0
     assert reason in answer.stdout
-    assert zoo("weights", "fetch", "tiny:v1").code == 0
+    assert zoo("weights", "fetch", "tiny@v1").code == 0
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_good_tables_beside_a_bad_one_stay(zoo: Zoo, install: Callable[..., Path
     url = "https://example.org/x"
     install("tiny-net", table(url) + table(url, "v2", pin="size = 1") + table(url, "v3"))
     status = {label: row["status"] for label, row in listed(zoo).items()}
-    assert status["tiny:v1"] == status["tiny:v3"] == "not fetched"
-    assert status["tiny:v2"].startswith("broken: ")
+    assert status["tiny@v1"] == status["tiny@v3"] == "not fetched"
+    assert status["tiny@v2"].startswith("broken: ")
     answer = zoo("weights", "fetch", "v2")
     assert answer.code == 2
     assert "the weights v2 are broken: " in answer.stderr
-    assert "the weights tiny:v2 are broken: " in zoo("weights", "where", "tiny:v2").stderr
+    assert "the weights tiny@v2 are broken: " in zoo("weights", "where", "tiny@v2").stderr
 
 
 # ---- fetch, verify, where -----------------------------------------------------------------
@@ -209,26 +209,26 @@ def test_fetch_verify_where(zoo: Zoo, stranger: Any, tmp_path: Path) -> None:
     assert zoo("weights", "where").stdout == f"{folder}\n"
     missing = zoo("weights", "where", "v1")
     assert (missing.code, missing.stdout) == (1, "")
-    assert missing.stderr == "tiny:v1 is not fetched; type zoo weights fetch tiny:v1\n"
+    assert missing.stderr == "tiny@v1 is not fetched; type zoo weights fetch tiny@v1\n"
     answer = zoo("weights", "verify")
     assert (answer.code, answer.stdout, answer.stderr) == (0, "", "nothing is fetched\n")
 
     answer = zoo("weights", "fetch", "v1")
     path = folder / "tiny" / "v1" / NAME
     assert (answer.code, answer.stderr) == (0, "")
-    assert answer.stdout == f"tiny:v1 (fetched): {path}\n"
-    assert zoo("weights", "where", "tiny:v1").stdout == f"{path}\n"
+    assert answer.stdout == f"tiny@v1 (fetched): {path}\n"
+    assert zoo("weights", "where", "tiny@v1").stdout == f"{path}\n"
     assert path.read_bytes() == BODY
-    row = listed(zoo)["tiny:v1"]
+    row = listed(zoo)["tiny@v1"]
     assert (row["status"], row["file"]) == ("fetched", str(path))
-    assert zoo("weights", "verify").stdout == f"tiny:v1 (ok): {path}\n"
+    assert zoo("weights", "verify").stdout == f"tiny@v1 (ok): {path}\n"
 
     path.write_bytes(BODY[::-1])
     answer = zoo("weights", "verify")
     assert (answer.code, answer.stdout) == (1, "")
-    assert "tiny:v1 is damaged" in answer.stderr
-    assert answer.stderr.endswith("; type zoo weights fetch tiny:v1\n")
-    assert listed(zoo)["tiny:v1"]["status"] == "damaged"
+    assert "tiny@v1 is damaged" in answer.stderr
+    assert answer.stderr.endswith("; type zoo weights fetch tiny@v1\n")
+    assert listed(zoo)["tiny@v1"]["status"] == "damaged"
     assert zoo("weights", "where", "v1").code == 1
     assert zoo("weights", "fetch", "v1").code == 0
     assert zoo("weights", "verify", "v1").code == 0
@@ -237,8 +237,8 @@ def test_fetch_verify_where(zoo: Zoo, stranger: Any, tmp_path: Path) -> None:
 def test_a_prefix_is_shown(zoo: Zoo, file_server: Any, install: Callable[..., Path]) -> None:
     file_server.files[NAME] = BODY
     install("tiny-net", table(file_server.url(NAME), pin=f'sha256_prefix = "{HASH[:8]}"'))
-    assert "tiny:v1 (fetched, prefix-pinned): " in zoo("weights", "fetch", "v1").stdout
-    assert listed(zoo)["tiny:v1"]["status"] == "fetched, prefix-pinned"
+    assert "tiny@v1 (fetched, prefix-pinned): " in zoo("weights", "fetch", "v1").stdout
+    assert listed(zoo)["tiny@v1"]["status"] == "fetched, prefix-pinned"
     assert "fetched, prefix-pinned" in zoo("weights", "list").stdout
 
 
@@ -248,22 +248,22 @@ def test_a_name_of_two_models_is_refused_with_the_choices(
     install("other-net", table(stranger.url(NAME), model="other"))
     answer = zoo("weights", "fetch", "v1")
     assert answer.code == 2
-    assert "several models have weights called 'v1': type other:v1 or tiny:v1" in answer.stderr
+    assert "several models have weights called 'v1': type other@v1 or tiny@v1" in answer.stderr
     assert not stranger.requests
-    assert zoo("weights", "fetch", "other:v1", "tiny:v1", "tiny:v1").code == 0
+    assert zoo("weights", "fetch", "other@v1", "tiny@v1", "tiny@v1").code == 0
     assert len(stranger.requests) == 2
 
 
 def test_all_goes_on_past_a_failure(zoo: Zoo, stranger: Any, install: Callable[..., Path]) -> None:
     install("gone-net", table(stranger.url("gone.pth"), model="gone"))
-    answer = zoo("weights", "fetch", "gone:v1", "tiny:v1")
+    answer = zoo("weights", "fetch", "gone@v1", "tiny@v1")
     assert answer.code == 1
-    assert answer.stdout.startswith("tiny:v1 (fetched): ")
+    assert answer.stdout.startswith("tiny@v1 (fetched): ")
     assert answer.stderr.startswith(f"error: downloading {stranger.url('gone.pth')} failed (Not")
     answer = zoo("weights", "fetch", "--all", "--offline")
     assert answer.code == 1
-    assert answer.stdout.startswith("tiny:v1 (fetched): ")
-    assert all(label in answer.stderr for label in ("gone:v1", "zhang_rebalanced:eccv16"))
+    assert answer.stdout.startswith("tiny@v1 (fetched): ")
+    assert all(label in answer.stderr for label in ("gone@v1", "zhang_rebalanced@eccv16"))
     assert len(answer.stderr.splitlines()) == 2
 
 

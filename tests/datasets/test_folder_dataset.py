@@ -162,11 +162,6 @@ def all_corrupt(root):
     return r"none of 2 image files can be read; the first: .*a\.jpg: not an image"
 
 
-def only_test(root):
-    crops(root / "test", 1)
-    return r"has a test/ but no train/ beside it; add one"
-
-
 def empty_train(root):
     crops(root / "test", 1)
     (root / "train").mkdir()
@@ -174,7 +169,7 @@ def empty_train(root):
 
 
 @pytest.mark.parametrize(
-    "make", [missing, a_file, empty, all_corrupt, only_test, empty_train], ids=lambda f: f.__name__
+    "make", [missing, a_file, empty, all_corrupt, empty_train], ids=lambda f: f.__name__
 )
 def test_unusable_folders_are_refused_before_anything_runs(tmp_path, make):
     root = tmp_path / "photographs"
@@ -182,6 +177,15 @@ def test_unusable_folders_are_refused_before_anything_runs(tmp_path, make):
     with pytest.raises(DataError, match=reason) as caught:
         Folder(str(root))
     assert "\n" not in str(caught.value) and "photographs" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_test_split_alone_is_enough_where_nothing_is_trained(tmp_path, name):
+    crops(tmp_path / name, 3)
+    folder = Folder(str(tmp_path))
+    assert len(folder.open("test", 64)) == 3
+    with pytest.raises(DataError, match=rf"has a {name}/ but no train/ beside it; add one"):
+        folder.open("train", 64)
 
 
 def test_all_grey_or_too_few_images(tmp_path):

@@ -25,7 +25,7 @@ SHORTER = [
     (r"--executor ray=\S+", "--executor ray=local --models grey --seeds 1"),
     (r"--at \S+", "--at 2steps"),
     (r"^(zoo fit .*--budget) \S+", r"\1 30steps"),
-    (r"^(zoo (?:bench|overfit) .*--budget) (?!250)\S+", r"\1 3steps"),
+    (r"^(zoo (?:bench|overfit) .*--budget) (?!250|none)\S+", r"\1 3steps"),
     (r"^zoo (bench|overfit) (?!.*--budget)", r"zoo \1 --budget 3steps "),
     (r"^zoo bench (?!.*--no-throughput)", "zoo bench --no-throughput "),
     (r"^zoo lr-find ", "zoo lr-find --steps 20 "),
@@ -47,7 +47,7 @@ NOT_TYPED = {
 
 def is_typed(words: list[str]) -> bool:
     """Whether a line of a shell block is a command of the zoo that needs no network."""
-    named = {part for word in words for part in word.split(":")}
+    named = {part for word in words for part in re.split("[:@,]", word)}
     return words[0] == "zoo" and "eccv16" not in named
 
 

@@ -24,7 +24,8 @@ def bench(
         str,
         typer.Option(
             help="Which colorizers: all, or NAME[,NAME…]; options of one follow its name, as "
-            "zhang_rebalanced:width=0.5,batch_size=8."
+            "zhang_rebalanced:width=0.5,batch_size=8. NAME@WEIGHTS is not trained but scored as it "
+            "is, with a file or a name that zoo weights list shows: unet_timm@release."
         ),
     ] = "all",
     protocol: Annotated[
@@ -44,7 +45,7 @@ def bench(
         str | None,
         typer.Option(
             help="What the training of each colorizer may cost: 20s, 10min, 500steps, 50kimages "
-            "or 2PFLOP. [default: the protocol's]"
+            "or 2PFLOP; or none, where all of them come with weights. [default: the protocol's]"
         ),
     ] = None,
     size: Annotated[
@@ -175,6 +176,8 @@ def bench(
     as_json: JsonFlag = False,
 ) -> None:
     """Train colorizers under equal budgets and compare them.
+
+    Those with weights (NAME@WEIGHTS) are scored as they are, and stand apart.
 
     The exit code is 1 where a colorizer failed; the others are compared all the same.
 

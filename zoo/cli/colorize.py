@@ -37,13 +37,17 @@ def colorize(
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="The colorizer's name, as zoo list shows it: zhang_rebalanced.")
+        str,
+        typer.Option(
+            help="The colorizer's name, as zoo list shows it, and its weights: unet_timm@release, "
+            "or unet_timm@mine.safetensors."
+        ),
     ],
     weights: Annotated[
         str | None,
         typer.Option(
-            help="What the colorizer has learnt: a file that zoo fit or zoo bench wrote, or a "
-            "name that zoo weights list shows."
+            help="What the colorizer has learnt, where --model names it alone: a file that zoo fit "
+            "or zoo bench wrote, or a name that zoo weights list shows."
         ),
     ] = None,
     working_size: Annotated[
@@ -97,14 +101,14 @@ def colorize(
     The exit code is 1 where a photograph failed or a folder could not be listed; the others are
     coloured all the same.
 
-    Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced --weights eccv16
+    Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced@eccv16
     """
     import dataclasses
 
     from zoo.images.find import PassedOver
     from zoo.pipeline.plan import Settings, plan
     from zoo.pipeline.run import colorize_files
-    from zoo.registry import colorizer_class, load
+    from zoo.registry import colorizer_class, load, name_and_weights
 
     rule = "the batch size must be auto or a number"
     settings = Settings(
@@ -115,9 +119,10 @@ def colorize(
         batch_size="auto" if batch_size == "auto" else _parse_number(batch_size, rule),
         workers=workers,
     )
-    if weights is None:
+    name, found = name_and_weights(model, weights)
+    if found is None:
         raise WeightsError(
-            f"{model} needs weights: type --weights FILE.safetensors, as zoo fit and zoo "
+            f"{name} needs weights: type --model {name}@FILE.safetensors, as zoo fit and zoo "
             "bench write them (runs/<time>/weights), or a name of zoo weights list"
         )
     passed = PassedOver()
@@ -128,12 +133,12 @@ def colorize(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     changes: dict[str, object] = {}
     if temperature is not None:
-        options = [f.name for f in dataclasses.fields(colorizer_class(model).Options)]
+        options = [f.name for f in dataclasses.fields(colorizer_class(name).Options)]
         if "temperature" not in options:
             has = f"its options are {', '.join(options)}" if options else "it has no options"
-            raise OptionError(f"{model} has no temperature: {has}; leave --temperature out")
+            raise OptionError(f"{name} has no temperature: {has}; leave --temperature out")
         changes["temperature"] = temperature
-    colorizer = load(model, weights, device=device, precision=precision, **changes)
+    colorizer = load(name, found, device=device, precision=precision, **changes)
     outcomes: list[Event] = []
     interrupted, stopped = False, ""
     start = time.perf_counter()

@@ -92,7 +92,8 @@ def fit(
         str | None,
         typer.Option(
             "--init",
-            help="Weights to start from: a file, or a name that zoo weights list shows.",
+            help="Weights to start from: a file, or a name that zoo weights list shows. "
+            "unet_timm@release names both.",
         ),
     ] = None,
     resume: Annotated[
@@ -146,6 +147,8 @@ def fit(
     files = Files(out.expanduser())
     with _alone(files):
         # Whatever can be found out before the images are read comes first.
+        model, start = registry.name_and_weights(model, initial)
+        initial = None if start is None else str(start)
         limit = Budget.parse(budget)
         if learning_rate not in ("options", "find"):
             raise OptionError(f"--lr is options or find, got {learning_rate!r}")
@@ -462,7 +465,7 @@ def _show(
         f"{model}: {cost.steps:,} steps, {cost.images:,} images in {cost.seconds:.1f} s, "
         f"{colorizer.parameter_count:,} parameters",
         *(f"written: {file}" for file in written),
-        f"to use it: zoo colorize PHOTOS -o OUT --model {model} --weights {saved}",
+        f"to use it: zoo colorize PHOTOS -o OUT --model {model}@{saved}",
     ]
     console.print(lines[0], markup=False, highlight=False)
     console.print(table)

@@ -25,8 +25,9 @@ app = typer.Typer(
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Published weights by name, as zoo weights list shows them: eccv16; or by their "
-        "place on the Hugging Face hub: hf:OWNER/REPOSITORY[/FILE]."
+        help="Published weights by name, as zoo weights list shows them: eccv16, or "
+        "zhang_rebalanced@eccv16; or by their place on the Hugging Face hub: "
+        "hf:OWNER/REPOSITORY[/FILE]."
     ),
 ]
 
@@ -127,8 +128,8 @@ def where(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="The name of published weights, as zoo weights list shows it: eccv16; or "
-            "hf:OWNER/REPOSITORY[/FILE]."
+            help="The name of published weights, as zoo weights list shows it: eccv16, or "
+            "zhang_rebalanced@eccv16; or hf:OWNER/REPOSITORY[/FILE]."
         ),
     ] = None,
 ) -> None:

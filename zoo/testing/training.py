@@ -45,6 +45,12 @@ def repeatable(subject: Subject) -> None:
             "draw random numbers from torch alone, which fit seeds; start from a new network in "
             "every build; or say deterministic=False in info.",
         )
+    learns = colorizer.info.learns
+    if not learns and (different := _different(subject.fitted, subject.new().ready())):
+        raise Finding(
+            f"info says learns=False, but training changed {_some(different)}.",
+            "leave learns out of info.",
+        )
 
 
 def _skip_unless_deterministic(subject: Subject) -> None:

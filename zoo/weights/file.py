@@ -31,6 +31,7 @@ from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
 from zoo.weights.published import (
     UNKNOWN_LICENSE,
+    check_fetched,
     fetch,
     find_published,
     from_hub,
@@ -94,6 +95,16 @@ class StoredWeights:
     def label(self) -> str:
         """The file's name and SHA-256: what a record of fine-tuning names."""
         return f"{self.path.name} (SHA-256 {file_sha256(self.path)})"
+
+    @property
+    def taught(self) -> str:
+        """The images and the budget that they learnt from, in words; as far as they say so."""
+        record, words = self.record, self.origin.trained_on
+        if record is not None:
+            count = record.images_seen or record.images_available  # one may count, and not step
+            of = f" of {record.data}" if record.data else ""
+            words = f"{words or f'{count:,} images{of}'}; budget {record.budget}"
+        return words or "not stated"
 
     def differing(self, options: Mapping[str, object]) -> str:
         """The stored values that differ from `options`, as a clause; empty where none does."""
@@ -231,25 +242,34 @@ def model_of(path: Path) -> str:
     return str(metadata.get("model"))
 
 
-def find_weights(weights: str | Path, cls: type[Colorizer]) -> StoredWeights:
+def find_weights(
+    weights: str | Path, cls: type[Colorizer], *, download: bool = True
+) -> StoredWeights:
     """Weights by the path of their file, by the name that they were published under, or on the hub.
 
-    Those that are not here are fetched at first use.
+    Args:
+        weights: the path or name, or `hf:owner/repository[/file]`.
+        cls: the colorizer that they are for.
+        download: whether those that are not here are fetched at first use.
 
     Raises:
         UnknownNameError: neither a file nor a published name.
-        WeightsError: as `open_weights`, or the file could not be fetched.
+        WeightsError: as `open_weights`, or the file could not be fetched, or must not be.
     """
     path, name = Path(weights).expanduser(), str(weights)
+    # As `zoo weights` shows it, too.
+    name = name.removeprefix(f"{cls.info.name}@")
     if is_hub(name):
+        if not download:
+            check_fetched(from_hub(name))
         fetched = fetch(from_hub(name))
         return open_weights(fetched, cls, _origin(from_hub(name)))  # its license is known by now
-    # As `zoo weights` shows it, too.
-    name = name.removeprefix(f"{cls.info.name}:")
     known = {each.name for each in published(cls.info.name)}
     if path.is_file() or (name not in known and (path.suffix or len(path.parts) > 1)):
         return open_weights(path, cls)
     chosen = find_published(cls.info.name, name)
+    if not download:
+        check_fetched(chosen)
     with download_bar() as progress:
         fetched = fetch(chosen, progress=progress)
     return open_weights(fetched, cls, _origin(chosen))
@@ -324,8 +344,7 @@ def _checked(path: Path, cls: type[Colorizer], metadata: Mapping[str, Any]) -> S
     model = metadata.get("model")
     if model != name:
         raise WeightsError(
-            f"{path} holds weights of {model!r}, not of {name!r}; "
-            f"type zoo.load({model!r}, weights=…)"
+            f"{path} holds weights of {model!r}, not of {name!r}; type {model}@{path}"
         )
     stored = metadata.get("preprocessing")
     for plane, expected in _preprocessing(cls.info).items():

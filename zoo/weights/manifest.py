@@ -104,8 +104,8 @@ class PublishedWeights:
 
     @property
     def label(self) -> str:
-        """`MODEL:NAME`, which is unique; the URL where they were named by that."""
-        return self.url if self.name == self.url else f"{self.model}:{self.name}"
+        """`MODEL@NAME`, which is unique; the URL where they were named by that."""
+        return self.url if self.name == self.url else f"{self.model}@{self.name}"
 
     @property
     def pin(self) -> str:

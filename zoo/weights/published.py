@@ -109,14 +109,14 @@ def find_published(model: str | None, name: str) -> PublishedWeights:
         return matching[0]
     for entry in faulty:
         if entry.name == name and model in (None, entry.model):
-            label = name if model is None else f"{model}:{name}"
+            label = name if model is None else f"{model}@{name}"
             raise WeightsError(f"the weights {label} are broken: {entry.reason}")
     kind = "published weights" if model is None else f"published weights of {model}"
     raise UnknownNameError(kind, name, {weights.name for weights in known}, _HINT)
 
 
 def find_by_label(text: str) -> PublishedWeights:
-    """The weights of a `NAME`, if one model has them, of `MODEL:NAME`, or on the hub.
+    """The weights of a `NAME`, if one model has them, of `MODEL@NAME`, or on the hub.
 
     Raises:
         UnknownNameError: there are none; near names are offered.
@@ -124,8 +124,39 @@ def find_by_label(text: str) -> PublishedWeights:
     """
     if hub.is_hub(text):
         return from_hub(text)
-    model, colon, name = text.rpartition(":")
-    return find_published(model if colon else None, name)
+    model, name = split_weights(text)
+    if name is None:
+        return find_published(None, model)
+    return from_hub(name) if hub.is_hub(name) else find_published(model, name)
+
+
+def split_weights(text: str) -> tuple[str, str | None]:
+    """A colorizer's name and its weights, out of `NAME@WEIGHTS`; None where it is a name alone.
+
+    Raises:
+        WeightsError: there is nothing before the `@`, or nothing behind it.
+    """
+    name, at, weights = (part.strip() for part in text.partition("@"))
+    if at and not (name and weights):
+        known = published(name) or published()
+        example = f", or a published name, as {known[0].label}" if known else ""
+        raise WeightsError(
+            f"{text!r} names no {'weights' if name else 'colorizer'}; "
+            f"type {name or 'NAME'}@FILE{example}"
+        )
+    return name, weights if at else None
+
+
+def check_fetched(weights: PublishedWeights) -> None:
+    """Checks that a file that has to be downloaded has been; nothing is downloaded.
+
+    Raises:
+        WeightsError: it is not fetched, or damaged; says what to type.
+    """
+    if weights.file is None and cached_file(weights) is None:
+        raise WeightsError(
+            f"{weights.label} is {status(weights)}; type zoo weights fetch {weights.label}"
+        )
 
 
 def from_hub(text: str) -> PublishedWeights:

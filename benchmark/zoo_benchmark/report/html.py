@@ -109,6 +109,8 @@ def _data(
     content: dict[str, Any] = {
         "labels": [row.label for row in shown.rows],
         "floors": run.manifest["floors"],
+        "given": [row.label for row in shown.rows if row.kind == "given"],
+        "trains": shown.trained,
         "metrics": metrics,
         "ranking": shown.ranking if shown.ranking in metrics else next(iter(metrics), None),
         "intervals": _records(statistics.intervals),
@@ -175,6 +177,8 @@ def _learning(run: Run) -> list[dict[str, Any]]:
     """A curve per model and metric, of the first finished repetition."""
     curves = []
     for cell in _first_cells(run):
+        if not cell.trained:
+            continue
         learning = cell.learning()
         for metric, part in learning.groupby("metric", sort=False):
             curve = {name: [_number(v) for v in part[name]] for name in (*COSTS, "value")}
@@ -229,6 +233,7 @@ def _card(cell: Cell) -> dict[str, Any]:
         "options": result.get("options", {}),
         "training": training,
         "costs": training.get("cost", {}),
+        "given": cell.given,
         "params": result.get("params"),
         "memory": result.get("peak_memory_mb"),
         "key": cell.key,

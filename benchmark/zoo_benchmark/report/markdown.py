@@ -17,14 +17,20 @@ def write_markdown(run: Run, shown: ShownTable, conditions: ShownConditions | No
     facts = shown.facts_in("markdown")
     lines = [f"# {_text(manifest['title'])}", ""]
     lines += [f"- {_text(note)}" for note in manifest["notes"]]
+    columns = [*(shown.metrics[name] for name in metrics), *facts]
     headings = ["model", *metrics, *(column.title for column in facts), "status"]
-    lines += ["", f"| {' | '.join(headings)} |"]
-    lines.append("| --- |" + " ---: |" * (len(headings) - 2) + " --- |")
-    for row in (*shown.rows, *shown.references):
-        cells = [row.cells[name] for name in (*metrics, *(column.name for column in facts))]
-        texts = [f"{cell.text} {cell.half}".strip() for cell in cells]
-        name = f"{'≈ ' * row.alike}{_text(row.label)}{row.name.removeprefix(row.label)}"
-        lines.append(f"| {name} | {' | '.join(texts)} |{f' {_text(row.status)}'.rstrip()} |")
+    ruler = ["---", *("---" if column.words else "---:" for column in columns), "---"]
+    groups = shown.groups
+    last = groups[-1]
+    for group in groups:
+        if shown.given_note and group is last:
+            lines += ["", f"**{shown.given_note[0].upper()}{shown.given_note[1:]}.**"]
+        lines += ["", f"| {' | '.join(headings)} |", f"| {' | '.join(ruler)} |"]
+        for row in (*group, *(shown.references if group is last else ())):
+            cells = [row.cells[column.name] for column in columns]
+            texts = [_text(f"{cell.text} {cell.half}") for cell in cells]
+            name = f"{'≈ ' * row.alike}{_text(row.label)}{row.name.removeprefix(row.label)}"
+            lines.append(f"| {name} | {' | '.join(texts)} |{f' {_text(row.status)}'.rstrip()} |")
     lines += [
         "",
         "±: half the 95 % interval over images. ≈: cannot be told from the row above.",

@@ -50,6 +50,8 @@ class Reporter:
             state = f"done: {cost['steps']} steps in {cost['seconds']:.1f} s"
         elif isinstance(task.spec, ConditionSpec):
             state = f"scored in {result['seconds']['scoring']:.1f} s"
+        elif "throughput" not in result:
+            state = "done: scored"
         else:
             state = ", ".join(
                 f"{row['images_per_s']:,.0f} images/s on {row['device']}"

@@ -115,13 +115,20 @@ def redraw(folder: Path) -> Comparison:
     # Of other images, or other sizes of them, the papers say nothing.
     kept = not any(d.startswith(("dataset=", "size=")) for d in run.manifest["departures"])
     papers = run.manifest["protocol"]["name"] if kept else ""
-    published = published_rows(papers) if papers else None
-    footnotes = [*set_notes(run), *(published_notes(papers) if papers else ())]
+    floors = run.manifest["floors"]
     shown = shown_table(
-        board, run.manifest["floors"], statistics, run.ceilings, externals, published, footnotes
+        board,
+        floors,
+        statistics,
+        run.ceilings,
+        externals,
+        run.given,
+        published_rows(papers) if papers else None,
+        [*set_notes(run), *(published_notes(papers) if papers else ())],
+        trained=run.trains,
     )
     order = [row.label for row in shown.rows]
-    conditions = shown_conditions(run, order, shown.ranking, run.manifest["floors"])
+    conditions = shown_conditions(run, order, shown.ranking, floors)
     if conditions is not None:
         write_csv(conditions.table, folder / "conditions.csv")
     comparison = Comparison(run, board, shown, conditions)
@@ -153,7 +160,8 @@ def _notes(run: Run) -> list[str]:
         for condition, under in cell.under.items():
             broken = under.result.get("metrics_broken", {})
             reasons |= {f"{name} under {condition}": why for name, why in broken.items()}
-    notes = [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
+    notes = [f"{label}: trained on {g['trained_on']}." for label, g in run.given.items()]
+    notes += [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
     for device in ("cpu", "cuda"):
         rows = [row for cell in run.cells for row in cell.timing if row["device"] == device]
         unlike = sorted({row["hardware"] for row in rows})
@@ -198,7 +206,7 @@ def _write_grid(comparison: Comparison) -> None:
         showcase = cell.folder / SHOWCASE
         if label in comparison.floors and is_colourless(showcase):
             continue  # the input once more
-        note = score_note(row.dropna())
+        note = score_note(row.dropna()) + (", given" if label in run.given else "")
         nothing: list[Image.Image | None] = [None] * len(pictures)
         painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
         columns.append(Column(label, note, painted))

@@ -20,9 +20,8 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
 
     With statistics, ± is half the 95 % interval over images, ≈ marks a row that cannot be told
     from the row above it, and with several seeds their standard deviation has a column of its
-    own. Ceilings stand below a line, and published
-    numbers below another. Columns that do not fit into `width` are left to
-    `leaderboard.csv`, and the caption says so.
+    own. Given weights, ceilings and published numbers stand below lines. Columns that do not fit
+    into `width` are left to `leaderboard.csv`, and the caption says so.
 
     Args:
         shown: the table, a row per model in the order of the ranking.
@@ -47,13 +46,14 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
         heading = columns[name].heading
         table.add_column(heading, justify="right", no_wrap=True, overflow="ignore", min_width=least)
     table.add_column("status", overflow="fold", min_width=2)
+    ends = (len(shown.groups[0]), len(shown.rows), len(shown.rows) + len(shown.ceilings))
     for number, row in enumerate((*shown.rows, *shown.references)):
         cells = [columns[column].cells[number] for column in widths]
         failed = row.status not in ("ok", "")
         style = "red" if failed else "dim" if row.kind in REFERENCES else ""
-        last = number + 1 in (len(shown.rows), len(shown.rows) + len(shown.ceilings))
+        last = number + 1 in ends
         table.add_row(escape(row.name), *cells, escape(row.status), style=style, end_section=last)
-    captions = _legend(shown)
+    captions = [*filter(None, [shown.given_note]), *_legend(shown)]
     if hidden:
         captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
     captions += shown.footnotes

@@ -54,10 +54,12 @@ def table_at(folder: Path, at: str) -> EarlierTable:
         BudgetError: `at` cannot be read, or no model had a point measured by then.
     """
     run = open_run(folder)
+    if not run.trains:
+        raise BudgetError(f"nothing was trained in {folder}: it has no earlier points")
     point = Budget.parse(at)
     budget = run.manifest["protocol"]["budget"]
     rows = []
-    for label in dict.fromkeys(cell.label for cell in run.cells):
+    for label in dict.fromkeys(cell.label for cell in run.cells if not cell.given):
         cells = [cell for cell in run.cells if cell.label == label and cell.ok]
         taken = [found for cell in cells if (found := _last_point(cell, point)) is not None]
         row: dict[str, Any] = {"model": label}
@@ -78,6 +80,8 @@ def table_at(folder: Path, at: str) -> EarlierTable:
         "measured on the same few test images at every point; the final table uses all of them.",
         "not a run with this budget: do not rank it against one.",
     ]
+    if run.given:
+        notes.append(f"left out, as it was not trained here: {', '.join(run.given)}.")
     return EarlierTable(
         f"{title}, schedule unfinished" if unfinished else title, table, file, notes
     )

@@ -47,6 +47,8 @@ class Column:
         keep: as `MetricInfo.keep` has it.
         around: the format of what follows ±.
         optional: whether it is left out of reports, too, where nothing was measured.
+        given: whether it is of interest only where rows have given weights.
+        words: whether its values are words, and no numbers.
         recorded: whether a cell's `result.json` has it under this name.
         timed: the device, and the name in a cell's timing on it.
         metric: what it shows the values of; None for all else.
@@ -61,6 +63,8 @@ class Column:
     keep: float = 10
     around: str = ""
     optional: bool = False
+    given: bool = False
+    words: bool = False
     recorded: bool = False
     timed: tuple[str, str] | None = None
     metric: MetricInfo | None = None
@@ -89,6 +93,9 @@ BEHIND_METRICS = (
     Column("budget"),
     Column("stop_reason"),
     Column("status"),
+    Column("weights"),
+    Column("trained_on", "trained on", form="{}", shown="markdown", place=8, given=True, words=True),
+    Column("seen_px", "seen at px", "seen at\npx", WHOLE, "terminal markdown html", 7, 13, given=True),
 )
 # fmt: on
 CURVE = (
@@ -107,6 +114,14 @@ FID_NOT_STATED = "fid_not_stated"
 """The column of published FIDs whose source does not say which FID; nothing is measured in it."""
 
 _FIRST_SEEDS, _LAST_SEEDS = 0, 21
+_APART = (
+    "given weights have an order of their own: each was trained on what its row says, not under "
+    "the budget of the others; they are not ranked together"
+)
+_NO_COMMON_BUDGET = (
+    "given weights: each was trained on what its row says, under no common budget; the order is of "
+    "these files on these images, not of methods"
+)
 
 
 # ---- metrics ---------------------------------------------------------------------------------
@@ -241,7 +256,8 @@ class ShownRow:
 
     Attributes:
         label: its name.
-        kind: `floor`, `external`, `ceiling` or `published`; empty for a model.
+        kind: `floor`, `external`, `given`, `ceiling` or `published`; empty for a model that was
+            trained.
         status: `ok`, or what went wrong.
         alike: whether it cannot be told from the row above it.
         cells: by the names of the columns.
@@ -272,6 +288,7 @@ class ShownTable:
         footnotes: what a reader of some column must know, a line each.
         truths: as text, the truth's own value of each metric that should match it.
         ranking: the metric that the rows are ordered by; empty where none can.
+        trained: whether there was a budget, which rows of given weights stand apart from.
     """
 
     metrics: dict[str, Column]
@@ -282,6 +299,22 @@ class ShownTable:
     ranking: str
     published: list[ShownRow] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+    trained: bool = True
+
+    @property
+    def groups(self) -> list[list[ShownRow]]:
+        """The rows in one or two orders: given weights stand apart from what was trained."""
+        given = [row for row in self.rows if row.kind == "given"]
+        if not (given and self.trained):
+            return [self.rows]
+        return [group for group in (self.rows[: -len(given)], given) if group]
+
+    @property
+    def given_note(self) -> str:
+        """What a reader must know of given weights; empty where there are none."""
+        if not any(row.kind == "given" for row in self.rows):
+            return ""
+        return _APART if self.trained else _NO_COMMON_BUDGET
 
     @property
     def references(self) -> list[ShownRow]:
@@ -307,6 +340,7 @@ class ShownTable:
             column
             for column in self.facts.values()
             if output in column.shown.split()
+            and (self.given_note or not column.given)
             and (self.is_measured(column.name) or (output != "terminal" and not column.optional))
         ]
 
@@ -325,8 +359,11 @@ def shown_table(
     statistics: Statistics | None = None,
     ceilings: pd.DataFrame | None = None,
     externals: Collection[str] = (),
+    given: Collection[str] = (),
     published: pd.DataFrame | None = None,
     footnotes: Sequence[str] = (),
+    *,
+    trained: bool = True,
 ) -> ShownTable:
     """A leaderboard with its statistics, ready to be shown.
 
@@ -336,8 +373,10 @@ def shown_table(
         statistics: intervals and comparisons of the same scores.
         ceilings: a row per reference computed from the truth: model, and means of metrics.
         externals: rows of other programs.
+        given: rows of given weights.
         published: a row per paper's method: `model`, and what it published by column.
         footnotes: what a reader of some column must know.
+        trained: whether the others were trained under a budget.
     """
     scored = [name for name in metric_names(board.columns) if board[name].notna().any()]
     metrics = {name: metric_column(name) for name in sorted(scored, key=_terminal_place)}
@@ -355,10 +394,14 @@ def shown_table(
         intervals = {(row["model"], row["metric"]): row for row in found}
         if ranking is not None:
             alike = cannot_tell_apart(labels, ranking.name, statistics.pairs)
+            # Nothing is said across the line between two orders.
+            starts = [i for i, label in enumerate(labels) if trained and label in given][:1]
+            alike = [mark and i not in starts for i, mark in enumerate(alike)]
     columns = [*metrics.values(), *facts.values()]
     rows = []
     for label, mark, values in zip(labels, alike, board.to_dict("records"), strict=True):
-        kind = "floor" if label in floors else "external" if label in externals else ""
+        kinds = {"given": given, "floor": floors, "external": externals}
+        kind = next((kind for kind, members in kinds.items() if label in members), "")
         cells = {
             c.name: _cell(c, values.get(c.name), intervals.get((label, c.name))) for c in columns
         }
@@ -394,11 +437,12 @@ def shown_table(
         ranking.name if ranking else "",
         papers_rows,
         list(footnotes),
+        trained,
     )
 
 
 def _cell(column: Column, value: Any, interval: Mapping[Hashable, Any] | None = None) -> ShownCell:
-    number = None if value is None or pd.isna(value) else float(value)
+    number = None if column.words or value is None or pd.isna(value) else float(value)
     finite = number if number is not None and math.isfinite(number) else None
     if interval is None:
         return ShownCell(finite, column.text(value))

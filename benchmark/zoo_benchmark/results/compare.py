@@ -146,7 +146,7 @@ def _obstacles(a: Run, b: Run) -> list[str]:
     found += [
         f"other {split} images ({splits[0][split]['count']} and {splits[1][split]['count']})"
         for split in splits[0]
-        if splits[0][split]["manifest"] != splits[1][split]["manifest"]
+        if split in splits[1] and splits[0][split]["manifest"] != splits[1][split]["manifest"]
     ]
     return found
 
@@ -245,6 +245,8 @@ def _environment(a: Run, b: Run) -> pd.DataFrame:
 def _models(a: Run, b: Run) -> list[str]:
     lines = [f"only in A: {label}" for label in a.labels if label not in b.labels]
     lines += [f"only in B: {label}" for label in b.labels if label not in a.labels]
+    for label, given in (a.given | b.given).items():
+        lines.append(f"{label} has given weights, trained on {given['trained_on']}")
     scored = [set(run.scores["model"]) for run in (a, b)]
     for label in _shared(a, b):
         lines += [
@@ -255,7 +257,8 @@ def _models(a: Run, b: Run) -> list[str]:
         ours, theirs = ([c for c in run.cells if c.label == label and c.ok] for run in (a, b))
         if ours and theirs and {cell.key for cell in ours} != {cell.key for cell in theirs}:
             reasons = _changes(_conditions(ours[0]), _conditions(theirs[0]))
-            lines.append(f"{label} was trained anew: {', '.join(reasons) or 'its sources changed'}")
+            made = "scored" if ours[0].given and theirs[0].given else "trained"
+            lines.append(f"{label} was {made} anew: {', '.join(reasons) or 'its sources changed'}")
     return lines
 
 
@@ -263,8 +266,9 @@ def _conditions(cell: Cell) -> dict[str, Any]:
     """The conditions that a cell was made under, beside its protocol and sources."""
     environment = cell.result["environment"]
     made_by = {name: environment.get(name) for name in ("hardware", "device", "torch")}
-    precision = {"precision": cell.result["training"].get("precision")}
-    return {**cell.result["options"], **precision, **made_by}
+    precision = {"precision": cell.result.get("training", {}).get("precision")}
+    weights = {"weights": cell.given["sha256"][:12]} if cell.given else {}
+    return {**weights, **cell.result["options"], **precision, **made_by}
 
 
 def _changes(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -65,6 +65,7 @@ def _run_row(cell: Cell) -> dict[str, Any]:
         for name in ("preset", "dataset", "size", "budget", "data_seed", "model_seed")
     }
     row |= cell.set_scores
+    row |= _given_facts(cell)
     row["stop_reason"] = training.get("stop_reason")
     row |= {f"cost_{name}": training.get("cost", {}).get(name) for name in COSTS}
     row |= {name: training.get(name) for name in _RECORDED}
@@ -78,8 +79,15 @@ def _run_row(cell: Cell) -> dict[str, Any]:
     return row
 
 
+def _given_facts(cell: Cell) -> dict[str, Any]:
+    given = cell.given or {}
+    return {"weights": given.get("sha256"), "trained_on": given.get("trained_on")}
+
+
 def leaderboard_table(run: Run) -> pd.DataFrame:
     """Exactly one row per requested model, the best first, failures last.
+
+    Rows of given weights have an order of their own below those trained under the budget.
 
     The best by the metric that ranks most of those that were scored (`MetricInfo.ranks`).
 
@@ -101,10 +109,11 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
     wanted = run.manifest.get("metrics", ())  # an empty column for what could not be scored
     board = board.reindex(columns=leaderboard_columns([*board.columns, *wanted]))
     # Whole numbers stay whole beside a row that has none.
-    board = board.astype({"params": "Int64", "seeds": "Int64"})
+    board = board.astype({"params": "Int64", "seeds": "Int64", "seen_px": "Int64"})
     key = 0 if ranking is None else board[ranking.name] * ranking.sign
-    order = board.assign(_failed=board["status"] != OK, _key=key)
-    index = order.sort_values(["_failed", "_key"], kind="stable").index
+    apart = board["model"].isin(run.given) & run.trains
+    order = board.assign(_apart=apart, _failed=board["status"] != OK, _key=key)
+    index = order.sort_values(["_apart", "_failed", "_key"], kind="stable").index
     return board.loc[index].reset_index(drop=True)
 
 
@@ -153,15 +162,19 @@ def _row(label: str, cells: Sequence[Cell], external: bool) -> dict[str, Any]:
         reasons = [f"{len(done)} of {len(cells)} seeds run" if done else NOT_RUN]
     results = [cell.result for cell in done]
     spec = results[0]["spec"] if results else {}
+    stopped = {r["training"]["stop_reason"] for r in results if "training" in r}
     row: dict[str, Any] = {
         "model": label,
         "preset": spec.get("preset"),
         "seeds": len(done) or None,
         "params": results[0]["params"] if results else None,
         "budget": spec.get("budget"),
-        "stop_reason": ", ".join(sorted({r["training"]["stop_reason"] for r in results})) or None,
+        "stop_reason": ", ".join(sorted(stopped)) or None,
+        "seen_px": spec.get("size"),
         "status": "; ".join(dict.fromkeys(reasons)) or OK,
     }
+    if cells:
+        row |= _given_facts(cells[0])
     if external:
         row["stop_reason"] = "external"
     return row

@@ -24,6 +24,7 @@ import pandas as pd
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
 from zoo_benchmark.conditions import CLEAN
+from zoo_benchmark.protocol import NO_BUDGET
 from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
@@ -67,6 +68,8 @@ class Cell:
             it was not timed.
         timing_error: why its timing failed; empty where it did not.
         under: the cell as it was scored under conditions, by their names.
+        given: the weights that were scored as they are, as `GivenWeights.to_dict` has them; None
+            where the cell was trained.
     """
 
     label: str
@@ -78,11 +81,17 @@ class Cell:
     timing: Sequence[dict[str, Any]] = ()
     timing_error: str = ""
     under: Mapping[str, Cell] = field(default_factory=dict)
+    given: dict[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the cell was trained and scored."""
+        """Whether the cell was scored, and trained where it was to be."""
         return bool(self.result["status"] == OK)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the cell was trained and scored."""
+        return self.ok and "training" in self.result
 
     @property
     def set_scores(self) -> dict[str, float]:
@@ -107,13 +116,13 @@ class Cell:
         """The learning curve: model, seed, share, seconds, steps, images, flops, metric, value.
 
         `share` is of the budget, in (0, 1]; `value` the mean over the fixed subset of test
-        images. Empty where not ok.
+        images. Empty where not ok, or not trained.
         """
-        return self._labelled(LEARNING) if self.ok else pd.DataFrame()
+        return self._labelled(LEARNING) if self.trained else pd.DataFrame()
 
     def losses(self) -> pd.DataFrame:
         """The loss along the way: model, seed, seconds, steps, images, flops, loss."""
-        return self._labelled(CURVE) if self.ok else pd.DataFrame()
+        return self._labelled(CURVE) if self.trained else pd.DataFrame()
 
     def predictions(self) -> ImageSet | None:
         """The predictions of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
@@ -201,6 +210,16 @@ class Run:
         """The rows of its table, in the order of the request, external ones last."""
         rows = [cell.label for cell in self.cells] + [e.name for e in self.externals]
         return list(dict.fromkeys(rows))
+
+    @property
+    def trains(self) -> bool:
+        """Whether its models were trained, but for given weights."""
+        return bool(self.manifest.get("protocol", {}).get("budget") != NO_BUDGET)
+
+    @property
+    def given(self) -> dict[str, dict[str, Any]]:
+        """The given weights of each row that has them, by its label."""
+        return {cell.label: cell.given for cell in self.cells if cell.given}
 
     @property
     def protocol_id(self) -> str:
@@ -305,6 +324,7 @@ def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
             for name, key in entry.get("conditions", {}).items()
             for found in [_find(key, store, run)]
         },
+        given=entry.get("given"),
     )
 
 

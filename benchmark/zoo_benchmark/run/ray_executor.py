@@ -166,9 +166,7 @@ def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
 
 def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """The spec with every path in it changed."""
-    changed: dict[str, Any] = {}
-    if isinstance(spec, (TimingSpec, ConditionSpec)):
-        changed["weights"] = change(spec.weights)
+    changed: dict[str, Any] = {"weights": change(spec.weights)} if spec.weights else {}
     if isinstance(spec, ScoringSpec):
         changed["metric_files"] = {
             metric: {name: change(path) for name, path in paths.items()}

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import zoo
 from zoo import registry
 from zoo.device import resolve_device
 from zoo.images.open import to_grey
 from zoo_benchmark.run import throughput
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment, hardware
+from zoo_benchmark.run.given import load_given
 from zoo_benchmark.run.process import Progress
 from zoo_benchmark.run.trial_spec import TimingSpec
 
@@ -42,7 +42,7 @@ def time_prediction(
     rows = []
     progress.stage("timing")
     for name in dict.fromkeys((str(device), "cpu")):
-        colorizer = zoo.load(spec.model, spec.weights, device=name, precision=spec.precision)
+        colorizer = load_given(spec, name)
         control = measure_control(colorizer.device)
         rows.append(
             {

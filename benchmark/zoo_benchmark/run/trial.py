@@ -1,7 +1,8 @@
 """The trial of a cell, and its scores under a condition, as processes of their own do them.
 
-What a trial leaves in OUT: `result.json`, `scores.csv`, `curve.csv` (the loss), `learning.csv`
-(the metrics along the way), `predictions.npz`, `showcase/` and `weights.safetensors`.
+What a trial leaves in OUT: `result.json`, `scores.csv`, `predictions.npz`, `showcase/`, and of a
+training `curve.csv` (the loss), `learning.csv` (the metrics along the way) and
+`weights.safetensors`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from zoo.training.feed import Feed
 from zoo.weights.rescue import save_somewhere
 from zoo_benchmark.conditions import check_condition
 from zoo_benchmark.metrics.weights_files import MetricFiles
+from zoo_benchmark.protocol import NO_BUDGET
 from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment
+from zoo_benchmark.run.given import load_given
 from zoo_benchmark.run.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
 from zoo_benchmark.run.memory import PeakMemory
 from zoo_benchmark.run.pictures import write_pictures
@@ -52,28 +55,64 @@ KEPT_IMAGES = 192
 
 
 def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress: Progress) -> None:
-    """Trains and scores one model; the files go to `out`, the facts to `result`.
+    """Trains and scores one model, or scores the weights that it was given.
+
+    The files go to `out`, the facts to `result`.
 
     Raises:
         ZooError: whatever a user can have caused; anything else a plugin may have.
     """
     progress.stage("loading")
-    cls = registry.colorizer_class(spec.model)
-    colorizer = cls(
-        cls.preset(spec.preset),
-        device=spec.device,
-        precision=spec.precision,
-        **spec.changes,
-    )
+    colorizer = _open(spec)
     result["options"] = dataclasses.asdict(colorizer.options)
     result["environment"] = describe_environment(colorizer.device)
     progress.stage("timing")
     result["control"] = measure_control(colorizer.device)
     progress.stage("loading")
     dataset = registry.open_dataset(spec.dataset)
-    train, test = (_load(dataset, split, spec) for split in ("train", "test"))
+    train = None if spec.budget == NO_BUDGET else _load(dataset, "train", spec)
+    test = _load(dataset, "test", spec)
     metrics = _open_metrics(spec, colorizer, test, result)
+    curve = None
+    if train is not None:
+        curve = _train(spec, colorizer, train, test, metrics, out, result, progress)
+    result["params"] = colorizer.parameter_count
+    if not spec.weights:
+        saved, problem = save_somewhere(colorizer.save, out / WEIGHTS)
+        if problem:
+            raise OutputError(f"{problem}; what was trained is in {saved}")
 
+    progress.stage("scoring")
+    _record_scores(scoring.score(colorizer, test, metrics), metrics, out, result)
+    if curve is not None:
+        assert colorizer.record is not None
+        curve.finish(colorizer.record.cost)
+        curve.write(out / LEARNING)
+    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
+    _paint_showcase(colorizer, dataset, spec, out)
+
+
+def _open(spec: TrialSpec) -> Colorizer:
+    """The colorizer: to be trained, of the weights that were given, or one that learns nothing."""
+    if spec.weights:
+        return load_given(spec, spec.device)
+    cls = registry.colorizer_class(spec.model)
+    options = cls.preset(spec.preset)
+    colorizer = cls(options, device=spec.device, precision=spec.precision, **spec.changes)
+    return colorizer.ready() if spec.budget == NO_BUDGET else colorizer
+
+
+def _train(
+    spec: TrialSpec,
+    colorizer: Colorizer,
+    train: ImageSet,
+    test: ImageSet,
+    metrics: Sequence[Metric],
+    out: Path,
+    result: dict[str, Any],
+    progress: Progress,
+) -> LearningCurve:
+    """Trains the model within the budget; the curve lacks its last point yet."""
     progress.stage("training")
     memory = PeakMemory(colorizer.device)
     curve = LearningCurve(colorizer, metrics, spread(test, CURVE_IMAGES), _pause(colorizer, memory))
@@ -92,17 +131,7 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
     )
     result["peak_memory_mb"] = memory.pause()
     _record_training(colorizer, out, result)
-    saved, problem = save_somewhere(colorizer.save, out / WEIGHTS)
-    if problem:
-        raise OutputError(f"{problem}; what was trained is in {saved}")
-
-    progress.stage("scoring")
-    assert colorizer.record is not None
-    _record_scores(scoring.score(colorizer, test, metrics), metrics, out, result)
-    curve.finish(colorizer.record.cost)
-    curve.write(out / LEARNING)
-    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
-    _paint_showcase(colorizer, dataset, spec, out)
+    return curve
 
 
 def score_condition(
@@ -114,9 +143,7 @@ def score_condition(
     """
     progress.stage("loading")
     condition = check_condition(spec.condition)
-    colorizer = registry.load(
-        spec.model, spec.weights, device=spec.device, precision=spec.precision
-    )
+    colorizer = load_given(spec, spec.device)
     dataset = registry.open_dataset(spec.dataset)
     test = _load(dataset, "test", spec)
     metrics = _open_metrics(spec, colorizer, test, result)
@@ -196,7 +223,6 @@ def _record_training(colorizer: Colorizer, out: Path, result: dict[str, Any]) ->
     assert record is not None
     result["training"] = dataclasses.asdict(record)
     write_losses(out / CURVE, result["training"].pop("curve"))
-    result["params"] = colorizer.parameter_count
     cost = record.cost
     result["train_images_per_s"] = cost.images / cost.seconds if cost.images else None
 

@@ -49,6 +49,9 @@ class Spec:
         size: side of its images in pixels.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
+        changes: options changed, as text.
+        weights: the file that it predicts with; empty where it is trained.
+        weights_sha256: the hash of that file; another one is refused. Empty where any will do.
     """
 
     model: str
@@ -58,6 +61,9 @@ class Spec:
     size: int
     device: str = "auto"
     precision: str = "auto"
+    changes: dict[str, str] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
 
     work: ClassVar[str]
     """The function that does it."""
@@ -97,8 +103,7 @@ class TrialSpec(ScoringSpec):
 
     Attributes:
         preset: the options it starts from.
-        changes: options changed, as text.
-        budget: as `--budget` takes it.
+        budget: as `--budget` takes it; `none` where nothing is trained.
         learning_rate: `options`, or `find` to search for one inside the budget.
         input_variety: whether the lightness that the network sees in training is changed.
         crop_scale: the smallest and the largest share of the stored side that a crop covers.
@@ -115,7 +120,6 @@ class TrialSpec(ScoringSpec):
     input_variety: bool = False
     crop_scale: tuple[float, ...] = WHOLE
     stored_size: int | None = None
-    changes: dict[str, str] = field(default_factory=dict)
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:train_and_score"
 
@@ -130,12 +134,7 @@ class TimingSpec(Spec):
     """The timing of one finished cell: how fast its model predicts the grey test images.
 
     Beside a GPU the CPU is timed, too.
-
-    Attributes:
-        weights: the cell's weights.
     """
-
-    weights: str
 
     work: ClassVar[str] = "zoo_benchmark.run.timing:time_prediction"
 
@@ -145,11 +144,9 @@ class ConditionSpec(ScoringSpec):
     """The scores of one finished cell under a condition of its input.
 
     Attributes:
-        weights: the cell's weights.
         condition: its name.
     """
 
-    weights: str
     condition: str
 
     work: ClassVar[str] = "zoo_benchmark.run.trial:score_condition"

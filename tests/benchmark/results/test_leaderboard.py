@@ -36,6 +36,9 @@ COLUMNS = [
     "budget",
     "stop_reason",
     "status",
+    "weights",
+    "trained_on",
+    "seen_px",
 ]
 METRICS = [
     "psnr",

@@ -77,7 +77,7 @@ def test_fetched_once_and_recorded(weights, file_server, tmp_path):
     path = fetch(weights, progress=lambda *step: told.append(step))
     assert path == tmp_path / "cache" / "weights" / "tiny" / "v1" / NAME
     assert path.read_bytes() == BODY
-    assert told[-1] == ("tiny:v1", len(BODY), len(BODY))
+    assert told[-1] == ("tiny@v1", len(BODY), len(BODY))
     record = record_of(path)
     assert record["sha256"] == HASH
     assert record["pinned"] == ("sha256" if weights.sha256 else "prefix")
@@ -134,7 +134,7 @@ def test_offline_says_what_to_do(how, weights, file_server, monkeypatch):
         fetch(weights, offline=True if how == "argument" else None)
     assert weights.url in str(caught.value)
     assert (HASH if weights.sha256 else f"{HASH[:8]}…") in str(caught.value)
-    assert "zoo weights fetch tiny:v1 --from FILE" in str(caught.value)
+    assert "zoo weights fetch tiny@v1 --from FILE" in str(caught.value)
     assert not file_server.requests
     path = fetch(weights, offline=False)
     assert fetch(weights, offline=True) == path
@@ -160,7 +160,7 @@ def test_mirrors_come_in_their_order(whole, file_server, monkeypatch):
     urls = [file_server.url(f"nearer/{NAME}"), weights.url, *weights.mirrors]
     assert file_server.requests[0][0] == f"nearer/{NAME}"
     assert all(f"downloading {url} failed (Not Found)" in str(caught.value) for url in urls)
-    assert str(caught.value).endswith("elsewhere and type zoo weights fetch tiny:v1 --from FILE")
+    assert str(caught.value).endswith("elsewhere and type zoo weights fetch tiny@v1 --from FILE")
 
 
 @pytest.mark.parametrize("mirror", ["file:///srv", "/srv/weights", "example.org"])
@@ -230,7 +230,7 @@ def test_verify_finds_what_a_look_at_size_and_time_cannot(weights, file_server):
     path = fetch(weights)
     changed(path)
     assert cached_file(weights) == path
-    with pytest.raises(WeightsError, match=r"tiny:v1 is damaged: .* zoo weights fetch tiny:v1"):
+    with pytest.raises(WeightsError, match=r"tiny@v1 is damaged: .* zoo weights fetch tiny@v1"):
         verify(weights)
     assert (status(weights), cached_file(weights)) == ("damaged", None)
     assert fetch(weights).read_bytes() == BODY
@@ -309,7 +309,7 @@ def test_a_new_publication_under_the_same_name_is_not_the_old_file(whole, file_s
 
 
 def test_verify_of_what_is_not_there(whole):
-    with pytest.raises(WeightsError, match="is not fetched; type zoo weights fetch tiny:v1"):
+    with pytest.raises(WeightsError, match="is not fetched; type zoo weights fetch tiny@v1"):
         verify(whole)
 
 
@@ -355,7 +355,7 @@ def test_what_cannot_be_published(change, reason):
 
 def test_the_authors_weights_are_published():
     weights = published.find_published("zhang_rebalanced", "eccv16")
-    assert weights == published.find_by_label("zhang_rebalanced:eccv16")
+    assert weights == published.find_by_label("zhang_rebalanced@eccv16")
     assert weights in published.published("zhang_rebalanced")
     assert weights not in published.published("grey")
     assert weights.distribution == "colorizer-zoo"
@@ -365,7 +365,7 @@ def test_the_authors_weights_are_published():
     assert not [e for e in published.broken() if e.distribution == "colorizer-zoo"]
 
 
-@pytest.mark.parametrize("label", ["ecv16", "zhang_rebalanced:ecv16"])
+@pytest.mark.parametrize("label", ["ecv16", "zhang_rebalanced@ecv16"])
 def test_a_near_name_is_offered(label):
     with pytest.raises(UnknownNameError, match=r"did you mean 'eccv16'.* Type zoo weights list"):
         published.find_by_label(label)
@@ -400,7 +400,7 @@ def test_what_comes_along_is_used_where_it_lies(along, tmp_path, monkeypatch):
 def test_what_came_along_damaged_is_not_used(along):
     changed(along.file)
     for use in (fetch, verify):
-        with pytest.raises(WeightsError, match=r"tiny:v1 is damaged.* install .* again"):
+        with pytest.raises(WeightsError, match=r"tiny@v1 is damaged.* install .* again"):
             use(along)
     along.file.write_bytes(BODY[:-1])
     assert (status(along), cached_file(along)) == ("damaged", None)

@@ -9,6 +9,8 @@
     const others = data.labels.filter((each) => !data.floors.includes(each));
     return palette[others.indexOf(label) % palette.length];
   };
+  const isGiven = (label) => data.given.includes(label);
+  const named = (label) => (isGiven(label) ? "◇ " : "") + label;
   const metricNames = Object.keys(data.metrics);
   const title = (name) => {
     const metric = data.metrics[name] || { title: name, unit: "" };
@@ -35,16 +37,15 @@
       table.querySelectorAll("thead th").forEach((each) => each.setAttribute("aria-sort", "none"));
       heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const numeric = heading.classList.contains("number");
-      const body = table.tBodies[0];
       const value = (row) => row.children[column].dataset.value;
-      const rows = [...body.rows];
-      rows.sort((one, other) => {
+      const compare = (one, other) => {
         const a = value(one), b = value(other);
         if (numeric && (a === "" || b === "")) return (a === "") - (b === "");  // empty ones last
         const order = numeric ? Number(a) - Number(b) : a.localeCompare(b);
         return ascending ? order : -order;
-      });
-      body.append(...rows);
+      };
+      // Each body by itself: what was trained under other rules keeps an order of its own.
+      table.querySelectorAll("tbody:not(.apart)").forEach((body) => body.append(...[...body.rows].sort(compare)));
     });
   });
 
@@ -58,11 +59,11 @@
     const labels = data.labels.filter((label) => pairs.some((p) => p.model_a === label || p.model_b === label));
     const head = document.createElement("tr");
     head.append(text("th", ""));
-    labels.forEach((label) => head.append(text("th", label, { scope: "col" })));
+    labels.forEach((label) => head.append(text("th", named(label), { scope: "col" })));
     target.append(head);
     labels.forEach((label) => {
       const row = document.createElement("tr");
-      row.append(text("th", label, { scope: "row" }));
+      row.append(text("th", named(label), { scope: "row" }));
       labels.forEach((other) => {
         const pair = pairs.find((p) => p.model_a === label && p.model_b === other);
         const back = pairs.find((p) => p.model_b === label && p.model_a === other);
@@ -121,14 +122,15 @@
     };
     const traces = points.map((row) => ({
       x: [row.images_per_s], y: [row.found.mean], name: plain(row.model), text: [plain(row.model)],
-      mode: "markers+text", textposition: "top center", marker: { size: 11, color: colour(row.model) },
+      mode: "markers+text", textposition: "top center", marker: { size: 11, color: colour(row.model), symbol: isGiven(row.model) ? "diamond-open" : "circle" },
       error_y: row.found.low === null ? undefined : {
         type: "data", symmetric: false, thickness: 1,
         array: [row.found.high - row.found.mean], arrayminus: [row.found.mean - row.found.low],
       },
       hovertemplate: "%{text}<br>%{x:,.0f} images/s<br>%{y:.4g}<extra></extra>", showlegend: false,
     }));
-    const front = points.filter((row) => !points.some((other) => other !== row &&
+    const rivals = data.trains ? points.filter((row) => !isGiven(row.model)) : points;
+    const front = rivals.filter((row) => !rivals.some((other) => other !== row &&
       other.images_per_s >= row.images_per_s && goodness(other) >= goodness(row) &&
       (other.images_per_s > row.images_per_s || goodness(other) > goodness(row))))
       .sort((one, other) => one.images_per_s - other.images_per_s);
@@ -265,7 +267,7 @@
     painted.forEach((label) => {
       const value = score(label, metric, index);
       const line = value === undefined || value === null ? [] : [title(metric) + " " + Number(value).toPrecision(4)];
-      tiles.push(tile(label, [[pictures.models[label][index], label], [pictures.errors[label][index], "error of " + label]], line));
+      tiles.push(tile(named(label), [[pictures.models[label][index], label], [pictures.errors[label][index], "error of " + label]], line));
     });
     byId("tiles").replaceChildren(...tiles);
   };
