@@ -121,10 +121,9 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
             that conditions cannot be measured with.
     """
     named = find_protocol(settings.protocol)
-    fields = (
-        *("dataset", "budget", "size", "preset", "seeds", "seed", "learning_rate"),
-        *("input_variety", "crop_scale", "stored_size"),
-    )
+    varied = ("input_variety", "crop_scale", "stored_size")
+    usual = ("dataset", "budget", "size", "preset", "seeds", "seed", "learning_rate")
+    fields = (*usual, *varied)
     asked: dict[str, Any] = {
         name: getattr(settings, name) for name in fields if getattr(settings, name) is not None
     }
@@ -155,6 +154,12 @@ def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
             "stored_size", named.stored_size * asked.get("size", named.size) // named.size
         )
     in_force = dataclasses.replace(named, **asked)
+    for name in () if in_force.trains else varied:
+        if getattr(settings, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is of a training, and --budget {NO_BUDGET} has none; "
+                "leave one of them out"
+            )
     if in_force.size != named.size:
         in_force = dataclasses.replace(in_force, manifests={}, expected={})
     return named, in_force

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
+from stevedore import ExtensionManager
 
 import zoo
 from zoo.cli.console import StageBars
@@ -24,14 +26,16 @@ from zoo.errors import NotFittedError, WeightsError
 from zoo.weights.download import file_sha256
 from zoo.weights.file import Origin
 from zoo_benchmark.bench import run_bench
+from zoo_benchmark.protocol import FOLDER
 from zoo_benchmark.report.redraw import Comparison
 from zoo_benchmark.results.columns import shown_table
+from zoo_benchmark.results.published import published_rows
 from zoo_benchmark.results.run_folder import open_run
 from zoo_benchmark.results.statistics import PAIR_COLUMNS, Statistics
 from zoo_benchmark.run.given import load_given
 from zoo_benchmark.run.pictures import read_pictures
 from zoo_benchmark.run.trial_spec import TimingSpec
-from zoo_benchmark.settings import BenchSettings
+from zoo_benchmark.settings import BenchSettings, choose_protocol
 
 QUICKLY = ("--metrics", "psnr", "--device", "cpu", "--no-throughput", "--no-references")
 NOWHERE = "folder:nowhere"
@@ -241,6 +245,104 @@ def test_earlier_points_and_comparisons_of_runs_tell_of_given_weights(
     assert re.fullmatch(rf"{label} was scored anew: weights [0-9a-f]{{12}} → f{{12}}", anew)
 
 
+def test_conditions_are_scored_with_the_given_weights(
+    zoo: Callable[..., Any], small_folder: Path, cheat: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = zoo(
+        *("bench", "--models", f"mean_color@{cheat},grey", "--budget", "none", *QUICKLY),
+        *("--dataset", f"folder:{small_folder}", "--conditions", "clean,jpeg75"),
+        *("--out", str(out), "--json"),
+    )
+    assert done.code == 0, done.stderr
+    label = "mean_color@cheat.safetensors"
+    run = open_run(out)
+    keys = {cell.label: cell.under["jpeg75"].key for cell in run.cells}
+    specs = {
+        name: json.loads((out / "cells" / key / "spec.json").read_text())
+        for name, key in keys.items()
+    }
+    assert specs[label]["weights"] == str(cheat)
+    assert specs[label]["weights_sha256"] == file_sha256(cheat)
+    # What learns nothing has weights of its own cell.
+    assert specs["grey"]["weights"].endswith("weights.safetensors")
+    table = pd.read_csv(out / "conditions.csv")
+    psnr = table[table["metric"] == "psnr"].set_index(["model", "condition"])["mean"]
+    # One colour whatever the input, and lightness is the truth's: the same under all conditions.
+    for name in (label, "grey"):
+        assert psnr[name, "jpeg75"] == pytest.approx(psnr[name, "clean"], abs=1e-3)
+    assert psnr[label, "jpeg75"] > psnr["grey", "jpeg75"] + 0.1
+
+
+FEW_VAL = """
+from dataclasses import replace
+
+from zoo_datasets.evaluation_sets import ImageNetVal
+
+
+class FewVal(ImageNetVal):
+    info = replace(ImageNetVal.info, name="few_val")
+    whole = ImageNetVal.splits["val5k"]
+    splits = {"val5k": replace(whole, count=4, names=lambda: FewVal.whole.names()[:4])}
+"""
+
+
+def test_a_protocol_that_trains_nothing_runs_and_shows_what_papers_say(
+    zoo: Callable[..., Any],
+    small_folder: Path,
+    cheat: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # val5k, of which four files are the whole split.
+    plugin, val, out = tmp_path / "plugin", tmp_path / "val", tmp_path / "out"
+    info = plugin / "few_val-1.0.dist-info"
+    info.mkdir(parents=True)
+    (plugin / "few_val.py").write_text(FEW_VAL)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: few_val\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[zoo.datasets]\nfew_val = few_val:FewVal\n")
+    monkeypatch.syspath_prepend(plugin)
+    monkeypatch.setenv("PYTHONPATH", str(plugin), prepend=os.pathsep)
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    val.mkdir()
+    for number, file in enumerate(sorted((small_folder / "test").glob("*.png")), 1):
+        shutil.copy(file, val / f"ILSVRC2012_val_{number:08d}.JPEG")
+    text = (FOLDER / "val5k@1.toml").read_text()
+    for old, new in (
+        ("version = 1\n", "version = 99\n"),
+        ("imagenet_val,", "few_val,"),
+        ("count = 5000", "count = 4"),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    (tmp_path / "few.toml").write_text(text)
+    done = zoo(
+        *("bench", "--protocol", str(tmp_path / "few.toml"), "--dataset", f"few_val:{val}"),
+        *("--models", f"mean_color@{cheat}", "--metrics", "psnr,colourfulness_abs"),
+        *("--no-throughput", "--device", "cpu", "--out", str(out)),
+    )
+    assert done.code == 0, done.stderr
+    assert "nothing trained, 4 test images" in done.stdout
+    assert "under no common budget" in " ".join(done.stdout.split())
+    run = open_run(out)
+    assert run.manifest["departures"] == ["without ssim, lpips, delta_cf, fid"]
+    assert not run.trains and [cell.ok for cell in run.cells] == [True, True]
+    board = pd.read_csv(out / "leaderboard.csv")
+    assert set(board["model"]) == {"mean_color@cheat.safetensors", "grey"}  # measured ones alone
+    papers = list(published_rows("val5k")["model"])
+    report = (out / "report.md").read_text()
+    for output in (done.stdout, report.replace("\\", "")):
+        measured = [output.index(name) for name in board["model"]]
+        below = [output.index(f"{name} (published)") for name in papers]
+        assert max(measured) < min(below)
+    page = (out / "report.html").read_text()
+    table = page[page.index('id="leaderboard"') : page.index("</table>")]
+    above, below_line = table.split("<tfoot>")
+    assert "@cheat" in above and not any(name in above for name in papers)
+    assert below_line.count('<span class="tag">published</span>') == len(papers)
+
+
 # ---- what cannot be -------------------------------------------------------------------------
 
 
@@ -254,6 +356,10 @@ def test_earlier_points_and_comparisons_of_runs_tell_of_given_weights(
             "zhang_rebalanced@eccv16",
             "zhang_rebalanced@eccv16 is not fetched; "
             "type zoo weights fetch zhang_rebalanced@eccv16",
+        ),
+        (
+            "ddcolor@hf:someone/weights",
+            "hf:someone/weights is not fetched; type zoo weights fetch hf:someone/weights",
         ),
         ("grey@gone.safetensors", "there are no weights at gone.safetensors; check the path"),
         ("grey@{cheat}", "holds weights of 'mean_color', not of 'grey'; type mean_color@"),
@@ -294,10 +400,24 @@ def test_one_line_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_budget_of_none_has_no_learning_rate(zoo: Callable[..., Any]) -> None:
-    done = zoo("bench", "--models", "grey", "--budget", "none", "--lr", "find")
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("--lr", "find"), "--lr find"),
+        (("--crop-scale", "0.5,1"), "--crop-scale"),
+        (("--stored-size", "128"), "--stored-size"),
+        (("--input-variety",), "--input-variety"),
+    ],
+)
+def test_a_budget_of_none_has_nothing_of_a_training(
+    asked: tuple[str, ...], says: str, zoo: Callable[..., Any]
+) -> None:
+    done = zoo("bench", "--models", "grey", "--budget", "none", *asked)
     assert done.code == 2
-    assert "--lr find is of a training, and --budget none has none" in done.stderr
+    assert f"{says} is of a training, and --budget none has none" in done.stderr
+    # What a protocol says of trainings is left aside.
+    settings = BenchSettings(models="grey", protocol="tiny@2", budget="none")
+    assert not choose_protocol(settings)[1].trains
 
 
 def test_a_file_that_changes_under_way_is_refused(cheat: Path, tmp_path: Path) -> None:

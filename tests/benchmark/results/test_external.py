@@ -131,7 +131,7 @@ def test_a_full_folder_for_temporary_files_is_named(
 ) -> None:
     truth = _write(tmp_path / "truth", {"a.png": tiles[0]})
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("zoo_benchmark.results.external._decode", full)
@@ -350,7 +350,7 @@ def test_a_row_is_there_whole_or_not_at_all(
     facts = [row.facts["time"] for row in rows]
     before = sorted(run_copy.rglob("*"))
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(external, "write_pictures", full)

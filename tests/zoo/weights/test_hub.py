@@ -18,7 +18,9 @@ import torch
 
 import zoo
 from zoo.errors import DownloadError, WeightsError
+from zoo.registry import colorizer_class
 from zoo.weights import hub, published
+from zoo.weights.file import find_weights
 
 SMALL = {"width": 0.125}
 
@@ -136,10 +138,21 @@ def test_weights_on_the_hub_load_and_are_recorded(fake_hub, trained):
     weights = published.find_by_label("hf:me/mine")
     assert published.status(weights) == "fetched, not pinned"
     assert [each.label for each in published.fetched_from_hub()] == ["hf:me/mine"]
+    assert published.find_by_label("zhang_classifier@hf:me/mine") == weights
     # From now on no network is needed.
     fake_hub.requests.clear()
     zoo.load("zhang_classifier", weights="hf:me/mine", device="cpu")
     assert fake_hub.requests == []
+
+
+def test_nothing_is_fetched_where_that_is_forbidden(fake_hub, trained):
+    fake_hub.repositories["me/mine"] = {"mine.safetensors": trained}
+    cls = colorizer_class("zhang_classifier")
+    with pytest.raises(WeightsError, match="hf:me/mine is not fetched; type zoo weights fetch hf:"):
+        find_weights("hf:me/mine", cls, download=False)
+    assert fake_hub.requests == []
+    zoo.load("zhang_classifier@hf:me/mine", device="cpu")
+    assert find_weights("hf:me/mine", cls, download=False).options["width"] == 0.125
 
 
 def test_the_first_revision_and_hash_hold(fake_hub, trained):
