@@ -217,7 +217,7 @@ def card(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the model card of weights, as the Hugging Face hub shows it.
+    """Write the model card of weights, for the Hugging Face hub.
 
     It says whose weights they are, how they were trained and, of those in a run's folder, how
     they scored.
