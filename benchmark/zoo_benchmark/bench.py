@@ -20,7 +20,7 @@ from zoo import registry
 from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
-from zoo.files import locked, remove_old_leftovers, write_text
+from zoo.files import locked, name_text, remove_old_leftovers, write_text
 from zoo.training.budget import Budget
 from zoo_benchmark.metrics.weights_files import MetricFiles, find_metric_files
 from zoo_benchmark.plan import SHOWCASE_COUNT, PlannedCell, plan_cells
@@ -198,8 +198,8 @@ def _manifest(
         "command": list(settings.command),
         "started": _now(),
         "finished": None,
-        "title": _title(protocol, data.test),
-        "notes": list(notes),
+        "title": name_text(_title(protocol, data.test)),
+        "notes": [name_text(note) for note in notes],
         "protocol": protocol.to_dict(),
         "departures": named.departures(protocol),
         "floors": list(dict.fromkeys(cell.spec.label for cell in cells if cell.floor)),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightsError
 from zoo.metric import ALWAYS, Metric, MetricContext, MetricInfo, Pictures, WeightsFile
+from zoo.weights.file import utf8_path
 from zoo_benchmark.metrics import check_pair, in_parts
 
 ALEXNET = WeightsFile(
@@ -174,7 +175,8 @@ def _read(path: Path, where: str) -> dict[str, object]:
     try:
         state: object
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            with utf8_path(path) as readable:
+                state = load_file(readable)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
