@@ -21,7 +21,7 @@ from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.data.jpeg_blocks import block_note
 from zoo.device import resolve_device
 from zoo.errors import DataError, InputError, PluginError
-from zoo.files import locked, remove_old_leftovers, write_text
+from zoo.files import locked, name_text, remove_old_leftovers, write_text
 from zoo.training.variety import UNVARIED
 from zoo_benchmark.conditions import inputs_under
 from zoo_benchmark.metrics import check_count
@@ -216,8 +216,8 @@ def _manifest(
         "command": list(settings.command),
         "started": _now(),
         "finished": None,
-        "title": _title(protocol, data.test),
-        "notes": list(notes),
+        "title": name_text(_title(protocol, data.test)),
+        "notes": [name_text(note) for note in notes],
         "protocol": protocol.content(),
         "departures": named.departures(protocol),
         "floors": list(dict.fromkeys(cell.spec.label for cell in cells if cell.floor)),

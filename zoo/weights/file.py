@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from zoo._version import __version__
 from zoo.color.lab import PLANES
 from zoo.errors import OutputError, WeightsError
-from zoo.files import atomic_path, free_bytes, megabytes
+from zoo.files import atomic_path, free_bytes, megabytes, name_text
 from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
 from zoo.weights.published import (
@@ -412,10 +413,26 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise WeightsError(f"there are no weights at {path}; check the path")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with (
+            utf8_path(path) as readable,
+            safetensors.safe_open(readable, framework="pt") as file,
+        ):
             yield file
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """A path of the same file that safetensors can read: it takes names in UTF-8 alone."""
+    absolute = path.absolute()
+    if name_text(str(absolute)) == str(absolute):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        link = Path(folder) / "weights.safetensors"
+        link.symlink_to(absolute)
+        yield link
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from zoo.errors import WeightsError
+from zoo.weights.file import utf8_path
 
 
 def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
     try:
         state: object
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            with utf8_path(path) as readable:
+                state = load_file(readable)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     # Whatever the many readers behind torch.load raise, it means the same to the user.

@@ -71,8 +71,9 @@ def write_report(
     write_text(run.folder / "report.html", page)
     write_markdown(run, shown, conditions)
     if importlib.util.find_spec("pyarrow"):
-        with atomic_path(run.folder / "scores.parquet") as partial:
-            run.scores.to_parquet(partial, index=False)
+        # Opened here: pyarrow takes names in UTF-8 alone.
+        with atomic_path(run.folder / "scores.parquet") as partial, partial.open("wb") as file:
+            run.scores.to_parquet(file, index=False)
 
 
 def _predictions(run: Run, label: str) -> ImageSet | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zoo.files import atomic_path
+from zoo.files import atomic_path, name_text
 from zoo.metric import MetricInfo
 from zoo_benchmark.metrics import (
     DIFFERENCE,
@@ -76,7 +76,8 @@ def _run_row(cell: Cell) -> dict[str, Any]:
         row |= {f"{k}_{speed['device']}": v for k, v in flat.items()}
     row |= {f"control_{name}": v for name, v in result.get("control", {}).items()}
     row |= {f"env_{name}": v for name, v in result.get("environment", {}).items()}
-    return row
+    # The folder of a dataset may have a name that is no text.
+    return {name: name_text(v) if isinstance(v, str) else v for name, v in row.items()}
 
 
 def _given_facts(cell: Cell) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import ZooError
-from zoo.files import write_text
+from zoo.files import name_text, write_text
 from zoo_benchmark.run.trial_spec import FAILED, LOG, OK, PROGRESS, RESULT, SPEC, Spec, read_json
 
 # A fresh interpreter comes here before it has an output of its own: nothing above imports torch.
@@ -305,7 +305,7 @@ def _set_apart(folder: Path, environment: Mapping[str, str]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = name_text(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ZooError):
         return text
     return f"{type(error).__name__}: {text}"
