@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from zoo.text import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -15,13 +17,15 @@ if TYPE_CHECKING:
 
 
 def make_console(**keywords: Any) -> Console:
-    """A console that wraps for people and never for pipes."""
-    from rich.console import Console
+    """A console that wraps for people and never for pipes, and takes no text for an order."""
+    from zoo.console import PlainConsole
 
-    console = Console(**keywords)
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
+    return PlainConsole(**keywords)
+
+
+def say(line: object, *, err: bool = False) -> None:
+    """Prints a line as it is, whatever is in it, on stdout or stderr."""
+    typer.echo(visible(str(line)), err=err)
 
 
 def print_json(value: object) -> None:
@@ -90,16 +94,17 @@ class StageBars:
 
 def share_bars(console: Console) -> Progress:
     """Bars that fill from 0 to 1, on a terminal; nothing on a pipe."""
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    return Progress(console=console, disable=not console.is_terminal)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def counting_bars(console: Console) -> Progress:
     """Bars that count what is done and show the time left, on a terminal; nothing on a pipe."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 

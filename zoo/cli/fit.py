@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import StageBars, make_console, make_table, print_json
+from zoo.cli.console import StageBars, make_console, make_table, print_json, say
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -186,7 +186,7 @@ def fit(
 
 
 def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 @contextlib.contextmanager
@@ -310,7 +310,7 @@ class _View:
         self._say(f"{share:4.0%}  {spent}  {cost.steps:,} steps: {', '.join(values)}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _shown(metrics: dict[str, float]) -> dict[str, float]:
@@ -327,7 +327,7 @@ def _stoppable(checkpoint: Checkpoint) -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        typer.echo("\nstopping after this step; again to stop at once", err=True)
+        say("\nstopping after this step; again to stop at once", err=True)
         checkpoint.stop()
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -340,12 +340,12 @@ def _stoppable(checkpoint: Checkpoint) -> Iterator[list[int]]:
 
 def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:
     if checkpoint.path.exists():
-        typer.echo(
+        say(
             f"interrupted: {checkpoint.path} is kept; type the same command with --resume to go on",
             err=True,
         )
     else:
-        typer.echo("interrupted before anything could be kept", err=True)
+        say("interrupted before anything could be kept", err=True)
     return _TERMINATED if list(stopped_by[:1]) == [signal.SIGTERM] else 128 + signal.SIGINT
 
 
@@ -390,7 +390,7 @@ def _show(
         *(f"written: {file}" for file in written),
         f"to use it: zoo colorize PHOTOS -o OUT --model {model} --weights {files.weights}",
     ]
-    console.print(lines[0], markup=False, highlight=False)
+    console.print(lines[0], highlight=False)
     console.print(table)
     for line in lines[1:]:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)

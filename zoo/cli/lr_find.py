@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, print_json, share_bars
+from zoo.cli.console import make_console, print_json, say, share_bars
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -109,9 +109,9 @@ def lr_find(
         facts |= {"steps": len(test.losses), "stop_reason": test.stop_reason}
         print_json(facts | {"plot": str(picture), "table": str(table)})
     elif test.suggestion is not None:
-        typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
-        typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
-        typer.echo(f"written to {picture} and {table}")
+        say(f"suggestion: {test.suggestion:.2g} (now {used:g})")
+        say(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
+        say(f"written to {picture} and {table}")
     if test.suggestion is None:
         raise TrainingError(
             f"the loss of {model} never fell between {lowest:g} and {highest:g}; look at "

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json
+from zoo.cli.console import make_console, make_table, print_json, say
 from zoo.cli.parameters import JsonFlag
 
 
@@ -32,8 +32,8 @@ def protocols(
             print_json({"id": chosen.id, **chosen.to_dict()})
             return
         for key, value in chosen.to_dict().items():
-            typer.echo(f"{key} = {_plain(value)}")
-        typer.echo(f"sha256 = {chosen.digest()}")
+            say(f"{key} = {_plain(value)}")
+        say(f"sha256 = {chosen.digest()}")
         return
     known = [find_protocol(each) for each in names()]
     if as_json:

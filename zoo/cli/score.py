@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json
+from zoo.cli.console import make_console, make_table, print_json, say
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError
 
@@ -87,9 +87,9 @@ def score(
             found.scores.to_csv(partial, index=False)
     _show(name, found, as_json=as_json)
     if table is not None and not as_json:
-        typer.echo(f"written to {table}")
+        say(f"written to {table}")
     if add_to is not None and not as_json:
-        typer.echo(f"added to {add_to / 'report.html'}")
+        say(f"added to {add_to / 'report.html'}")
 
 
 def _metrics(asked: str | None) -> list[str]:
@@ -123,7 +123,7 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
     for metric, value in means.items():
         shown.add_row(str(metric), PRECISE.format(value))
     console = make_console()
-    console.print(f"{name}: {found.count} pictures", markup=False, highlight=False)
+    console.print(f"{name}: {found.count} pictures", highlight=False)
     console.print(shown)
     for note in found.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)

@@ -420,7 +420,6 @@ def _local_errors(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def download_bar() -> Iterator[Progress]:
     """A bar on stderr for people, for as long as the block runs; nothing for pipes."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -430,7 +429,9 @@ def download_bar() -> Iterator[Progress]:
         TransferSpeedColumn,
     )
 
-    console = Console(stderr=True)
+    from zoo.console import PlainConsole
+
+    console = PlainConsole(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

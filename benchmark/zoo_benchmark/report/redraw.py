@@ -105,11 +105,11 @@ def redraw(folder: Path) -> Comparison:
 def show(comparison: Comparison, console: Console) -> None:
     """Prints the table, its notes and where the files are."""
     title = comparison.run.manifest["title"]
-    console.print(title, style="italic", markup=False, highlight=False)
+    console.print(title, style="italic", highlight=False)
     console.print(leaderboard_to_rich(comparison.shown, console.width))
     for note in comparison.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    console.print(f"written to {comparison.out}", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)
+    console.print(f"written to {comparison.out}", highlight=False)
 
 
 def _notes(run: Run) -> list[str]:

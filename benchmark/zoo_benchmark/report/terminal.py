@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from zoo_benchmark.results.columns import NOTHING, Column, ShownRow, ShownTable
 
@@ -50,7 +50,7 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
         failed = row.status not in ("ok", "")
         style = "red" if failed else "dim" if row.kind in ("floor", "ceiling") else ""
         last = number + 1 == len(shown.rows)
-        table.add_row(escape(row.name), *cells, escape(row.status), style=style, end_section=last)
+        table.add_row(Text(row.name), *cells, Text(row.status), style=style, end_section=last)
     captions = _legend(shown)
     if hidden:
         captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
