@@ -29,7 +29,7 @@ from zoo_benchmark.report.progress import Display, Reporter, row_name
 from zoo_benchmark.report.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.requests import parse_models
 from zoo_benchmark.results.references import write_references
-from zoo_benchmark.results.run_folder import FORMAT, open_run
+from zoo_benchmark.results.run_folder import FORMAT, SHARED_CELLS, open_run, refuse_links
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
 from zoo_benchmark.run.learning_curve import spread
 from zoo_benchmark.run.pictures import write_pictures
@@ -56,9 +56,6 @@ from zoo_benchmark.settings import (
     with_floors,
 )
 from zoo_benchmark.store import Store
-
-SHARED_CELLS = ".cells"
-"""The folder beside runs without `--out` that holds the finished cells of all of them."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
+    refuse_links(out)
     with _only_one(out):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)

@@ -13,6 +13,8 @@ import jinja2
 import numpy as np
 import pandas as pd
 import plotly.offline
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 from zoo import registry
 from zoo.data.dataset import ImageSet
@@ -81,7 +83,9 @@ def _number(value: Any) -> float | None:
 # ---- what the page's script draws ------------------------------------------------------------
 
 
-def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[str, Any]) -> str:
+def _data(
+    run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[str, Any]
+) -> Markup:
     # What is drawn needs a value per image.
     infos = [shown.metrics[m].metric for m in run.manifest["metrics"] if m in shown.metrics]
     metrics = {
@@ -112,8 +116,8 @@ def _data(run: Run, shown: ShownTable, statistics: Statistics, painted: Mapping[
         )
         content["pictures"] = {**vars(gallery), "scores": _scores(run, gallery.ids, metrics)}
         content["pictures"]["all"] = run.manifest["data"]["splits"]["test"]["count"]
-    # Inside a <script>, no text may close it.
-    return json.dumps(content, allow_nan=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    # Inside a <script>, no text may close it: `<` is \u003c there.
+    return htmlsafe_json_dumps(content, allow_nan=False)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from zoo.files import write_text
+from zoo.text import one_line
 from zoo_benchmark.results.columns import ShownTable
 from zoo_benchmark.results.run_folder import Run
 
@@ -28,7 +29,7 @@ def write_markdown(run: Run, shown: ShownTable) -> None:
         "",
         "±: half the 95 % interval over images. ≈: cannot be told from the row above.",
         "",
-        f"    {shlex.join(manifest['command'])}",
+        f"    {one_line(shlex.join(manifest['command']))}",
         "",
         "![samples](samples.png)",
         "",
@@ -42,4 +43,4 @@ def _text(text: str) -> str:
     """Text that means nothing in Markdown or HTML, in one line."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    return one_line(text)

@@ -26,13 +26,11 @@ from zoo_benchmark.run.trial_spec import (
     NOT_RUN,
     SHOWCASE,
     SHOWCASE_TRUTH,
+    STAGES,
     WEIGHTS,
     WEIGHTS_FOLDER,
     slug,
 )
-
-STAGES = ("training", "scoring", "timing")
-"""The stages that a comparison's time is spent on."""
 
 
 @dataclass
@@ -152,18 +150,21 @@ def _write_grid(comparison: Comparison) -> None:
         return
     first = {cell.label: cell for cell in reversed(run.cells)}
     columns: list[Column] = []
+    flaws: list[str] = []
     for _, row in comparison.board.iterrows():
         label = str(row["model"])
         cell = first.get(label)
         if cell is None:
             continue
         showcase = cell.folder / SHOWCASE
-        if label in comparison.floors and is_colourless(showcase):
+        painted: list[Image.Image | None] = [None] * len(pictures)
+        if cell.ok:
+            painted = pictures_in(showcase, len(pictures), flaws)
+        if label in comparison.floors and is_colourless(painted):
             continue  # the input once more
         note = score_note(row.dropna())
-        nothing: list[Image.Image | None] = [None] * len(pictures)
-        painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
         columns.append(Column(label, note, painted))
+    comparison.notes += [f"a picture cannot be shown: {flaw}" for flaw in flaws]
     write_samples(run.folder / "samples.png", pictures, columns)
 
 

@@ -17,7 +17,7 @@ from zoo.training.budget import Budget
 from zoo_benchmark.metrics import DIFFERENCE, TRUTH
 from zoo_benchmark.results.columns import CURVE, metric_column
 from zoo_benchmark.results.leaderboard import write_csv
-from zoo_benchmark.results.run_folder import Cell, open_run
+from zoo_benchmark.results.run_folder import AT, Cell, open_run
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def table_at(folder: Path, at: str) -> EarlierTable:
             f"{budget}; name a later one"
         )
     table = pd.DataFrame(rows)
-    file = folder / "at" / f"{re.sub(r'[^A-Za-z0-9.]', '', str(point))}.csv"
+    file = folder / AT / f"{re.sub(r'[^A-Za-z0-9.]', '', str(point))}.csv"
     write_csv(table, file)
     unfinished = any(row.get("share", 1) < 1 for row in rows)
     title = f"{_spaced(str(point))} into a budget of {_spaced(budget)}"

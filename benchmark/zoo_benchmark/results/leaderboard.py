@@ -120,6 +120,7 @@ def _row(
     }
     if external is not None:
         row["stop_reason"] = "external"
+        row["status"] = external.flaw or OK
     # First over the images of a seed, then over seeds.
     per_seed = scores.groupby(["metric", "seed"])["value"].mean()
     row |= {str(k): float(v) for k, v in per_seed.groupby("metric").mean().items()}

@@ -13,7 +13,9 @@ RUN/references.csv    the ceilings' scores, in the columns of scores.csv; a valu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,29 +25,91 @@ import pandas as pd
 
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
-from zoo_benchmark.run.pictures import read_pictures
+from zoo.text import one_line, visible
+from zoo_benchmark.results import checked
+from zoo_benchmark.results.cell_folder import (
+    CellFiles,
+    is_link,
+    metric_name,
+    read_cell,
+    read_scores,
+)
+from zoo_benchmark.results.checked import DamagedError
+from zoo_benchmark.run.pictures import pictures_flaw, read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
-    CURVE,
+    CELLS,
     EXTERNAL,
     FAILED,
-    LEARNING,
     LOG,
     NOT_RUN,
     OK,
     PREDICTIONS,
     REFERENCES,
-    RESULT,
     RUN,
     SCORES,
+    SHOWCASE_TRUTH,
+    STAGES,
     TRUTH,
-    read_json,
+    WEIGHTS_FOLDER,
+    slug,
 )
 
 FORMAT = 1
 """The version of `run.json`; raised when an older zoo could not read it."""
 
+SHARED_CELLS = ".cells"
+"""The folder beside runs without `--out` that holds the finished cells of all of them."""
+
+AT = "at"
+"""The folder of tables as they stood earlier in the training."""
+
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
+
+_LOG_BYTES = 80_000
+_split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
+_entry = checked.table(
+    {
+        "label": checked.line,
+        "model": checked.line,
+        "repetition": checked.whole,
+        "key": checked.name,
+        "timing": checked.maybe(checked.name),
+    }
+)
+_manifest = checked.table(
+    {
+        "command": checked.list_of(checked.line),
+        "started": checked.line,
+        "finished": checked.maybe(checked.line),
+        "title": checked.line,
+        "notes": checked.list_of(checked.line),
+        "protocol": checked.table(
+            {"name": checked.line, "version": checked.whole, "budget": checked.line}
+        ),
+        "departures": checked.list_of(checked.line),
+        "floors": checked.list_of(checked.line),
+        "metrics": checked.table_of(checked.whole, metric_name),
+        "directions": checked.table_of(checked.one_of("higher", "lower", "match"), metric_name),
+        "data": checked.table(
+            {
+                "dataset": checked.line,
+                "size": checked.whole,
+                "splits": checked.table({"train": _split, "test": _split}),
+            }
+        ),
+        "store": checked.one_of(CELLS, f"../{SHARED_CELLS}"),
+        "cells": checked.list_of(_entry),
+    },
+    {"seconds": checked.table({"whole": checked.positive}, dict.fromkeys(STAGES, checked.number))},
+)
+_external_facts = checked.table(
+    {"name": checked.line},
+    {
+        "set_scores": checked.table_of(checked.score, metric_name),
+        "notes": checked.list_of(checked.line),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +126,7 @@ class Cell:
         timing: its throughput, one entry per device, each with its `hardware`; empty where
             it was not timed.
         timing_error: why its timing failed; empty where it did not.
+        tables: its scores and curves; None where it was not finished.
     """
 
     label: str
@@ -72,6 +137,7 @@ class Cell:
     result: dict[str, Any]
     timing: Sequence[dict[str, Any]] = ()
     timing_error: str = ""
+    tables: CellFiles | None = None
 
     @property
     def ok(self) -> bool:
@@ -85,7 +151,9 @@ class Cell:
 
     def scores(self) -> pd.DataFrame:
         """The cell's scores, one row per image and metric (`SCORE_COLUMNS`); empty where not ok."""
-        return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
+        if self.tables is None or not self.ok:
+            return pd.DataFrame(columns=SCORE_COLUMNS)
+        return self._labelled(self.tables.scores)
 
     def learning(self) -> pd.DataFrame:
         """The learning curve: model, seed, share, seconds, steps, images, flops, metric, value.
@@ -93,25 +161,27 @@ class Cell:
         `share` is of the budget, in (0, 1]; `value` the mean over the fixed subset of test
         images. Empty where not ok.
         """
-        return self._labelled(LEARNING) if self.ok else pd.DataFrame()
+        return self._labelled(self.tables.learning) if self.tables and self.ok else pd.DataFrame()
 
     def losses(self) -> pd.DataFrame:
         """The loss along the way: model, seed, seconds, steps, images, flops, loss."""
-        return self._labelled(CURVE) if self.ok else pd.DataFrame()
+        return self._labelled(self.tables.losses) if self.tables and self.ok else pd.DataFrame()
 
     def predictions(self) -> ImageSet | None:
         """The predictions of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
         return read_pictures(self.folder / PREDICTIONS) if self.ok else None
 
     def log(self) -> str:
-        """The output of the cell's process, tracebacks included; empty where there is no log."""
-        try:
-            return (self.folder / LOG).read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        """The end of the output of the cell's process; empty where there is no log."""
+        file = self.folder / LOG
+        if not os.path.lexists(file) or is_link(file):
             return ""
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - _LOG_BYTES))
+            return visible(opened.read(_LOG_BYTES).decode("utf-8", "replace"))
 
-    def _labelled(self, file: str) -> pd.DataFrame:
-        return _labelled(self.folder / file, self.label, self.repetition)
+    def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return _labelled(frame, self.label, self.repetition)
 
 
 @dataclass(frozen=True)
@@ -122,11 +192,15 @@ class External:
         name: its row.
         folder: `RUN/external/NAME`, with `scores.csv` and `predictions.npz` in a cell's form.
         facts: its `external.json`: where the pictures came from, metric versions, counts.
+        table: image, metric and value.
+        flaw: why it cannot be read; empty where it can.
     """
 
     name: str
     folder: Path
     facts: dict[str, Any]
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    flaw: str = ""
 
     @property
     def set_scores(self) -> dict[str, float]:
@@ -135,11 +209,11 @@ class External:
 
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
-        return _labelled(self.folder / SCORES, self.name, 0)
+        return _labelled(self.table, self.name, 0) if len(self.table) else self.table
 
     def predictions(self) -> ImageSet | None:
         """The pictures of those images that the run's cells keep, too; None where none."""
-        return read_pictures(self.folder / PREDICTIONS)
+        return None if self.flaw else read_pictures(self.folder / PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -183,7 +257,10 @@ class Run:
     def references(self) -> pd.DataFrame:
         """Scores of the ceilings, in long form; empty where they were not computed."""
         file = self.folder / REFERENCES
-        return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=SCORE_COLUMNS)
+        if not file.is_file():
+            return pd.DataFrame(columns=SCORE_COLUMNS)
+        with _refusing(self.folder):
+            return read_scores(file, "model")
 
     @cached_property
     def ceilings(self) -> pd.DataFrame:
@@ -205,7 +282,9 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """Reads a run's folder.
+    """Reads a run's folder, which may be a stranger's: everything in it is checked.
+
+    A cell whose files were changed, or are not what they must be, is one that failed.
 
     Raises:
         InputError: there is no run in it, or one that this version cannot read.
@@ -213,17 +292,49 @@ def open_run(folder: Path) -> Run:
     file = folder / RUN
     if not file.is_file():
         raise InputError(f"{folder} is not the folder of a run: it holds no {RUN}")
-    manifest = read_json(file)
-    if manifest is None or manifest.get("format") != FORMAT:
-        raise InputError(f"{file} cannot be read by this version of the zoo; run the bench again")
-    store = (folder / manifest["store"]).resolve()
-    cells = [_cell(entry, store, folder) for entry in manifest["cells"]]
-    externals = [
-        External(facts["name"], path.parent, facts)
-        for path in sorted((folder / EXTERNAL).glob("*/external.json"))
-        if (facts := read_json(path)) is not None
-    ]
+    refuse_links(folder)
+    with _refusing(folder):
+        written = checked.read_object(file, checked.table({}, {"format": checked.whole}))
+        if written.get("format") != FORMAT:
+            raise InputError(
+                f"{file} cannot be read by this version of the zoo; run the bench again"
+            )
+        manifest = checked.read_object(file, _manifest)
+    entries = manifest["cells"]
+    places = [(entry["label"], entry["repetition"]) for entry in entries]
+    if len(set(places)) < len(places):
+        raise InputError(f"{file} names a cell twice; run the bench again")
+    truth = read_pictures(folder / TRUTH)
+    # The only two places: in the run itself, or beside it, shared by several.
+    store = folder / CELLS if manifest["store"] == CELLS else folder.resolve().parent / SHARED_CELLS
+    cells = [_cell(entry, store, folder, truth) for entry in entries]
+    labels = {cell.label for cell in cells}
+    externals = [_external(path, truth, labels) for path in sorted((folder / EXTERNAL).glob("*"))]
     return Run(folder, manifest, cells, externals)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses a run whose parts are links: what is written there would go elsewhere.
+
+    Raises:
+        InputError: one is.
+    """
+    names = (RUN, CELLS, ATTEMPTS, EXTERNAL, WEIGHTS_FOLDER, AT, REFERENCES, TRUTH, SHOWCASE_TRUTH)
+    inner = [p for part in (ATTEMPTS, EXTERNAL) for p in (folder / part).glob("*")]
+    for path in (folder / ".lock", *(folder / name for name in names), *inner):
+        if os.path.lexists(path) and is_link(path):
+            raise InputError(
+                f"{path} is a link, or no plain file, and could lead out of the run; remove it, "
+                "or put what it stands for in its place"
+            )
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedError as error:
+        raise InputError(f"the run in {folder} is damaged: {error}") from None
 
 
 def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
@@ -236,9 +347,11 @@ def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
     }
 
 
-def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
-    folder, result = _find(entry["key"], store, run)
-    timing = _find(entry["timing"], store, run)[1] if entry.get("timing") else {}
+def _cell(entry: dict[str, Any], store: Path, run: Path, truth: ImageSet | None) -> Cell:
+    folder, result, tables = _find(entry["key"], store, run, timing=False, truth=truth)
+    timing: dict[str, Any] = {}
+    if entry["timing"]:
+        timing = _find(entry["timing"], store, run, timing=True)[1]
     return Cell(
         entry["label"],
         entry["model"],
@@ -248,23 +361,43 @@ def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
         result,
         timing.get("throughput", ()),
         timing["error"] if timing.get("status") == FAILED else "",
+        tables,
     )
 
 
-def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
-    """A cell's folder and result: the finished one, else that of the last attempt."""
+def _find(
+    key: str, store: Path, run: Path, *, timing: bool, truth: ImageSet | None = None
+) -> tuple[Path, dict[str, Any], CellFiles | None]:
+    """A cell's folder, result and tables: of the finished one, else of the last attempt."""
     for folder in (store / key, run / ATTEMPTS / key):
-        result = read_json(folder / RESULT)
-        if result is not None:
-            return folder, result
-    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
+        try:
+            found = read_cell(folder, sealed=folder.parent == store, timing=timing, truth=truth)
+        except DamagedError as error:
+            return folder, {"status": FAILED, "error": f"damaged: {error}"}, None
+        if found is not None:
+            return folder, found.result, found
+    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}, None
 
 
-def _labelled(file: Path, model: str, seed: int) -> pd.DataFrame:
-    frame = pd.read_csv(file)
-    frame.insert(0, "model", model)
-    frame.insert(1, "seed", seed)
-    return frame
+def _external(folder: Path, truth: ImageSet | None, labels: Collection[str]) -> External:
+    try:
+        facts = checked.read_object(folder / "external.json", _external_facts)
+        if slug(facts["name"]) != folder.name or facts["name"] in labels:
+            raise DamagedError(f"external.json has the name {facts['name']!r}")
+        scores = read_scores(folder / SCORES)
+        if flaw := pictures_flaw(folder / PREDICTIONS, truth):
+            raise DamagedError(f"{PREDICTIONS} {flaw}")
+    except DamagedError as error:
+        name = one_line(folder.name)
+        return External(name, folder, {}, flaw=f"damaged: {error}")
+    return External(facts["name"], folder, facts, scores)
+
+
+def _labelled(frame: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
+    labelled = frame.copy()
+    labelled.insert(0, "model", model)
+    labelled.insert(1, "seed", seed)
+    return labelled
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
