@@ -33,6 +33,7 @@ from filelock import FileLock, Timeout
 from zoo._version import __version__
 from zoo.errors import DownloadError, WeightsError
 from zoo.files import atomic_path, write_text
+from zoo.text import parse_json
 
 if TYPE_CHECKING:
     from zoo.data.dataset import Progress
@@ -224,7 +225,7 @@ class _Part:
 
     def origin(self) -> _Origin:
         try:
-            return _Origin(**json.loads(self._origin.read_text(encoding="utf-8")))
+            return _Origin(**parse_json(self._origin.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return _Origin()  # nothing known: the hash at the end decides
 

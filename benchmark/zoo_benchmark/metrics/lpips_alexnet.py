@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightsError
 from zoo.metric import ALWAYS, Metric, MetricContext, MetricInfo, Pictures, WeightsFile
+from zoo.weights.file import read_torch
 from zoo_benchmark.metrics import check_pair, in_parts
 
 ALEXNET = WeightsFile(
@@ -172,11 +173,7 @@ def _digest(features: dict[str, Tensor]) -> str:
 
 def _read(path: Path, where: str) -> dict[str, object]:
     try:
-        state: object
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]

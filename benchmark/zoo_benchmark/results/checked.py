@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,16 @@ def read_table(file: Path, texts: Collection[str], numbers: Collection[str]) -> 
     """
     try:
         # A name may be "NA" or "007".
-        frame = pd.read_csv(
-            file,
-            dtype=dict.fromkeys(texts, str),
-            keep_default_na=False,
-            na_values={column: ["", "nan", "NaN"] for column in numbers},
-            index_col=False,
-        )
-    except (OSError, ValueError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                file,
+                dtype=dict.fromkeys(texts, str),
+                keep_default_na=False,
+                na_values={column: ["", "nan", "NaN"] for column in numbers},
+                index_col=False,
+            )
+    except (OSError, ValueError, OverflowError, pd.errors.ParserWarning) as error:
         raise DamagedError(f"{file.name} is no table: {one_line(str(error))}") from error
     if missing := [name for name in (*texts, *numbers) if name not in frame]:
         raise DamagedError(f"{file.name} lacks the column {missing[0]}")
