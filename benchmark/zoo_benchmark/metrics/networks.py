@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from zoo.errors import WeightsError
+from zoo.weights.file import read_torch
 
 
 def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
@@ -26,11 +27,7 @@ def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
         WeightsError: the file cannot be read.
     """
     try:
-        state: object
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
