@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from skimage import data
 
 import zoo
 from zoo.device import resolve_device
-from zoo.files import atomic_path
+from zoo.figures import figure
 from zoo.registry import colorizer_class, list_colorizers
 from zoo_benchmark.run.memory import PeakMemory
 
@@ -77,38 +76,38 @@ def measure_elsewhere(model: str, weights: str, side: int) -> Cost:
 
 def plot(costs: Sequence[Cost], path: Path) -> None:
     """Writes both curves of every model as PNG, atomically."""
-    figure = Figure(figsize=(11, 4.6), dpi=110, layout="constrained", facecolor="white")
-    for axes, unit, name in zip(
-        figure.subplots(1, 2),
-        ("milliseconds per image", "MiB above the loaded network"),
-        ("seconds", "mebibytes"),
-        strict=True,
-    ):
-        for model in dict.fromkeys(cost.model for cost in costs):
-            own = [cost for cost in costs if cost.model == model]
-            scale = 1000 if name == "seconds" else 1
-            values = [scale * getattr(cost, name) for cost in own]
-            axes.plot([cost.side for cost in own], values, marker="o", markersize=4, label=model)
-        axes.set_xscale("log", base=2)
-        if name == "seconds":
-            axes.set_yscale("log")
-        else:
-            # It may be next to nothing: what was held before was room enough.
-            axes.set_yscale("symlog", linthresh=10)
-            axes.set_ylim(bottom=0)
-        axes.set_xticks(sorted({cost.side for cost in costs}))
-        axes.xaxis.set_major_formatter("{x:.0f}²")
-        axes.set_xlabel("pixels of the image", color=_INK)
-        axes.set_title(unit, fontsize=11, color=_INK)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=9)
-    threads = torch.get_num_threads()
-    device = resolve_device("auto")
-    what = device.type if device.type != "cpu" else f"{threads} CPU thread{'s' * (threads > 1)}"
-    figure.suptitle(f"One image through predict, small presets, {what}", fontsize=12, color=_INK)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png")
+    with figure(path, figsize=(11, 4.6), dpi=110, layout="constrained", facecolor="white") as drawn:
+        for axes, unit, name in zip(
+            drawn.subplots(1, 2),
+            ("milliseconds per image", "MiB above the loaded network"),
+            ("seconds", "mebibytes"),
+            strict=True,
+        ):
+            for model in dict.fromkeys(cost.model for cost in costs):
+                own = [cost for cost in costs if cost.model == model]
+                scale = 1000 if name == "seconds" else 1
+                values = [scale * getattr(cost, name) for cost in own]
+                axes.plot(
+                    [cost.side for cost in own], values, marker="o", markersize=4, label=model
+                )
+            axes.set_xscale("log", base=2)
+            if name == "seconds":
+                axes.set_yscale("log")
+            else:
+                # It may be next to nothing: what was held before was room enough.
+                axes.set_yscale("symlog", linthresh=10)
+                axes.set_ylim(bottom=0)
+            axes.set_xticks(sorted({cost.side for cost in costs}))
+            axes.xaxis.set_major_formatter("{x:.0f}²")
+            axes.set_xlabel("pixels of the image", color=_INK)
+            axes.set_title(unit, fontsize=11, color=_INK)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+        drawn.axes[0].legend(frameon=False, fontsize=9)
+        threads = torch.get_num_threads()
+        device = resolve_device("auto")
+        what = device.type if device.type != "cpu" else f"{threads} CPU thread{'s' * (threads > 1)}"
+        drawn.suptitle(f"One image through predict, small presets, {what}", fontsize=12, color=_INK)
 
 
 def main(out: Path, models: Sequence[str], sides: Sequence[int]) -> None:

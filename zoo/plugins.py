@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import cache_folder, locked, write_text
 from zoo.info import INTERFACE
+from zoo.text import parse_json
 
 COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
 KINDS = {COLORIZERS: "colorizer", DATASETS: "dataset", METRICS: "metric"}
@@ -192,7 +193,7 @@ def _status_file() -> Path:
 
 def _read_statuses() -> dict[str, tuple[str, str]]:
     try:
-        stored = json.loads(_status_file().read_text(encoding="utf-8"))
+        stored = parse_json(_status_file().read_text(encoding="utf-8"))
         return {str(key): (str(status), str(title)) for key, (status, title) in stored.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}  # nothing known yet, or a damaged cache: everything is "not checked"

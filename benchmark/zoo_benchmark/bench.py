@@ -31,8 +31,10 @@ from zoo_benchmark.protocol import Protocol
 from zoo_benchmark.report.progress import Display, Reporter, row_name
 from zoo_benchmark.report.redraw import Comparison, redraw, where_time_went, write_tables
 from zoo_benchmark.requests import parse_models
+from zoo_benchmark.results.cell_folder import read_cell
+from zoo_benchmark.results.checked import DamagedError
 from zoo_benchmark.results.references import write_references
-from zoo_benchmark.results.run_folder import FORMAT, open_run
+from zoo_benchmark.results.run_folder import FORMAT, SHARED_CELLS, open_run, refuse_links
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
 from zoo_benchmark.run.learning_curve import spread
 from zoo_benchmark.run.pictures import write_pictures
@@ -43,7 +45,6 @@ from zoo_benchmark.run.trial_spec import (
     INPUTS,
     OK,
     REFERENCES,
-    RESULT,
     RUN,
     SHOWCASE_TRUTH,
     TRUTH,
@@ -63,9 +64,6 @@ from zoo_benchmark.settings import (
     with_floors,
 )
 from zoo_benchmark.store import Store
-
-SHARED_CELLS = ".cells"
-"""The folder beside runs without `--out` that holds the finished cells of all of them."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
     executor, hardware_names = _open_executor(settings, protocol, device)
 
     make_folder(out)
+    refuse_links(out)
     with _only_one(out, display):
         store = Store(out / CELLS if settings.out else out.parent / SHARED_CELLS)
         cells = plan_cells(models, protocol, settings, store, data.manifests, files, hardware_names)
@@ -190,7 +189,9 @@ def _check_same_protocol(out: Path, manifest: Mapping[str, Any]) -> None:
 
 def _without_conditions(rules: Any) -> Any:
     """A run's rules or data without what leaves its cells as they are: more can be added later."""
-    return {k: v for k, v in (rules or {}).items() if k != "conditions"}
+    if not isinstance(rules, dict):
+        return rules
+    return {k: v for k, v in rules.items() if k != "conditions"}
 
 
 def _manifest(
@@ -420,8 +421,11 @@ def _is_wanted(key: str, forced: bool, store: Store, attempts: Path, display: Di
     if store.path(key).is_dir():
         return False
     # A cell's result is the last that it writes: its bench was killed before it was put away.
-    result = read_json(attempts / key / RESULT)
-    if result is None or not is_complete(result):
+    try:
+        found = read_cell(attempts / key, sealed=False)
+    except DamagedError:
+        return True
+    if found is None or not is_complete(found.result):
         return True
     store.commit(attempts / key, key)
     return False

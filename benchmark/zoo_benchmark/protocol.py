@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import signature
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from zoo.data.dataset import Split
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.files import cache_errors, cache_folder, write_text
+from zoo.text import parse_toml, read_text
 from zoo.training.budget import Budget
 from zoo.training.variety import WHOLE, Variety
 
@@ -247,8 +247,8 @@ def read_protocol(file: Path) -> Protocol:
         ProtocolError: it is not TOML, or a field is missing, unknown or impossible.
     """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parse_toml(read_text(file))
+    except (OSError, ValueError) as error:
         raise ProtocolError(f"cannot read the protocol {file}: {error}") from error
     fields = {f.name: f for f in dataclasses.fields(Protocol)}
     if unknown := sorted(set(content) - set(fields)):

@@ -20,9 +20,10 @@ import zoo
 import zoo_benchmark
 from zoo.colorizer import Colorizer
 from zoo.files import move_folder, write_text
+from zoo_benchmark.results.cell_folder import CHECKSUMS, file_checksum, read_cell
+from zoo_benchmark.results.checked import DamagedError
 from zoo_benchmark.run.trial_spec import PROGRESS, slug
 
-CHECKSUMS = "files.json"
 _FORMAT = 1
 # What of the two packages decides how a model is trained and scored; plugins, metrics and
 # images have entries of their own in the key.
@@ -104,24 +105,17 @@ class Store:
 
     def flaw(self, key: str) -> str | None:
         """The flaw of a stored cell; None where it is whole, or not there."""
-        folder = self.path(key)
-        if not folder.is_dir():
-            return None
         try:
-            recorded = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-            for name, checksum in recorded.items():
-                if _checksum(folder / name) != checksum:
-                    return f"{name} was changed"
-        except (OSError, ValueError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or "cannot be read"
-            return f"{getattr(error, 'filename', None) or CHECKSUMS}: {reason}"
+            read_cell(self.path(key), sealed=True)
+        except DamagedError as error:
+            return str(error)
         return None
 
     def commit(self, attempt: Path, key: str) -> None:
         """Moves a complete cell here; keeps the one that is here already."""
         (attempt / PROGRESS).unlink(missing_ok=True)
         files = sorted(file for file in attempt.rglob("*") if file.is_file())
-        checksums = {str(file.relative_to(attempt)): _checksum(file) for file in files}
+        checksums = {file.relative_to(attempt).as_posix(): file_checksum(file) for file in files}
         write_text(attempt / CHECKSUMS, json.dumps(checksums, indent=1))
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -140,8 +134,3 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
         move_folder(self.path(key), aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -283,3 +283,16 @@ def test_seeds_fit_torch_and_stay_the_same_for_ever() -> None:
 def test_negative_and_large_base_seeds_are_seeds() -> None:
     for base in (-1, 2**80):
         assert all(0 <= seed < 2**63 for seed in seeds_of(base, "quick@1", 0, "grey"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_any_editor_may_save_a_protocol(written: Path, encoding: str) -> None:
+    plain = read_protocol(written)
+    written.write_text(written.read_text(), encoding=encoding)
+    assert read_protocol(written) == plain
+
+
+def test_a_protocol_nested_without_end(written: Path) -> None:
+    written.write_text("x = " + "[" * 100_000)
+    with pytest.raises(ProtocolError, match="cannot read the protocol"):
+        read_protocol(written)

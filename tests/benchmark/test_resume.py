@@ -402,7 +402,9 @@ def test_the_store_takes_a_cell_whole_and_once(tmp_path: Path) -> None:
         attempt = tmp_path / "attempt"
         (attempt / "deep").mkdir(parents=True)
         (attempt / "deep" / "file").write_text(content)
-        (attempt / "result.json").write_text(json.dumps({"status": "ok"}))
+        (attempt / "result.json").write_text(
+            json.dumps({"status": "ok", "error": "", "throughput": []})
+        )
         store.commit(attempt, "key")
         assert not attempt.exists()
     assert (store.path("key") / "deep" / "file").read_text() == "first"

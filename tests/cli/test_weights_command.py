@@ -355,3 +355,16 @@ def test_what_cannot_be_converted_is_one_line(zoo: Any, release: Path) -> None:
         assert len(answer.stderr.strip().splitlines()) == 1
     assert [p.name for p in Path.cwd().iterdir()] == ["there.safetensors"]
     assert Path("there.safetensors").read_bytes() == b"mine"
+
+
+def test_a_manifest_that_is_hostile_stops_no_other(zoo: Zoo, install: Callable[..., Path]) -> None:
+    install("deep-net", "x = " + "[" * 100_000)
+    url = "https://example.org/x"
+    install("tiny-net", b"\xef\xbb\xbf" + table(url).replace("MIT", "M\\u001b[31mIT").encode())
+    answer = zoo("weights", "list")
+    assert answer.code == 0
+    assert "nested too deep" in answer.stdout
+    assert "tiny" in answer.stdout
+    assert "\x1b" not in answer.stdout + answer.stderr
+    answer = zoo("weights", "fetch", "\x1b]0;x\x07")
+    assert "\x1b" not in answer.stderr

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.console import StageBars, make_console
+from zoo.cli.console import StageBars, make_console, say
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -221,9 +221,9 @@ def bench(
         comparison = run_bench(wanted, bars)
     show_results(comparison, as_json=as_json)
     for label, reason in comparison.failures:
-        typer.echo(f"error: {label} failed: {reason}", err=True)
+        say(f"error: {label} failed: {reason}", err=True)
     if comparison.interrupted:
-        typer.echo("interrupted: the table holds what was finished", err=True)
+        say("interrupted: the table holds what was finished", err=True)
         raise typer.Exit(130)
     if comparison.failures:
         raise typer.Exit(1)

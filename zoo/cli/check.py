@@ -47,8 +47,6 @@ def check(
 
     Example: zoo check my_colorizer
     """
-    from rich.markup import escape
-
     from zoo.device import resolve_device
 
     if list_only:
@@ -68,19 +66,18 @@ def check(
             table.add_row(
                 outcome.check,
                 outcome.status.upper() if outcome.status == "failed" else outcome.status,
-                escape(promise + outcome.reason),
+                promise + outcome.reason,
                 style=_STYLES[outcome.status],
             )
         console = make_console()
         console.print(table)
         found = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
-        console.print(f"{name}: {found}", highlight=False, markup=False)
+        console.print(f"{name}: {found}", highlight=False)
     if counts["failed"]:
         raise typer.Exit(1)
 
 
 def _list_checks(*, as_json: bool) -> None:
-    from rich.markup import escape
 
     from zoo.testing import CHECKS
 
@@ -90,21 +87,23 @@ def _list_checks(*, as_json: bool) -> None:
         return
     table = make_table("check", "promise", whole=1)
     for each in CHECKS.values():
-        table.add_row(each.id, escape(each.promise))
+        table.add_row(each.id, each.promise)
     make_console().print(table)
 
 
 def _run(name: str, only: list[str], device: str) -> list[Outcome]:
+    from rich.markup import escape
+
     from zoo.testing import CHECKS, run
 
     outcomes: list[Outcome] = []
     # What a plugin prints is no part of the list.
     with (
         contextlib.redirect_stdout(sys.stderr),
-        make_console(stderr=True).status(f"checking {name} …") as status,
+        make_console(stderr=True).status(escape(f"checking {name} …")) as status,
     ):
         chosen = only or list(CHECKS)
         for outcome in run(name, only, device=device):
             outcomes.append(outcome)
-            status.update(f"checking {name}: {len(outcomes)} of {len(chosen)} …")
+            status.update(escape(f"checking {name}: {len(outcomes)} of {len(chosen)} …"))
     return outcomes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, photograph_bars, print_json
+from zoo.cli.console import make_console, photograph_bars, print_json, say
 from zoo.cli.parameters import Device, JsonFlag, Overwrite, Precision
 from zoo.errors import OptionError, OutputError, WeightsError
 
@@ -128,7 +127,7 @@ def colorize(
     passed = PassedOver()
     jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite, passed_over=passed)
     if line := passed.line():
-        typer.echo(f"note: {line}", err=True)
+        say(f"note: {line}", err=True)
     # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     changes: dict[str, object] = {}
@@ -163,16 +162,16 @@ def colorize(
     if as_json:
         print_json(_rows(jobs, outcomes))
     else:
-        typer.echo(_summary(jobs, done, failed, seconds, out))
+        say(_summary(jobs, done, failed, seconds, out))
         if settings.working_size == "auto":
             size = str(colorizer.working_size)
             size += f" × {size}" if colorizer.info.squashed else ""
-            typer.echo(f"seen by the network at {size} px, which --working-size changes")
+            say(f"seen by the network at {size} px, which --working-size changes")
     if interrupted:
-        typer.echo("interrupted: the files that were finished are whole", err=True)
+        say("interrupted: the files that were finished are whole", err=True)
         raise typer.Exit(130)
     if stopped:
-        typer.echo(f"{stopped}: the files that were finished are whole", err=True)
+        say(f"{stopped}: the files that were finished are whole", err=True)
     if failed or passed.failed:
         raise typer.Exit(1)
 
@@ -235,7 +234,7 @@ def _progress(total: int) -> Iterator[Callable[[Event], None]]:
 
         def tell(event: Event) -> None:
             if event.kind != "done":
-                sys.stderr.write(f"{_line(event)}\n")
+                say(_line(event), err=True)
 
         yield tell
         return
@@ -248,7 +247,7 @@ def _progress(total: int) -> Iterator[Callable[[Event], None]]:
         def advance(event: Event) -> None:
             nonlocal count
             if event.kind != "done":
-                progress.console.print(_line(event), markup=False, highlight=False, soft_wrap=True)
+                progress.console.print(_line(event), highlight=False, soft_wrap=True)
             if event.kind != "note":
                 count += 1
                 rate = f"{count / (time.perf_counter() - start):.3g} images/s"

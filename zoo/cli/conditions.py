@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.console import StageBars, make_console, make_table, print_json
+from zoo.cli.console import StageBars, make_console, make_table, print_json, say
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import InputError
 
@@ -61,5 +61,5 @@ def conditions(
     if as_json:
         print_json({"out": str(out), "conditions": chosen, "count": count})
         return
-    typer.echo(f"{count} photographs under {', '.join(chosen)}: {out}")
-    typer.echo(f"then: zoo score --pred COLOURED --truth {photos} --conditions {','.join(chosen)}")
+    say(f"{count} photographs under {', '.join(chosen)}: {out}")
+    say(f"then: zoo score --pred COLOURED --truth {photos} --conditions {','.join(chosen)}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from zoo.text import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -17,19 +19,21 @@ if TYPE_CHECKING:
 
 
 def make_console(**keywords: Any) -> Console:
-    """A console that wraps for people and never for pipes."""
-    from rich.console import Console
+    """A console that wraps for people and never for pipes, and takes no text for an order."""
+    from zoo.console import PlainConsole
 
-    console = Console(**keywords)
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
+    return PlainConsole(**keywords)
+
+
+def say(line: object, *, err: bool = False) -> None:
+    """Prints a line as it is, whatever is in it, on stdout or stderr."""
+    typer.echo(visible(str(line)), err=err)
 
 
 def note_left_out(images: ImageSet) -> None:
     """Says what a dataset has and does not use, a line each, on stderr."""
     for note in images.left_out():
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -93,7 +97,7 @@ class StageBars:
     def say(self, line: str) -> None:
         """Prints a line where there are no bars to watch."""
         if not self._console.is_terminal:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def share_bars(console: Console) -> Progress:

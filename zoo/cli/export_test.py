@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli.console import say
 from zoo.cli.parameters import Run
 
 
@@ -29,5 +30,5 @@ def export_test(
     from zoo_benchmark.results.run_folder import open_run
 
     count = external.export_test(open_run(run), out)
-    typer.echo(f"{count} pictures to colour in {out / 'grey'}, their truth in {out / 'truth'}")
-    typer.echo(f"then: zoo score --pred COLOURED --add-to {run} --name NAME")
+    say(f"{count} pictures to colour in {out / 'grey'}, their truth in {out / 'truth'}")
+    say(f"then: zoo score --pred COLOURED --add-to {run} --name NAME")

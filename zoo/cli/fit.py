@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import StageBars, make_console, make_table, print_json
+from zoo.cli.console import StageBars, make_console, make_table, print_json, say
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -226,12 +226,12 @@ def fit(
         _show(model, colorizer, validation, files, saved, floor, as_json=as_json)
         if problem:
             told = f"{problem}; the weights are in {saved}: move them"
-            typer.echo(f"error: {told}{_way_on(checkpoint)}", err=True)
+            say(f"error: {told}{_way_on(checkpoint)}", err=True)
             raise typer.Exit(1)
 
 
 def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 @contextlib.contextmanager
@@ -355,7 +355,7 @@ class _View:
         self._say(f"{share:4.0%}  {spent}  {cost.steps:,} steps: {', '.join(values)}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _shown(metrics: dict[str, float]) -> dict[str, float]:
@@ -372,7 +372,7 @@ def _stoppable(checkpoint: Checkpoint) -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        typer.echo("\nstopping after this step; again to stop at once", err=True)
+        say("\nstopping after this step; again to stop at once", err=True)
         checkpoint.stop()
 
     with handled(stop, signal.SIGINT):
@@ -383,8 +383,8 @@ def _ask_for_room(problem: str) -> bool:
     """Waits for a person to make room; False where none is there, or wants to."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    typer.echo(f"error: {problem}", err=True)
-    typer.echo(
+    say(f"error: {problem}", err=True)
+    say(
         "make room there and press Enter to try again, or Ctrl-C to keep the weights elsewhere",
         err=True,
     )
@@ -410,18 +410,18 @@ def _way_on(checkpoint: Checkpoint) -> str:
 
 def _interrupted(checkpoint: Checkpoint, stopped_by: Sequence[int]) -> int:
     if checkpoint.kept_in is not None:
-        typer.echo(
+        say(
             f"interrupted: move {checkpoint.kept_in} to {checkpoint.path} where there is room, and "
             "type the same command with --resume to go on",
             err=True,
         )
     elif checkpoint.path.exists():
-        typer.echo(
+        say(
             f"interrupted: {checkpoint.path} is kept; type the same command with --resume to go on",
             err=True,
         )
     else:
-        typer.echo("interrupted before anything could be kept", err=True)
+        say("interrupted before anything could be kept", err=True)
     return 128 + next(iter(stopped_by), signal.SIGINT)
 
 
@@ -467,7 +467,7 @@ def _show(
         *(f"written: {file}" for file in written),
         f"to use it: zoo colorize PHOTOS -o OUT --model {model}@{saved}",
     ]
-    console.print(lines[0], markup=False, highlight=False)
+    console.print(lines[0], highlight=False)
     console.print(table)
     for line in lines[1:]:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)

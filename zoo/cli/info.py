@@ -17,8 +17,6 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
 
     Example: zoo info zhang_rebalanced
     """
-    from rich.markup import escape
-
     from zoo import registry
     from zoo.options import describe_options
 
@@ -39,7 +37,8 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
         print_json(facts)
         return
     console = make_console()
-    console.print(f"[bold]{escape(cls.info.name)}[/bold]  {escape(cls.info.title)}")
+    console.print(cls.info.name, style="bold", highlight=False, end="")
+    console.print(f"  {cls.info.title}")
     rows = [
         ("paper", cls.info.paper),
         ("license", cls.info.license),
@@ -49,10 +48,10 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
         *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
     ]
     for label, text in rows:
-        console.print(f"  {label:<8} {text}", markup=False, highlight=False)
+        console.print(f"  {label:<8} {text}", highlight=False)
     if options:
         table = make_table("option", "type", "range", "paper", "small", "meaning")
         for name, kind, default, values, meaning in options:
             texts = (kind, values, str(default), str(getattr(small, name)), meaning)
-            table.add_row(name, *map(escape, texts))
+            table.add_row(name, *texts)
         console.print(table)

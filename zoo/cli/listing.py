@@ -38,8 +38,6 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
     Datasets that nothing is known of are always checked: they import nothing heavy, and a
     name alone says little.
     """
-    from rich.markup import escape
-
     from zoo import plugins
 
     listed = plugins.installed(group)
@@ -57,8 +55,8 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
         table.add_row(
             plugin.name,
             f"{plugin.distribution} {plugin.version}",
-            escape(status if ok else f"broken: {status}"),
-            escape(plugin.title),
+            status if ok else f"broken: {status}",
+            plugin.title,
             style="red" if not ok else "yellow" if plugin.warnings else "",
         )
     console.print(table)

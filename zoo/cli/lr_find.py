@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.console import make_console, note_left_out, print_json, share_bars
+from zoo.cli.console import make_console, note_left_out, print_json, say, share_bars
 from zoo.cli.parameters import (
     Device,
     JsonFlag,
@@ -105,8 +105,8 @@ def lr_find(
         facts |= {"steps": len(test.losses), "stop_reason": test.stop_reason}
         print_json(facts | {"plot": str(picture), "table": str(table)})
     elif test.suggestion is not None:
-        typer.echo(f"suggestion: {test.suggestion:.2g} (now {used:g})")
-        typer.echo(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
+        say(f"suggestion: {test.suggestion:.2g} (now {used:g})")
+        say(f"to use it: zoo bench --set {model}.learning_rate={test.suggestion:.2g}")
     # After what was found: a full disk does not take that away.
     test.plot(picture, f"{cls.info.title}: learning-rate range test")
     with atomic_path(table) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
@@ -114,7 +114,7 @@ def lr_find(
         writer.writerow(["learning_rate", "loss", "smoothed"])
         writer.writerows(zip(test.learning_rates, test.losses, test.smoothed, strict=True))
     if test.suggestion is not None and not as_json:
-        typer.echo(f"written to {picture} and {table}")
+        say(f"written to {picture} and {table}")
     if test.suggestion is None:
         raise TrainingError(
             f"the loss of {model} never fell between {lowest:g} and {highest:g}; look at "

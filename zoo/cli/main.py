@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
@@ -29,9 +31,11 @@ from zoo.cli import (
     score,
     weights,
 )
+from zoo.cli.console import say
 from zoo.cli.signals import handled
 from zoo.errors import ZooError
 from zoo.files import way_out
+from zoo.text import docstring, one_line, visible
 
 _INTERRUPTED = 130
 
@@ -93,6 +97,9 @@ def main() -> int:
         # A terminal or file in an older encoding shows "?" for what it cannot, and goes on.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    _read_as_they_are()
+    if sys.flags.optimize > 1:
+        _add_help(app)
     ended_by: list[int] = []
 
     def end(number: int) -> None:
@@ -124,12 +131,45 @@ def _run() -> int:
             raise
         message = error.format_message()
         if type(error).__name__ == "NoArgsIsHelpError":
-            sys.stderr.write(f"{message}\n")
+            say(message, err=True)
             return int(error.exit_code)
         command = getattr(getattr(error, "ctx", None), "command_path", "") or "zoo"
         return _fail(f"{message.rstrip('.')}; see {command} --help", int(error.exit_code))
 
 
+def _read_as_they_are() -> None:
+    """Lets warnings and the logs of libraries, too, give the terminal no orders."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(visible(text))
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return visible(super().format(record))
+
+    warnings.showwarning = show
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Lines())
+
+
+def _add_help(group: typer.Typer) -> None:
+    """The help of every command out of its source, where `python -OO` has no docstrings."""
+    for command in group.registered_commands:
+        if command.callback is not None:
+            command.help = docstring(command.callback)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _add_help(inner.typer_instance)
+
+
 def _fail(message: str, code: int = 2) -> int:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"error: {one_line(message)}\n")
     return code

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli.console import say
+
 
 def new(
     name: Annotated[
@@ -37,7 +39,7 @@ def new(
     plugin = NewPlugin(name, template)
     folder = out if out is not None else Path(plugin.distribution)
     for path in plugin.write(folder):
-        typer.echo(path)
+        say(path)
     quoted = shlex.quote(str(folder))
-    typer.echo(f"next: pip install -e {quoted} && zoo check {name}")
-    typer.echo("then fill in what says FILL IN: the license first")
+    say(f"next: pip install -e {quoted} && zoo check {name}")
+    say("then fill in what says FILL IN: the license first")

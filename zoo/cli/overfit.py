@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json, share_bars
+from zoo.cli.console import make_console, make_table, print_json, say, share_bars
 from zoo.cli.parameters import Device, JsonFlag, Model, Overwrite, Precision, Preset, Seed, Set
 from zoo.errors import InputError
 
@@ -110,7 +110,7 @@ def overfit(
     # After what was found: a full disk does not take that away.
     plot_overfit(picture, tile, fits, f"{colorizers[0].info.title}: {image.name}")
     if not as_json:
-        typer.echo(f"written to {picture}")
+        say(f"written to {picture}")
 
 
 def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:
@@ -124,9 +124,9 @@ def _show(model: str, fits: Sequence[Overfit], grey: EdgeError) -> None:
     table.add_row("(no colour)", "–", *_cells(grey))
     make_console().print(table)
     if grey.edges is None:
-        typer.echo("the image has no object edges: its chroma changes nowhere sharply")
+        say("the image has no object edges: its chroma changes nowhere sharply")
     else:
-        typer.echo(
+        say(
             f"mean distances in the ab plane (CIE Lab units); {grey.share:.0%} of the pixels lie "
             f"within {REACH:g} px of an object edge"
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.console import counting_bars, make_console, note_left_out, print_json
+from zoo.cli.console import counting_bars, make_console, note_left_out, print_json, say
 from zoo.cli.parameters import JsonFlag, Overwrite, Size
 
 _OPTION = "prior"
@@ -82,17 +82,15 @@ def prior(
         facts |= {"largest": largest, "rebalancing": REBALANCING, "weights": [lowest, highest]}
         print_json(facts | {"table": str(table), "plot": str(picture)})
     else:
-        typer.echo(f"{data}: {counted}")
-        typer.echo(
-            f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels"
-        )
-        typer.echo(f"class weights at λ = {REBALANCING:g}: {lowest:.4f} … {highest:.4f}")
+        say(f"{data}: {counted}")
+        say(f"{seen} of {len(shares)} bins occur; the largest has {largest:.2%} of the pixels")
+        say(f"class weights at λ = {REBALANCING:g}: {lowest:.4f} … {highest:.4f}")
     write_prior(table, shares)
     plot_prior(picture, shares, REBALANCING, f"{data}: {counted}")
     if as_json:
         return
-    typer.echo(f"written to {table} and {picture}")
+    say(f"written to {table} and {picture}")
     for model in registry.colorizers_with_option(_OPTION):
         path = shlex.quote(str(table))
-        typer.echo(f"to use it: zoo bench --set {model}.{_OPTION}={path}")
-        typer.echo(f"       or: zoo fit {model} --set {_OPTION}={path}")
+        say(f"to use it: zoo bench --set {model}.{_OPTION}={path}")
+        say(f"       or: zoo fit {model} --set {_OPTION}={path}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json
+from zoo.cli.console import make_console, make_table, print_json, say
 from zoo.cli.parameters import JsonFlag
 
 
@@ -32,20 +32,18 @@ def protocols(
             print_json({"id": chosen.id, **chosen.to_dict()})
             return
         for key, value in chosen.to_dict().items():
-            typer.echo(f"{key} = {_plain(value)}")
-        typer.echo(f"sha256 = {chosen.digest()}")
+            say(f"{key} = {_plain(value)}")
+        say(f"sha256 = {chosen.digest()}")
         return
     known = [find_protocol(each) for each in names()]
     if as_json:
         rows = [{"id": each.id, **each.to_dict()} for each in known]
         print_json(rows)
         return
-    from rich.markup import escape
-
     table = make_table("protocol", "data", "size", "preset", "budget", "seeds", "title")
     for each in known:
         facts = (each.dataset, f"{each.size}²", each.preset, each.budget, str(each.seeds))
-        table.add_row(each.id, *facts, escape(each.title))
+        table.add_row(each.id, *facts, each.title)
     make_console().print(table)
 
 

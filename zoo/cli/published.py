@@ -39,7 +39,7 @@ def published(
         for row in rows:
             table.add_row(*row)
         title = f"{name or 'split not stated'}: published, not measured here"
-        console.print(title, style="italic", markup=False, highlight=False)
+        console.print(title, style="italic", highlight=False)
         console.print(table)
     for letter, words in CONFIDENCE.items():
-        console.print(f"• {letter}: {words}", style="dim", markup=False, highlight=False)
+        console.print(f"• {letter}: {words}", style="dim", highlight=False)

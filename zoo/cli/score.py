@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json
+from zoo.cli.console import make_console, make_table, print_json, say
 from zoo.cli.parameters import Device, JsonFlag, LPIPSWeights, WeightsFiles, named_files
 from zoo.errors import InputError, WeightsError
 
@@ -136,9 +136,9 @@ def score(
             scores = [each.scores.assign(condition=c) for c, each in under.items()]
             (pd.concat(scores) if under else found.scores).to_csv(partial, index=False)
     if table is not None and not as_json:
-        typer.echo(f"written to {table}")
+        say(f"written to {table}")
     if add_to is not None and not as_json:
-        typer.echo(f"added to {add_to / 'report.html'}")
+        say(f"added to {add_to / 'report.html'}")
 
 
 def _metrics(asked: str | None) -> list[str]:
@@ -184,11 +184,11 @@ def _show_conditions(name: str, under: dict[str, FolderScores], *, as_json: bool
         shown.add_row(condition, *cells)
     console = make_console()
     count = next(iter(under.values())).count
-    console.print(f"{name}: {count} pictures under {len(under)} conditions", markup=False)
+    console.print(f"{name}: {count} pictures under {len(under)} conditions")
     console.print(shown)
     notes = ["the truth's lightness is put into every picture: the colours alone are scored."]
     for note in dict.fromkeys([*notes, *(n for found in under.values() for n in found.notes)]):
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)
 
 
 def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
@@ -203,7 +203,7 @@ def _show(name: str, found: FolderScores, *, as_json: bool) -> None:
         around = f" ±{PRECISE.format(half)}" if half is not None else ""
         shown.add_row(str(metric), PRECISE.format(value) + around)
     console = make_console()
-    console.print(f"{name}: {found.count} pictures", markup=False, highlight=False)
+    console.print(f"{name}: {found.count} pictures", highlight=False)
     console.print(shown)
     for note in found.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.console import make_console, make_table, print_json
+from zoo.cli.console import make_console, make_table, print_json, say
 from zoo.cli.parameters import JsonFlag, Overwrite
 from zoo.errors import InputError, WeightsError
+from zoo.text import one_line
 
 if TYPE_CHECKING:
     from zoo.weights.manifest import BrokenEntry, PublishedWeights
@@ -119,7 +120,7 @@ def verify(names: Names = None) -> None:
         known = [*published.published(), *published.fetched_from_hub()]
         chosen = [w for w in known if published.status(w) not in as_they_were]
     if not chosen:
-        typer.echo("nothing is fetched", err=True)
+        say("nothing is fetched", err=True)
     _for_each(chosen, lambda weights: f"(ok): {published.verify(weights)}")
 
 
@@ -140,15 +141,15 @@ def where(
     from zoo.weights import published
 
     if name is None:
-        typer.echo(published.weights_folder())
+        say(published.weights_folder())
         return
     weights = published.find_by_label(name)
     path = published.cached_file(weights)
     if path is None:
         state = published.status(weights)
-        typer.echo(f"{weights.label} is {state}; type zoo weights fetch {weights.label}", err=True)
+        say(f"{weights.label} is {state}; type zoo weights fetch {weights.label}", err=True)
         raise typer.Exit(1)
-    typer.echo(path)
+    say(path)
 
 
 @app.command()
@@ -200,8 +201,8 @@ def convert(
     colorizer.origin = origin
     colorizer.save(target)
     if origin.license == UNKNOWN_LICENSE:
-        typer.echo("note: their license is not known here; say it with --license", err=True)
-    typer.echo(f"{model}, license {origin.license}: {target}")
+        say("note: their license is not known here; say it with --license", err=True)
+    say(f"{model}, license {origin.license}: {target}")
 
 
 @app.command()
@@ -235,7 +236,7 @@ def card(
     cls = colorizer_class(model_of(file))
     text = model_card(open_weights(file, cls), cls.info, recorded_scores(file))
     write_text(target, text)
-    typer.echo(f"the model card of {file}: {target}")
+    say(f"the model card of {file}: {target}")
 
 
 def _for_each(chosen: list[PublishedWeights], work: Callable[[PublishedWeights], str]) -> None:
@@ -243,9 +244,9 @@ def _for_each(chosen: list[PublishedWeights], work: Callable[[PublishedWeights],
     failed = False
     for weights in chosen:
         try:
-            typer.echo(f"{weights.label} {work(weights)}")
+            say(f"{weights.label} {work(weights)}")
         except WeightsError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            say(f"error: {one_line(str(error))}", err=True)
             failed = True
     raise typer.Exit(int(failed))
 
@@ -273,10 +274,9 @@ def _describe_broken(entry: BrokenEntry) -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.markup import escape
 
     if not rows:
-        typer.echo("nothing that is installed publishes weights")
+        say("nothing that is installed publishes weights")
         return
     headings = ("model", "name", "status", "size", "license", "trained on", "distribution")
     table = make_table(*headings, whole=2, right=("size",))
@@ -285,5 +285,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
         cells = (row["model"] or "?", row["name"], row["status"], size, *shown)
         bad = row["status"].startswith(("broken", "damaged"))
-        table.add_row(*map(escape, cells), style="red" if bad else "")
+        table.add_row(*cells, style="red" if bad else "")
     make_console().print(table, highlight=False)

@@ -8,6 +8,7 @@ pixels in each bin, counted on the loss' grid and smoothed by the soft encoding.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,7 @@ from zoo.color.soft_encoding import BinOptions, SoftEncoding, SoftTarget
 from zoo.errors import InputError
 from zoo.files import atomic_path
 from zoo.options import option
+from zoo.text import read_text
 
 if TYPE_CHECKING:
     from zoo.training.feed import Feed
@@ -164,8 +166,7 @@ def read_prior(path: Path | str) -> Tensor:
     if not path.is_file():
         raise InputError(f"there is no prior at {path}; zoo prior DATA -o {path} makes one")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(islice(csv.reader(file), BIN_COUNT + 2))
+        rows = list(islice(csv.reader(io.StringIO(read_text(path))), BIN_COUNT + 2))
         prior = torch.tensor(_probabilities(rows), dtype=torch.float64)
         flaw = _flaw(prior)
     except (ValueError, csv.Error) as error:  # a UnicodeDecodeError is a ValueError

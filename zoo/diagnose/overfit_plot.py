@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from zoo.arrays import UInt8Array
 from zoo.diagnose.bleeding import REACH, EdgeError, edge_band, error_map
 from zoo.diagnose.overfit import Overfit, grey_error, truth_ab
-from zoo.files import atomic_path, name_text
+from zoo.figures import figure
+from zoo.files import name_text
 from zoo.images.open import to_grey
 
 ERROR_SCALE = 60.0
@@ -36,33 +36,34 @@ def plot_overfit(path: Path, tile: UInt8Array, fits: Sequence[Overfit], title: s
     band = edge_band(truth)
     grey = to_grey(Image.fromarray(tile))
     without = f"without any colour the mean ab error is {grey_error(tile).whole:.1f}"
-    figure = Figure(
-        figsize=(13.4, 1.1 + 3.2 * len(fits)), dpi=110, layout="constrained", facecolor="white"
-    )
-    figure.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
-    rows = figure.subplots(len(fits), len(_HEADINGS), squeeze=False)
-    shown: Any = None
-    for axes, fit in zip(rows, fits, strict=True):
-        axes[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
-        axes[1].imshow(fit.rgb)
-        axes[2].imshow(tile)
-        shown = axes[3].imshow(error_map(fit.ab, truth), cmap="inferno", vmin=0, vmax=ERROR_SCALE)
-        if band.any():
-            axes[3].contour(band, levels=[0.5], colors=_OUTLINE, linewidths=0.8)
-        axes[0].set_ylabel(fit.initialization or "fit", fontsize=12, color=_INK)
-        captions = (_LIGHTNESS, _training(fit), without, _error(fit.error))
-        for each, caption in zip(axes, captions, strict=True):
-            each.set(xticks=[], yticks=[])
-            each.spines[:].set_visible(False)
-            each.set_xlabel(caption, fontsize=9, color=_INK)
-    for each, heading in zip(rows[0], _HEADINGS, strict=True):
-        each.set_title(heading, fontsize=11, color=_INK)
-    bar = figure.colorbar(shown, ax=rows[:, 3], shrink=0.9, pad=0.02, extend="max")
-    bar.set_label("distance in the ab plane (CIE Lab units)", color=_INK)
-    outline = f"; outlined: the band of ±{REACH:g} px along object edges" if band.any() else ""
-    figure.supxlabel(f"{len(tile)}×{len(tile)} px{outline}", fontsize=9, color=_INK)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png")
+    height = 1.1 + 3.2 * len(fits)
+    with figure(
+        path, figsize=(13.4, height), dpi=110, layout="constrained", facecolor="white"
+    ) as drawn:
+        drawn.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
+        rows = drawn.subplots(len(fits), len(_HEADINGS), squeeze=False)
+        shown: Any = None
+        for axes, fit in zip(rows, fits, strict=True):
+            axes[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
+            axes[1].imshow(fit.rgb)
+            axes[2].imshow(tile)
+            shown = axes[3].imshow(
+                error_map(fit.ab, truth), cmap="inferno", vmin=0, vmax=ERROR_SCALE
+            )
+            if band.any():
+                axes[3].contour(band, levels=[0.5], colors=_OUTLINE, linewidths=0.8)
+            axes[0].set_ylabel(fit.initialization or "fit", fontsize=12, color=_INK)
+            captions = (_LIGHTNESS, _training(fit), without, _error(fit.error))
+            for each, caption in zip(axes, captions, strict=True):
+                each.set(xticks=[], yticks=[])
+                each.spines[:].set_visible(False)
+                each.set_xlabel(caption, fontsize=9, color=_INK)
+        for each, heading in zip(rows[0], _HEADINGS, strict=True):
+            each.set_title(heading, fontsize=11, color=_INK)
+        bar = drawn.colorbar(shown, ax=rows[:, 3], shrink=0.9, pad=0.02, extend="max")
+        bar.set_label("distance in the ab plane (CIE Lab units)", color=_INK)
+        outline = f"; outlined: the band of ±{REACH:g} px along object edges" if band.any() else ""
+        drawn.supxlabel(f"{len(tile)}×{len(tile)} px{outline}", fontsize=9, color=_INK)
 
 
 def _training(fit: Overfit) -> str:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from zoo.color.bins import GRID, bin_centres
 from zoo.color.lab import lab_to_rgb
 from zoo.color.prior import class_weights
-from zoo.files import atomic_path, name_text
+from zoo.figures import (
+    LogLocator,
+    LogNorm,
+    NullLocator,
+    PatchCollection,
+    Rectangle,
+    figure,
+)
+from zoo.files import name_text
+
+if TYPE_CHECKING:
+    from zoo.figures import Axes
 
 _LIGHTNESS = 60.0
 _PAPER, _INK, _FAINT = "#f4f4f2", "#3f4650", "#c9cdd2"
@@ -38,37 +44,37 @@ def plot_prior(path: Path, prior: Tensor, rebalancing: float, title: str) -> Non
         title: says which images it is the prior of.
     """
     weights = class_weights(prior, rebalancing).numpy()
-    figure = Figure(figsize=(13, 6.6), dpi=110, layout="constrained", facecolor="white")
-    figure.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
-    left, right = figure.subplots(1, 2)
-    _draw_prior(left, prior.numpy())
-    cells = PatchCollection(
-        _squares(np.ones(len(weights))), cmap="viridis", norm=LogNorm(weights.min(), weights.max())
-    )
-    cells.set_array(weights)
-    cells.set_edgecolor("white")
-    cells.set_linewidth(0.5)
-    right.add_collection(cells)
-    right.set_title(
-        f"class weights at λ = {rebalancing:g}: {weights.min():.3g} … {weights.max():.3g}"
-    )
-    bar = figure.colorbar(cells, ax=right, shrink=0.86, pad=0.02)
-    bar.set_label("w(q), a factor on a pixel's loss; mean 1 under the prior (log scale)")
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    ticks = range(-100, 101, 50)
-    for axes in (left, right):
-        axes.set(xlim=(-105, 115), ylim=(-120, 110), xticks=ticks, yticks=ticks)
-        axes.set_aspect("equal")
-        axes.set_facecolor(_PAPER)
-        axes.set_xlabel("a (CIE Lab units): green to magenta")
-        axes.set_ylabel("b (CIE Lab units): blue to yellow")
-        axes.axhline(0, color=_FAINT, linewidth=0.8, zorder=0)
-        axes.axvline(0, color=_FAINT, linewidth=0.8, zorder=0)
-        axes.spines[:].set_visible(False)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png")
+    with figure(path, figsize=(13, 6.6), dpi=110, layout="constrained", facecolor="white") as drawn:
+        drawn.suptitle(name_text(title), fontsize=13, color=_INK, parse_math=False)
+        left, right = drawn.subplots(1, 2)
+        _draw_prior(left, prior.numpy())
+        cells = PatchCollection(
+            _squares(np.ones(len(weights))),
+            cmap="viridis",
+            norm=LogNorm(weights.min(), weights.max()),
+        )
+        cells.set_array(weights)
+        cells.set_edgecolor("white")
+        cells.set_linewidth(0.5)
+        right.add_collection(cells)
+        right.set_title(
+            f"class weights at λ = {rebalancing:g}: {weights.min():.3g} … {weights.max():.3g}"
+        )
+        bar = drawn.colorbar(cells, ax=right, shrink=0.86, pad=0.02)
+        bar.set_label("w(q), a factor on a pixel's loss; mean 1 under the prior (log scale)")
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        ticks = range(-100, 101, 50)
+        for axes in (left, right):
+            axes.set(xlim=(-105, 115), ylim=(-120, 110), xticks=ticks, yticks=ticks)
+            axes.set_aspect("equal")
+            axes.set_facecolor(_PAPER)
+            axes.set_xlabel("a (CIE Lab units): green to magenta")
+            axes.set_ylabel("b (CIE Lab units): blue to yellow")
+            axes.axhline(0, color=_FAINT, linewidth=0.8, zorder=0)
+            axes.axvline(0, color=_FAINT, linewidth=0.8, zorder=0)
+            axes.spines[:].set_visible(False)
 
 
 def _draw_prior(axes: Axes, prior: npt.NDArray[np.float64]) -> None:

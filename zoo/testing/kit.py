@@ -16,6 +16,7 @@ from typing import Literal
 
 from zoo.testing.global_state import global_state_kept
 from zoo.testing.subject import Subject
+from zoo.text import docstring
 
 Status = Literal["ok", "failed", "skipped", "known failure"]
 
@@ -113,7 +114,7 @@ class Outcome:
 
 def check(function: Callable[[Subject], None]) -> Check:
     """Makes a `Check` of a function: its name is the id, its docstring's first line the promise."""
-    promise = (function.__doc__ or "").strip().splitlines()[0]
+    promise = docstring(function).splitlines()[0]
     return Check(function.__name__, promise, function)
 
 

@@ -25,7 +25,7 @@ from zoo.device import random_state
 from zoo.errors import TrainingError, WeightsError
 from zoo.files import atomic_path, check_room, free_bytes, megabytes
 from zoo.training.feed import Feed
-from zoo.weights.file import stored_bytes
+from zoo.weights.file import read_torch, stored_bytes
 
 FORMAT = 1
 EVERY = 60.0
@@ -99,7 +99,7 @@ class Checkpoint:
             return None
         try:
             # Tensors and plain values alone: pickled code is never run.
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = read_torch(self.path)
             found, written_format = state["identity"], state["format"]
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).partition("\n")[0]

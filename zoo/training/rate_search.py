@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from zoo.device import own_random_state
 from zoo.errors import BudgetError, TrainingError
-from zoo.files import atomic_path
 from zoo.training.feed import Feed, Phase
 
 if TYPE_CHECKING:
@@ -64,25 +63,23 @@ class RangeTest:
 
     def plot(self, path: Path, title: str = "") -> None:
         """Writes the curve with its suggestion as PNG, atomically."""
-        from matplotlib.figure import Figure
+        from zoo.figures import figure
 
-        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        axes = figure.add_subplot()
-        rates = self.learning_rates
-        axes.plot(rates, self.losses, color="#b9c4cf", linewidth=1, label="loss of each step")
-        axes.plot(rates, self.smoothed, color="#1f5f8b", linewidth=2, label="smoothed")
-        if self.suggestion is not None:
-            label = f"suggestion: {self.suggestion:.2g}"
-            axes.axvline(self.suggestion, color="#c2410c", linestyle="--", label=label)
-        low, high = min(self.smoothed), max(self.smoothed[: len(rates) // 2 + 1])
-        room = 0.25 * (high - low) or 0.1 * abs(high) or 1.0
-        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-        axes.set_ylim(low - room, high + 2 * room)
-        axes.set_title(title or "learning-rate range test")
-        axes.grid(visible=True, which="major", alpha=0.3)
-        axes.legend(frameon=False)
-        with atomic_path(path) as partial:
-            figure.savefig(partial, format="png")
+        with figure(path, figsize=(8, 4.5), dpi=120, layout="constrained") as drawn:
+            axes = drawn.add_subplot()
+            rates = self.learning_rates
+            axes.plot(rates, self.losses, color="#b9c4cf", linewidth=1, label="loss of each step")
+            axes.plot(rates, self.smoothed, color="#1f5f8b", linewidth=2, label="smoothed")
+            if self.suggestion is not None:
+                label = f"suggestion: {self.suggestion:.2g}"
+                axes.axvline(self.suggestion, color="#c2410c", linestyle="--", label=label)
+            low, high = min(self.smoothed), max(self.smoothed[: len(rates) // 2 + 1])
+            room = 0.25 * (high - low) or 0.1 * abs(high) or 1.0
+            axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+            axes.set_ylim(low - room, high + 2 * room)
+            axes.set_title(title or "learning-rate range test", parse_math=False)
+            axes.grid(visible=True, which="major", alpha=0.3)
+            axes.legend(frameon=False)
 
 
 def search_in_budget(colorizer: Colorizer, feed: Feed) -> int:

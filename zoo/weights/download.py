@@ -32,6 +32,7 @@ from filelock import Timeout
 from zoo._version import __version__
 from zoo.errors import DownloadError, WeightsError
 from zoo.files import NO_ROOM, atomic_path, locked, way_out, write_text
+from zoo.text import parse_json
 
 if TYPE_CHECKING:
     from zoo.data.dataset import Progress
@@ -223,7 +224,7 @@ class _Part:
 
     def origin(self) -> _Origin:
         try:
-            return _Origin(**json.loads(self._origin.read_text(encoding="utf-8")))
+            return _Origin(**parse_json(self._origin.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return _Origin()  # nothing known: the hash at the end decides
 
@@ -418,7 +419,6 @@ def _local_errors(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def download_bar() -> Iterator[Progress]:
     """A bar on stderr for people, for as long as the block runs; nothing for pipes."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -428,7 +428,9 @@ def download_bar() -> Iterator[Progress]:
         TransferSpeedColumn,
     )
 
-    console = Console(stderr=True)
+    from zoo.console import PlainConsole
+
+    console = PlainConsole(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

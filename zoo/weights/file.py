@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from zoo._version import __version__
 from zoo.color.lab import PLANES
 from zoo.errors import OutputError, WeightsError
 from zoo.files import atomic_path, free_bytes, megabytes, name_text
+from zoo.text import parse_json
 from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
 from zoo.weights.published import (
@@ -296,7 +298,7 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
         in_half = (tensor.dtype, own.dtype) == (torch.float16, torch.float32)
         if tensor.dtype != own.dtype and not in_half:
             problems.append(f"{name} is {tensor.dtype}, not {own.dtype}")
-        elif not torch.isfinite(tensor).all():
+        elif tensor.shape == own.shape and not torch.isfinite(tensor).all():
             problems.append(f"{name} holds NaN or infinity")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
@@ -311,7 +313,7 @@ def _read_metadata(path: Path) -> dict[str, Any] | None:
     if _KEY not in header:
         return None
     try:
-        metadata = json.loads(header[_KEY])
+        metadata = parse_json(header[_KEY])
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
@@ -440,12 +442,29 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
+def read_torch(path: Path) -> Any:
+    """The content of a file of `torch.save`: tensors and plain values; no pickled code is run.
+
+    Raises:
+        WeightsError: it declares more bytes than it has, which `torch.save` never does.
+        Exception: whatever the many readers behind `torch.load` raise.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > (size := path.stat().st_size):
+            raise WeightsError(
+                f"its {size:,} bytes unpack to {declared:,}; torch.save does not compress"
+            )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a state dict that `torch.save` wrote; pickled code is never run."""
     if not path.is_file():
         raise WeightsError(f"there are no weights at {path}; check the path")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
@@ -461,4 +480,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than a state dict of tensors, or none; save that alone: "
             "torch.save(net.state_dict(), FILE)"
         )
+    for name, tensor in state.items():
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise WeightsError(
+                f"{path}: {name} stands for more numbers than are stored; "
+                "save it as it is: tensor.contiguous()"
+            )
     return {str(name): tensor for name, tensor in state.items()}

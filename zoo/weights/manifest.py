@@ -7,7 +7,6 @@ without running any code of the package.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from zoo import plugins
 from zoo.errors import WeightsError
+from zoo.text import parse_toml, read_text
 from zoo.weights import hub
 from zoo.weights.download import SHA256_DIGITS, is_secure
 
@@ -193,7 +193,7 @@ def _find(target: str) -> Path:
 
 def _read_tables(path: Path) -> list[Mapping[str, Any]]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(read_text(path))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
     tables = content.pop("weights", None)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from zoo.errors import DownloadError, UnknownNameError, WeightsError
 from zoo.files import cache_folder, write_text
+from zoo.text import parse_json
 from zoo.weights import hub
 from zoo.weights.download import (
     OFFLINE_VARIABLE,
@@ -403,7 +404,7 @@ def _record_path(weights: PublishedWeights) -> Path:
 
 def _read_record(weights: PublishedWeights) -> _Record | None:
     try:
-        record = _Record(**json.loads(_record_path(weights).read_text(encoding="utf-8")))
+        record = _Record(**parse_json(_record_path(weights).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None  # not there or damaged: the file counts as not verified yet
     return record if re.fullmatch(r"[0-9a-f]{64}", str(record.sha256)) else None

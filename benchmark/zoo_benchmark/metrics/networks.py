@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from zoo.errors import WeightsError
-from zoo.weights.file import utf8_path
+from zoo.weights.file import read_torch, utf8_path
 
 
 def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
             with utf8_path(path) as readable:
                 state = load_file(readable)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]

@@ -32,8 +32,13 @@ class ConditionPictures:
     rows: dict[str, list[str]]
 
 
-def condition_pictures(run: Run, labels: Sequence[str]) -> list[ConditionPictures]:
-    """The first few pictures of a run under its conditions, as many as fit; rows as in `labels`."""
+def condition_pictures(
+    run: Run, labels: Sequence[str], flaws: list[str]
+) -> list[ConditionPictures]:
+    """The first few pictures of a run under its conditions, as many as fit; rows as in `labels`.
+
+    Why one cannot be read is added to `flaws`.
+    """
     truth, inputs = (read_pictures(run.folder / name) for name in (SHOWCASE_TRUTH, INPUTS))
     if truth is None or inputs is None:
         return []
@@ -50,7 +55,9 @@ def condition_pictures(run: Run, labels: Sequence[str]) -> list[ConditionPicture
             ]
         }
         for label in labels:
-            painted = [_painted(run, label, condition, number) for condition in run.conditions]
+            painted = [
+                _painted(run, label, condition, number, flaws) for condition in run.conditions
+            ]
             if any(painted):
                 rows[label] = painted
         found.append(ConditionPictures(lossless(np.asarray(original)), rows))
@@ -58,9 +65,9 @@ def condition_pictures(run: Run, labels: Sequence[str]) -> list[ConditionPicture
     return found
 
 
-def _painted(run: Run, label: str, condition: str, number: int) -> str:
+def _painted(run: Run, label: str, condition: str, number: int, flaws: list[str]) -> str:
     for cell in run.under(condition).cells:
         if cell.label == label and cell.ok:
-            picture = pictures_in(cell.folder / SHOWCASE, number + 1)[number]
+            picture = pictures_in(cell.folder / SHOWCASE, number + 1, flaws)[number]
             return "" if picture is None else lossless(np.asarray(picture))
     return ""

@@ -13,6 +13,8 @@ import jinja2
 import numpy as np
 import pandas as pd
 import plotly.offline
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 from zoo import registry
 from zoo.data.dataset import ImageSet
@@ -34,7 +36,7 @@ def write_report(
     shown: ShownTable,
     statistics: Statistics,
     conditions: ShownConditions | None = None,
-) -> None:
+) -> list[str]:
     """Writes `report.html`, `report.md` and, where pyarrow is installed, `scores.parquet`.
 
     Args:
@@ -42,7 +44,11 @@ def write_report(
         shown: its leaderboard, a row per model in the order of the ranking.
         statistics: intervals and comparisons of its scores.
         conditions: how its rows fare where the input was changed; None where it was not.
+
+    Returns:
+        Why pictures cannot be shown.
     """
+    flaws: list[str] = []
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo_benchmark.report"),
         autoescape=True,
@@ -64,7 +70,7 @@ def write_report(
         environment=environment_facts(run.cells),
         error_scale=ERROR_SCALE,
         conditions=[CONDITIONS[name] for name in run.conditions if name in CONDITIONS],
-        condition_pictures=condition_pictures(run, labels) if conditions is not None else [],
+        condition_pictures=condition_pictures(run, labels, flaws) if conditions else [],
         data=_data(run, shown, statistics, painted, conditions),
         plotly=plotly.offline.get_plotlyjs(),
     )
@@ -74,6 +80,7 @@ def write_report(
         # Opened here: pyarrow takes names in UTF-8 alone.
         with atomic_path(run.folder / "scores.parquet") as partial, partial.open("wb") as file:
             run.scores.to_parquet(file, index=False)
+    return flaws
 
 
 def _predictions(run: Run, label: str) -> ImageSet | None:
@@ -99,7 +106,7 @@ def _data(
     statistics: Statistics,
     painted: Mapping[str, Any],
     conditions: ShownConditions | None,
-) -> str:
+) -> Markup:
     # What is drawn needs a value per image.
     infos = [shown.metrics[m].metric for m in run.manifest["metrics"] if m in shown.metrics]
     metrics = {
@@ -140,8 +147,8 @@ def _data(
         )
         content["pictures"] = {**vars(gallery), "scores": _scores(run, gallery.ids, metrics)}
         content["pictures"]["all"] = run.manifest["data"]["splits"]["test"]["count"]
-    # Inside a <script>, no text may close it.
-    return json.dumps(content, allow_nan=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    # Inside a <script>, no text may close it: `<` is \u003c there.
+    return htmlsafe_json_dumps(content, allow_nan=False)
 
 
 def _condition_metrics(conditions: ShownConditions) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from zoo.files import write_text
+from zoo.text import one_line
 from zoo_benchmark.results.columns import ShownTable
 from zoo_benchmark.results.conditions import ShownConditions
 from zoo_benchmark.results.run_folder import Run
@@ -37,7 +38,7 @@ def write_markdown(run: Run, shown: ShownTable, conditions: ShownConditions | No
         *(line for note in shown.footnotes for line in ("", _text(note))),
         "",
         *(_conditions(conditions) if conditions is not None else ()),
-        f"    {shlex.join(manifest['command'])}",
+        f"    {one_line(shlex.join(manifest['command']))}",
         "",
         "![samples](samples.png)",
         "",
@@ -60,4 +61,4 @@ def _text(text: str) -> str:
     """Text that means nothing in Markdown or HTML, in one line."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    return one_line(text)

@@ -7,17 +7,16 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from zoo.arrays import UInt8Array
 from zoo.color.lab import AB_RANGE, lab_to_rgb, rgb_to_lab
 from zoo.data.dataset import ImageSet
+from zoo.figures import colormaps, figure
 from zoo.images.open import to_grey
 
 ERROR_SCALE = 60.0
@@ -115,27 +114,28 @@ def ab_histogram(pictures: ImageSet) -> Histogram:
     plane = torch.from_numpy(np.stack(np.meshgrid(centres, centres))).float()[None]
     rgb = lab_to_rgb(torch.full((1, 1, _BINS, _BINS), 65.0), plane)[0].permute(1, 2, 0).numpy()
     alpha = density / max(density.max(), 1e-9)
-    figure = Figure(figsize=(2.4, 2.3), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    # Alike on white and on black.
-    grey = "#8a8f98"
-    axes.imshow(
-        np.dstack([np.clip(rgb, 0, 1), 0.12 * (alpha > 0) + 0.88 * alpha]),
-        origin="lower",
-        extent=(*AB_RANGE, *AB_RANGE),
-        interpolation="nearest",
-    )
-    axes.axhline(0, color=grey, linewidth=0.5)
-    axes.axvline(0, color=grey, linewidth=0.5)
-    axes.set_xticks([-100, 0, 100])
-    axes.set_yticks([-100, 0, 100])
-    axes.set_xlabel("a", color=grey)
-    axes.set_ylabel("b", color=grey)
-    axes.tick_params(colors=grey, labelsize=8)
-    for spine in axes.spines.values():
-        spine.set_color(grey)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", transparent=True)
+    with figure(
+        stream, transparent=True, figsize=(2.4, 2.3), dpi=100, layout="constrained"
+    ) as drawn:
+        axes = drawn.add_subplot()
+        # Alike on white and on black.
+        grey = "#8a8f98"
+        axes.imshow(
+            np.dstack([np.clip(rgb, 0, 1), 0.12 * (alpha > 0) + 0.88 * alpha]),
+            origin="lower",
+            extent=(*AB_RANGE, *AB_RANGE),
+            interpolation="nearest",
+        )
+        axes.axhline(0, color=grey, linewidth=0.5)
+        axes.axvline(0, color=grey, linewidth=0.5)
+        axes.set_xticks([-100, 0, 100])
+        axes.set_yticks([-100, 0, 100])
+        axes.set_xlabel("a", color=grey)
+        axes.set_ylabel("b", color=grey)
+        axes.tick_params(colors=grey, labelsize=8)
+        for spine in axes.spines.values():
+            spine.set_color(grey)
     return Histogram(_uri(stream.getvalue(), "png"), chroma)
 
 
@@ -167,7 +167,7 @@ def _ab(images: UInt8Array) -> npt.NDArray[np.float32]:
 def _error_map(picture: UInt8Array, truth: UInt8Array) -> str:
     ours, theirs = _ab(picture[None])[0], _ab(truth[None])[0]
     share = np.clip(np.hypot(*(ours - theirs)) / ERROR_SCALE, 0, 1)
-    colours = matplotlib.colormaps["inferno"](share)[..., :3]
+    colours = colormaps["inferno"](share)[..., :3]
     return lossless((colours * 255).round().astype(np.uint8))
 
 

@@ -34,13 +34,11 @@ from zoo_benchmark.run.trial_spec import (
     NOT_RUN,
     SHOWCASE,
     SHOWCASE_TRUTH,
+    STAGES,
     WEIGHTS,
     WEIGHTS_FOLDER,
     slug,
 )
-
-STAGES = ("training", "scoring", "timing")
-"""The stages that a comparison's time is spent on."""
 
 
 @dataclass
@@ -133,22 +131,23 @@ def redraw(folder: Path) -> Comparison:
         write_csv(conditions.table, folder / "conditions.csv")
     comparison = Comparison(run, board, shown, conditions)
     comparison.notes = list(run.manifest["notes"]) + _notes(run)
-    _write_grid(comparison)
+    flaws = _write_grid(comparison)
     _offer_weights(run)
-    write_report(run, shown, statistics, conditions)
+    flaws += write_report(run, shown, statistics, conditions)
+    comparison.notes += [f"a picture cannot be shown: {flaw}" for flaw in dict.fromkeys(flaws)]
     return comparison
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Prints the table, its notes and where the files are."""
     title = comparison.run.manifest["title"]
-    console.print(title, style="italic", markup=False, highlight=False)
+    console.print(title, style="italic", highlight=False)
     console.print(leaderboard_to_rich(comparison.shown, console.width))
     if comparison.conditions is not None:
         console.print(conditions_to_rich(comparison.conditions, console.width))
     for note in comparison.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    console.print(f"written to {comparison.out}", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)
+    console.print(f"written to {comparison.out}", highlight=False)
 
 
 def _notes(run: Run) -> list[str]:
@@ -191,26 +190,30 @@ def where_time_went(seconds: Mapping[str, float]) -> str:
     return f"took {whole:,.0f} s: " + ", ".join(f"{s} {share:.0%}" for s, share in shares.items())
 
 
-def _write_grid(comparison: Comparison) -> None:
+def _write_grid(comparison: Comparison) -> list[str]:
+    """Writes `samples.png`; returns why pictures cannot be shown."""
     run = comparison.run
     pictures = read_pictures(run.folder / SHOWCASE_TRUTH)
     if pictures is None:
-        return
+        return []
     first = {cell.label: cell for cell in reversed(run.cells)}
     columns: list[Column] = []
+    flaws: list[str] = []
     for _, row in comparison.board.iterrows():
         label = str(row["model"])
         cell = first.get(label)
         if cell is None:
             continue
         showcase = cell.folder / SHOWCASE
-        if label in comparison.floors and is_colourless(showcase):
+        painted: list[Image.Image | None] = [None] * len(pictures)
+        if cell.ok:
+            painted = pictures_in(showcase, len(pictures), flaws)
+        if label in comparison.floors and is_colourless(painted):
             continue  # the input once more
         note = score_note(row.dropna()) + (", given" if label in run.given else "")
-        nothing: list[Image.Image | None] = [None] * len(pictures)
-        painted = pictures_in(showcase, len(pictures)) if cell.ok else nothing
         columns.append(Column(label, note, painted))
     write_samples(run.folder / "samples.png", pictures, columns)
+    return flaws
 
 
 def _offer_weights(run: Run) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zoo.data.dataset import ImageSet
+from zoo.errors import InputError
 from zoo.files import atomic_path
-from zoo.images.open import to_grey
+from zoo.images.open import read_image, to_grey, to_rgb
 
 _TILE = 160
 _GAP = 6
@@ -34,10 +35,21 @@ class Column:
     pictures: Sequence[Image.Image | None]
 
 
-def pictures_in(folder: Path, count: int) -> list[Image.Image | None]:
-    """The pictures `00.png`, `01.png`, … of a folder; None for each that is not there."""
-    files = [folder / f"{row:02d}.png" for row in range(count)]
-    return [_open(file) if file.is_file() else None for file in files]
+def pictures_in(folder: Path, count: int, flaws: list[str]) -> list[Image.Image | None]:
+    """The pictures `00.png`, `01.png`, … of a folder; None for each that is not there.
+
+    Why one cannot be read is added to `flaws`.
+    """
+    found: list[Image.Image | None] = []
+    for file in (folder / f"{row:02d}.png" for row in range(count)):
+        picture = None
+        if file.is_file():
+            try:
+                picture = Image.fromarray(to_rgb(read_image(file)))
+            except InputError as error:
+                flaws.append(str(error))
+        found.append(picture)
+    return found
 
 
 def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> None:
@@ -80,15 +92,10 @@ def write_samples(path: Path, pictures: ImageSet, columns: Sequence[Column]) -> 
         sheet.save(partial)
 
 
-def is_colourless(folder: Path) -> bool:
-    """Whether a folder has pictures, and all of them are grey but for rounding."""
-    pictures = [np.asarray(_open(file)).astype(np.int16) for file in sorted(folder.glob("*.png"))]
-    return bool(pictures) and all(int(np.ptp(p, axis=2).max()) <= 2 for p in pictures)
-
-
-def _open(file: Path) -> Image.Image:
-    with Image.open(file) as image:
-        return image.convert("RGB")
+def is_colourless(pictures: Sequence[Image.Image | None]) -> bool:
+    """Whether there are pictures, and all of them are grey but for rounding."""
+    there = [np.asarray(each).astype(np.int16) for each in pictures if each is not None]
+    return bool(there) and all(int(np.ptp(p, axis=2).max()) <= 2 for p in there)
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:

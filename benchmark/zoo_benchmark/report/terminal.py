@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from zoo_benchmark.results.columns import NOTHING, REFERENCES, Column, ShownRow, ShownTable
 from zoo_benchmark.results.conditions import ShownConditions
@@ -52,7 +52,7 @@ def leaderboard_to_rich(shown: ShownTable, width: int = 10_000) -> Table:
         failed = row.status not in ("ok", "")
         style = "red" if failed else "dim" if row.kind in REFERENCES else ""
         last = number + 1 in ends
-        table.add_row(escape(row.name), *cells, escape(row.status), style=style, end_section=last)
+        table.add_row(Text(row.name), *cells, Text(row.status), style=style, end_section=last)
     captions = [*filter(None, [shown.given_note]), *_legend(shown)]
     if hidden:
         captions.append("in a wider terminal and in leaderboard.csv: " + ", ".join(hidden))
@@ -73,9 +73,9 @@ def conditions_to_rich(shown: ShownConditions, width: int) -> Table:
     table = Table(show_edge=False, pad_edge=False, title=shown.metric.title, title_justify="left")
     table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right", overflow="fold")
     for label, row in zip(labels, cells, strict=True):
-        table.add_row(escape(label), *row)
+        table.add_row(Text(label), *row)
     table.caption, table.caption_justify = shown.note, "left"
     return table
 

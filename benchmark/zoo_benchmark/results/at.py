@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from zoo.errors import BudgetError
@@ -18,7 +17,7 @@ from zoo.training.budget import Budget
 from zoo_benchmark.metrics import DIFFERENCE, TRUTH
 from zoo_benchmark.results.columns import CURVE, metric_column
 from zoo_benchmark.results.leaderboard import write_csv
-from zoo_benchmark.results.run_folder import Cell, open_run
+from zoo_benchmark.results.run_folder import AT, Cell, open_run
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def table_at(folder: Path, at: str) -> EarlierTable:
             f"{budget}; name a later one"
         )
     table = pd.DataFrame(rows)
-    file = folder / "at" / f"{re.sub(r'[^A-Za-z0-9.]', '', str(point))}.csv"
+    file = folder / AT / f"{re.sub(r'[^A-Za-z0-9.]', '', str(point))}.csv"
     write_csv(table, file)
     unfinished = any(row.get("share", 1) < 1 for row in rows)
     title = f"{_spaced(str(point))} into a budget of {_spaced(budget)}"
@@ -89,7 +88,7 @@ def table_at(folder: Path, at: str) -> EarlierTable:
 
 def show_at(earlier: EarlierTable, console: Console) -> None:
     """Prints the table; its rows stay in the order of the request, as it is no ranking."""
-    console.print(earlier.title, style="italic", markup=False, highlight=False)
+    console.print(earlier.title, style="italic", highlight=False)
     table = Table(show_edge=False, pad_edge=False)
     columns = [c for c in map(str, earlier.table.columns) if not c.endswith((TRUTH, DIFFERENCE))]
     for column in columns:
@@ -98,8 +97,8 @@ def show_at(earlier: EarlierTable, console: Console) -> None:
         table.add_row(*(_cell_text(column, row[column]) for column in columns))
     console.print(table)
     for note in earlier.notes:
-        console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    console.print(f"written to {earlier.file}", markup=False, highlight=False)
+        console.print(f"• {note}", style="dim", highlight=False)
+    console.print(f"written to {earlier.file}", highlight=False)
 
 
 def _last_point(cell: Cell, point: Budget) -> dict[str, float] | None:
@@ -116,7 +115,7 @@ def _last_point(cell: Cell, point: Budget) -> dict[str, float] | None:
 
 def _cell_text(column: str, value: Any) -> str:
     if column == "model":
-        return escape(str(value))
+        return str(value)
     known = {each.name: each for each in CURVE}
     return (known.get(column) or metric_column(column)).text(value)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from zoo_benchmark.results.columns import NOTHING, PRECISE, WHOLE
@@ -80,11 +79,11 @@ def compare_runs(folder_a: Path, folder_b: Path) -> RunComparison:
 def show_comparison(comparison: RunComparison, console: Console) -> None:
     """Prints the comparison for people."""
     for name, title in zip((_A, _B), comparison.titles, strict=True):
-        console.print(f"{name}: {title}", markup=False, highlight=False)
+        console.print(f"{name}: {title}", highlight=False)
     for obstacle in comparison.obstacles:
-        console.print(f"not ranked together: {obstacle}", style="red", markup=False)
+        console.print(f"not ranked together: {obstacle}", style="red")
     for line in comparison.models:
-        console.print(f"• {line}", style="dim", markup=False, highlight=False)
+        console.print(f"• {line}", style="dim", highlight=False)
     if len(comparison.scores):
         changed = comparison.scores
         table = _table("model", "metric", *(_A, _B), "B − A", "95 % interval", "")
@@ -95,7 +94,7 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
             alike = "≈" if pd.notna(row["low"]) else NOTHING
             mark = "changed" if row["distinguishable"] else alike
             numbers = (*map(PRECISE.format, row[["a", "b"]]), f"{row['difference']:+.4g}")
-            table.add_row(escape(row["model"]), escape(row["metric"]), *numbers, interval, mark)
+            table.add_row(row["model"], row["metric"], *numbers, interval, mark)
         table.caption = "the interval is over test images: another seed would move scores as well"
         table.caption_justify = "left"
         console.print(table)
@@ -106,11 +105,11 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
         for _, row in comparison.speeds.iterrows():
             ratio = f"{row['ratio']:.2f}×" if pd.notna(row["ratio"]) else NOTHING
             speeds = (*map(WHOLE.format, row[["a", "b"]]), ratio)
-            table.add_row(escape(row["model"]), row["device"], *speeds, escape(row["hardware"]))
+            table.add_row(row["model"], row["device"], *speeds, row["hardware"])
         console.print(table)
     table = _table("environment", _A, _B)
     for _, row in comparison.environment.iterrows():
-        table.add_row(*(escape(str(row[name])) for name in ("name", "a", "b")))
+        table.add_row(*(str(row[name]) for name in ("name", "a", "b")))
     console.print(table if table.row_count else "environment: no difference")
 
 

@@ -96,9 +96,9 @@ def leaderboard_table(run: Run) -> pd.DataFrame:
     over its repetitions, and empty where these ran on unlike hardware. Under conditions, the
     ranking metric's worst value and its condition have columns of their own.
     """
-    external = {each.name for each in run.externals}
+    external = {each.name: each for each in run.externals}
     rows = [
-        _row(label, [cell for cell in run.cells if cell.label == label], label in external)
+        _row(label, [cell for cell in run.cells if cell.label == label], external.get(label))
         | metric_means(run, label)
         | _costs([cell for cell in run.cells if cell.label == label and cell.ok])
         for label in run.labels
@@ -156,7 +156,7 @@ def metric_means(run: Run, label: str) -> dict[str, float]:
     return means
 
 
-def _row(label: str, cells: Sequence[Cell], external: bool) -> dict[str, Any]:
+def _row(label: str, cells: Sequence[Cell], external: External | None) -> dict[str, Any]:
     done = [cell for cell in cells if cell.ok]
     reasons = [cell.result["error"] for cell in cells if cell.result["status"] == FAILED]
     if not reasons and len(done) < len(cells):
@@ -176,8 +176,9 @@ def _row(label: str, cells: Sequence[Cell], external: bool) -> dict[str, Any]:
     }
     if cells:
         row |= _given_facts(cells[0])
-    if external:
+    if external is not None:
         row["stop_reason"] = "external"
+        row["status"] = external.flaw or OK
     return row
 
 

@@ -13,7 +13,9 @@ RUN/references.csv    the ceilings' scores, in the columns of scores.csv; a valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,25 +25,40 @@ import pandas as pd
 
 from zoo.data.dataset import ImageSet
 from zoo.errors import InputError
+from zoo.text import one_line, visible
 from zoo_benchmark.conditions import CLEAN
 from zoo_benchmark.protocol import NO_BUDGET
-from zoo_benchmark.run.pictures import read_pictures
+from zoo_benchmark.results import checked
+from zoo_benchmark.results.cell_folder import (
+    SET_FACTS,
+    CellFiles,
+    Kind,
+    check_kinds,
+    is_link,
+    metric_name,
+    read_cell,
+    read_scores,
+)
+from zoo_benchmark.results.checked import DamagedError
+from zoo_benchmark.run.pictures import pictures_flaw, read_pictures
 from zoo_benchmark.run.trial_spec import (
     ATTEMPTS,
-    CURVE,
+    CELLS,
     EXTERNAL,
     FAILED,
-    LEARNING,
+    INPUTS,
     LOG,
     NOT_RUN,
     OK,
     PREDICTIONS,
     REFERENCES,
-    RESULT,
     RUN,
     SCORES,
+    SHOWCASE_TRUTH,
+    STAGES,
     TRUTH,
-    read_json,
+    WEIGHTS_FOLDER,
+    slug,
 )
 
 FORMAT = 1
@@ -50,7 +67,67 @@ FORMAT = 1
 CONDITION_FOLDER = "conditions"
 """The folder in an external row's, with one for each condition that it was scored under."""
 
+SHARED_CELLS = ".cells"
+"""The folder beside runs without `--out` that holds the finished cells of all of them."""
+
+AT = "at"
+"""The folder of tables as they stood earlier in the training."""
+
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
+
+_LOG_BYTES = 80_000
+_split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
+_entry = checked.table(
+    {
+        "label": checked.line,
+        "model": checked.line,
+        "repetition": checked.whole,
+        "key": checked.name,
+        "timing": checked.maybe(checked.name),
+    },
+    {"conditions": checked.table_of(checked.name, checked.name)},
+)
+_manifest = checked.table(
+    {
+        "command": checked.list_of(checked.line),
+        "started": checked.line,
+        "finished": checked.maybe(checked.line),
+        "title": checked.line,
+        "notes": checked.list_of(checked.line),
+        "protocol": checked.table(
+            {"name": checked.line, "version": checked.whole, "budget": checked.line},
+            {"grey_chroma": checked.number},
+        ),
+        "departures": checked.list_of(checked.line),
+        "floors": checked.list_of(checked.line),
+        "metrics": checked.table_of(checked.whole, metric_name),
+        "directions": checked.table_of(checked.one_of("higher", "lower", "match"), metric_name),
+        "data": checked.table(
+            {
+                "dataset": checked.line,
+                "size": checked.whole,
+                "splits": checked.table({"train": _split, "test": _split}),
+            }
+        ),
+        "store": checked.one_of(CELLS, f"../{SHARED_CELLS}"),
+        "cells": checked.list_of(_entry),
+    },
+    {
+        "conditions": checked.table_of(checked.whole, checked.name),
+        "seconds": checked.table(
+            {"whole": checked.positive}, dict.fromkeys(STAGES, checked.number)
+        ),
+    },
+)
+_external_facts = checked.table(
+    {"name": checked.line},
+    {
+        **SET_FACTS,
+        "count": checked.whole,
+        "conditions": checked.table_of(checked.table({}, SET_FACTS), checked.name),
+        "notes": checked.list_of(checked.line),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +144,7 @@ class Cell:
         timing: its throughput, one entry per device, each with its `hardware`; empty where
             it was not timed.
         timing_error: why its timing failed; empty where it did not.
+        tables: its scores and curves; None where it was not finished.
         under: the cell as it was scored under conditions, by their names.
         given: the weights that were scored as they are, as `GivenWeights.to_dict` has them; None
             where the cell was trained.
@@ -80,6 +158,7 @@ class Cell:
     result: dict[str, Any]
     timing: Sequence[dict[str, Any]] = ()
     timing_error: str = ""
+    tables: CellFiles | None = None
     under: Mapping[str, Cell] = field(default_factory=dict)
     given: dict[str, Any] | None = None
 
@@ -110,7 +189,9 @@ class Cell:
 
     def scores(self) -> pd.DataFrame:
         """The cell's scores, one row per image and metric (`SCORE_COLUMNS`); empty where not ok."""
-        return self._labelled(SCORES) if self.ok else pd.DataFrame(columns=SCORE_COLUMNS)
+        if self.tables is None or not self.ok:
+            return pd.DataFrame(columns=SCORE_COLUMNS)
+        return self._labelled(self.tables.scores)
 
     def learning(self) -> pd.DataFrame:
         """The learning curve: model, seed, share, seconds, steps, images, flops, metric, value.
@@ -118,25 +199,31 @@ class Cell:
         `share` is of the budget, in (0, 1]; `value` the mean over the fixed subset of test
         images. Empty where not ok, or not trained.
         """
-        return self._labelled(LEARNING) if self.trained else pd.DataFrame()
+        return (
+            self._labelled(self.tables.learning) if self.tables and self.trained else pd.DataFrame()
+        )
 
     def losses(self) -> pd.DataFrame:
         """The loss along the way: model, seed, seconds, steps, images, flops, loss."""
-        return self._labelled(CURVE) if self.trained else pd.DataFrame()
+        return (
+            self._labelled(self.tables.losses) if self.tables and self.trained else pd.DataFrame()
+        )
 
     def predictions(self) -> ImageSet | None:
         """The predictions of the run's kept pictures: N×S×S×3 uint8 with ids; None where none."""
         return read_pictures(self.folder / PREDICTIONS) if self.ok else None
 
     def log(self) -> str:
-        """The output of the cell's process, tracebacks included; empty where there is no log."""
-        try:
-            return (self.folder / LOG).read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        """The end of the output of the cell's process; empty where there is no log."""
+        file = self.folder / LOG
+        if not os.path.lexists(file) or is_link(file):
             return ""
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - _LOG_BYTES))
+            return visible(opened.read(_LOG_BYTES).decode("utf-8", "replace"))
 
-    def _labelled(self, file: str) -> pd.DataFrame:
-        return _labelled(self.folder / file, self.label, self.repetition)
+    def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return _labelled(frame, self.label, self.repetition)
 
 
 @dataclass(frozen=True)
@@ -147,11 +234,17 @@ class External:
         name: its row.
         folder: `RUN/external/NAME`, with `scores.csv` and `predictions.npz` in a cell's form.
         facts: its `external.json`: where the pictures came from, metric versions, counts.
+        table: image, metric and value.
+        flaw: why it cannot be read; empty where it can.
+        under: the row under conditions, by their names.
     """
 
     name: str
     folder: Path
     facts: dict[str, Any]
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    flaw: str = ""
+    under: Mapping[str, External] = field(default_factory=dict)
 
     @property
     def set_scores(self) -> dict[str, float]:
@@ -168,20 +261,13 @@ class External:
         """The number of pictures that were scored."""
         return self.facts.get("count")
 
-    @property
-    def under(self) -> dict[str, External]:
-        """The row under conditions, by their names."""
-        found = self.facts.get("conditions", {})
-        folder = self.folder / CONDITION_FOLDER
-        return {name: External(self.name, folder / name, facts) for name, facts in found.items()}
-
     def scores(self) -> pd.DataFrame:
         """The scores, in the columns of `SCORE_COLUMNS`, the seed always 0."""
-        return _labelled(self.folder / SCORES, self.name, 0)
+        return _labelled(self.table, self.name, 0) if len(self.table) else self.table
 
     def predictions(self) -> ImageSet | None:
         """The pictures of those images that the run's cells keep, too; None where none."""
-        return read_pictures(self.folder / PREDICTIONS)
+        return None if self.flaw else read_pictures(self.folder / PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -254,7 +340,10 @@ class Run:
     def references(self) -> pd.DataFrame:
         """Scores of the ceilings, in long form; empty where they were not computed."""
         file = self.folder / REFERENCES
-        return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=SCORE_COLUMNS)
+        if not file.is_file():
+            return pd.DataFrame(columns=SCORE_COLUMNS)
+        with _refusing(self.folder):
+            return read_scores(file, "model")
 
     @cached_property
     def ceilings(self) -> pd.DataFrame:
@@ -276,7 +365,9 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """Reads a run's folder.
+    """Reads a run's folder, which may be a stranger's: everything in it is checked.
+
+    A cell whose files were changed, or are not what they must be, is one that failed.
 
     Raises:
         InputError: there is no run in it, or one that this version cannot read.
@@ -284,17 +375,50 @@ def open_run(folder: Path) -> Run:
     file = folder / RUN
     if not file.is_file():
         raise InputError(f"{folder} is not the folder of a run: it holds no {RUN}")
-    manifest = read_json(file)
-    if manifest is None or manifest.get("format") != FORMAT:
-        raise InputError(f"{file} cannot be read by this version of the zoo; run the bench again")
-    store = (folder / manifest["store"]).resolve()
-    cells = [_cell(entry, store, folder) for entry in manifest["cells"]]
-    externals = [
-        External(facts["name"], path.parent, facts)
-        for path in sorted((folder / EXTERNAL).glob("*/external.json"))
-        if (facts := read_json(path)) is not None
-    ]
+    refuse_links(folder)
+    with _refusing(folder):
+        written = checked.read_object(file, checked.table({}, {"format": checked.whole}))
+        if written.get("format") != FORMAT:
+            raise InputError(
+                f"{file} cannot be read by this version of the zoo; run the bench again"
+            )
+        manifest = checked.read_object(file, _manifest)
+    entries = manifest["cells"]
+    places = [(entry["label"], entry["repetition"]) for entry in entries]
+    if len(set(places)) < len(places):
+        raise InputError(f"{file} names a cell twice; run the bench again")
+    truth = read_pictures(folder / TRUTH)
+    # The only two places: in the run itself, or beside it, shared by several.
+    store = folder / CELLS if manifest["store"] == CELLS else folder.resolve().parent / SHARED_CELLS
+    cells = [_cell(entry, store, folder, truth) for entry in entries]
+    labels = {cell.label for cell in cells}
+    externals = [_external(path, truth, labels) for path in sorted((folder / EXTERNAL).glob("*"))]
     return Run(folder, manifest, cells, externals)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses a run whose parts are links: what is written there would go elsewhere.
+
+    Raises:
+        InputError: one is.
+    """
+    folders = (CELLS, ATTEMPTS, EXTERNAL, WEIGHTS_FOLDER, AT)
+    names = (RUN, *folders, REFERENCES, TRUTH, SHOWCASE_TRUTH, INPUTS)
+    inner = [p for part in (ATTEMPTS, EXTERNAL) for p in (folder / part).glob("*")]
+    for path in (folder / ".lock", *(folder / name for name in names), *inner):
+        if os.path.lexists(path) and is_link(path):
+            raise InputError(
+                f"{path} is a link, or no plain file, and could lead out of the run; remove it, "
+                "or put what it stands for in its place"
+            )
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedError as error:
+        raise InputError(f"the run in {folder} is damaged: {error}") from None
 
 
 def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
@@ -307,9 +431,11 @@ def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
     }
 
 
-def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
-    folder, result = _find(entry["key"], store, run)
-    timing = _find(entry["timing"], store, run)[1] if entry.get("timing") else {}
+def _cell(entry: dict[str, Any], store: Path, run: Path, truth: ImageSet | None) -> Cell:
+    folder, result, tables = _find(entry["key"], store, run, "trial", truth)
+    timing: dict[str, Any] = {}
+    if entry["timing"]:
+        timing = _find(entry["timing"], store, run, "timing")[1]
     return Cell(
         entry["label"],
         entry["model"],
@@ -319,30 +445,64 @@ def _cell(entry: dict[str, Any], store: Path, run: Path) -> Cell:
         result,
         timing.get("throughput", ()),
         timing["error"] if timing.get("status") == FAILED else "",
-        under={
-            name: Cell(entry["label"], entry["model"], entry["repetition"], key, *found)
+        tables,
+        {
+            name: Cell(
+                entry["label"], entry["model"], entry["repetition"], key, at, found, tables=t
+            )
             for name, key in entry.get("conditions", {}).items()
-            for found in [_find(key, store, run)]
+            for at, found, t in [_find(key, store, run, "condition")]
         },
         given=entry.get("given"),
     )
 
 
-def _find(key: str, store: Path, run: Path) -> tuple[Path, dict[str, Any]]:
-    """A cell's folder and result: the finished one, else that of the last attempt."""
+def _find(
+    key: str, store: Path, run: Path, kind: Kind, truth: ImageSet | None = None
+) -> tuple[Path, dict[str, Any], CellFiles | None]:
+    """A cell's folder, result and tables: of the finished one, else of the last attempt."""
     for folder in (store / key, run / ATTEMPTS / key):
-        result = read_json(folder / RESULT)
-        if result is not None:
-            return folder, result
-    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}
+        try:
+            found = read_cell(folder, sealed=folder.parent == store, kind=kind, truth=truth)
+        except DamagedError as error:
+            return folder, {"status": FAILED, "error": f"damaged: {error}"}, None
+        if found is not None:
+            return folder, found.result, found
+    return run / ATTEMPTS / key, {"status": NOT_RUN, "error": NOT_RUN}, None
 
 
-def _labelled(file: Path, model: str, seed: int) -> pd.DataFrame:
-    # A picture may be called "NA" or "007", which are no gap and no number.
-    frame = pd.read_csv(file, dtype={"image": str}, keep_default_na=False, na_values=[""])
-    frame.insert(0, "model", model)
-    frame.insert(1, "seed", seed)
-    return frame
+def _external(folder: Path, truth: ImageSet | None, labels: Collection[str]) -> External:
+    try:
+        check_kinds(folder)
+        facts = checked.read_object(folder / "external.json", _external_facts)
+        name = facts["name"]
+        if slug(name) != folder.name or name in labels:
+            raise DamagedError(f"external.json has the name {name!r}")
+        scores = read_scores(folder / SCORES)
+        if flaw := pictures_flaw(folder / PREDICTIONS, truth):
+            raise DamagedError(f"{PREDICTIONS} {flaw}")
+        under = {
+            condition: External(name, place, known, _scores_under(condition, place))
+            for condition, known in facts.get("conditions", {}).items()
+            for place in [folder / CONDITION_FOLDER / condition]
+        }
+    except DamagedError as error:
+        return External(one_line(folder.name), folder, {}, flaw=f"damaged: {error}")
+    return External(name, folder, facts, scores, under=under)
+
+
+def _scores_under(condition: str, folder: Path) -> pd.DataFrame:
+    try:
+        return read_scores(folder / SCORES)
+    except DamagedError as error:
+        raise DamagedError(f"under {condition}, {error}") from None
+
+
+def _labelled(frame: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
+    labelled = frame.copy()
+    labelled.insert(0, "model", model)
+    labelled.insert(1, "seed", seed)
+    return labelled
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

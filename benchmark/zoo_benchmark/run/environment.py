@@ -109,7 +109,8 @@ def _git(*arguments: str) -> str:
             ["git", *arguments],  # noqa: S607 - git from the user's PATH
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=False,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from zoo.files import write_text
+from zoo.text import parse_json
 from zoo.training.variety import WHOLE, Variety
 
 # Files in a cell's folder: what the parent writes, and what the trial does.
@@ -25,6 +26,9 @@ REFERENCES, TRUTH, SHOWCASE_TRUTH = "references.csv", "truth.npz", "showcase.npz
 INPUTS = "inputs.npz"
 # The status of a cell.
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
+
+STAGES = ("training", "scoring", "timing")
+"""The stages that a comparison's time is spent on."""
 
 _LONGEST_SLUG = 100
 
@@ -155,7 +159,7 @@ class ConditionSpec(ScoringSpec):
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None where there is none, or not a whole one."""
     try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        loaded = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return loaded
+    return loaded if isinstance(loaded, dict) else None

@@ -34,8 +34,8 @@ def test_columns_and_rows(pictures: ImageSet, tmp_path: Path) -> None:
     red = painted(tmp_path / "red", (250, 0, 0))
     blue = painted(tmp_path / "blue", (0, 0, 250), count=2)
     columns = [
-        Column("red", "LPIPS 0.1", pictures_in(red, 3)),
-        Column("blue", "", pictures_in(blue, 3)),
+        Column("red", "LPIPS 0.1", pictures_in(red, 3, [])),
+        Column("blue", "", pictures_in(blue, 3, [])),
         Column("failing", "", [None] * 3),
     ]
     write_samples(tmp_path / "samples.png", pictures, columns)
@@ -71,6 +71,9 @@ def test_long_headings_do_not_widen_the_grid(pictures: ImageSet, tmp_path: Path)
 
 
 def test_colourless_pictures_are_recognised(tmp_path: Path) -> None:
-    assert is_colourless(painted(tmp_path / "grey", (90, 91, 90)))
-    assert not is_colourless(painted(tmp_path / "brown", (90, 80, 70)))
-    assert not is_colourless(tmp_path / "missing")
+    def look(folder: Path) -> bool:
+        return is_colourless(pictures_in(folder, 3, []))
+
+    assert look(painted(tmp_path / "grey", (90, 91, 90)))
+    assert not look(painted(tmp_path / "brown", (90, 80, 70)))
+    assert not look(tmp_path / "missing")

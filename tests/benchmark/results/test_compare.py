@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sealing import seal
 
 from zoo.errors import BudgetError, InputError
 from zoo_benchmark.results.at import table_at
@@ -27,6 +28,8 @@ def _edit(file: Path, change: Any) -> None:
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
+    if file.name == "result.json":
+        seal(file.parent)
 
 
 def test_a_run_does_not_differ_from_itself(finished: Any) -> None:
@@ -141,6 +144,7 @@ def _time(
     (run / "cells" / "timed").mkdir(exist_ok=True)
     result = {"status": "ok", "error": "", "throughput": [row]}
     (run / "cells" / "timed" / "result.json").write_text(json.dumps(result))
+    seal(run / "cells" / "timed")
 
 
 def test_speeds_are_ratios_to_the_control_task(finished: Any, other: Path, tmp_path: Path) -> None:

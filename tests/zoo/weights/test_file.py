@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -443,3 +444,27 @@ def test_a_disk_that_fills_is_told_in_the_systems_words(tmp_path):
         caught.value
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_metadata_nested_without_end_are_damage(tmp_path):
+    path = tmp_path / "deep.safetensors"
+    safetensors.torch.save_file(
+        {"x": torch.zeros(1)}, path, metadata={"colorizer-zoo": "[" * 100_000}
+    )
+    with pytest.raises(WeightsError, match="is damaged"):
+        zoo.load("mean_color", path, device="cpu")
+
+
+def test_a_checkpoint_is_no_larger_than_its_file(tmp_path):
+    """What unpacks to much more is refused by what it declares, before it is unpacked."""
+    torch.save({"x": torch.zeros(4 << 20)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    torch.save({"x": torch.zeros(1).expand(1 << 40)}, tmp_path / "broad.pth")
+    for name, said in (("bomb.pth", "unpack to"), ("broad.pth", "more numbers than are stored")):
+        with pytest.raises(WeightsError, match=said):
+            zoo.load("zhang_rebalanced", tmp_path / name, device="cpu")
