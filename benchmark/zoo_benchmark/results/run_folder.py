@@ -77,6 +77,7 @@ SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 _LOG_BYTES = 80_000
 _split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
+_given = checked.table({"weights": checked.line, "trained_on": checked.line})
 _entry = checked.table(
     {
         "label": checked.line,
@@ -85,7 +86,7 @@ _entry = checked.table(
         "key": checked.name,
         "timing": checked.maybe(checked.name),
     },
-    {"conditions": checked.table_of(checked.name, checked.name)},
+    {"conditions": checked.table_of(checked.name, checked.name), "given": _given},
 )
 _manifest = checked.table(
     {
@@ -106,7 +107,7 @@ _manifest = checked.table(
             {
                 "dataset": checked.line,
                 "size": checked.whole,
-                "splits": checked.table({"train": _split, "test": _split}),
+                "splits": checked.table({"test": _split}, {"train": _split}),
             }
         ),
         "store": checked.one_of(CELLS, f"../{SHARED_CELLS}"),
@@ -432,7 +433,8 @@ def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
 
 
 def _cell(entry: dict[str, Any], store: Path, run: Path, truth: ImageSet | None) -> Cell:
-    folder, result, tables = _find(entry["key"], store, run, "trial", truth)
+    kind: Kind = "given" if entry.get("given") else "trial"
+    folder, result, tables = _find(entry["key"], store, run, kind, truth)
     timing: dict[str, Any] = {}
     if entry["timing"]:
         timing = _find(entry["timing"], store, run, "timing")[1]
