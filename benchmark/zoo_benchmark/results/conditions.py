@@ -92,7 +92,7 @@ def shown_conditions(
         values = wide.loc[label].reindex(run.conditions)
         rows[label] = {
             name: column.text(value)
-            + _MARK * bool(label not in floors and value * info.sign > best.get(name))
+            + _MARK * bool(label not in floors and value * info.sign > best.get(name, math.nan))
             for name, value in zip(run.conditions, values, strict=True)
         }
     if not rows:

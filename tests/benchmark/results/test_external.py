@@ -25,6 +25,7 @@ from zoo.errors import DataError, InputError, OutputError, PluginError
 from zoo.metric import MetricContext, Pictures
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.results import external
+from zoo_benchmark.results.cell_folder import read_scores
 from zoo_benchmark.results.external import (
     add_to_run,
     export_test,
@@ -112,7 +113,8 @@ def test_any_name_of_a_file_is_scored_and_tabled(tiles: np.ndarray, tmp_path: Pa
     assert set(found.scores["image"]) == shown
     (tmp_path / "external").mkdir()
     found.scores.to_csv(tmp_path / "external" / "scores.csv", index=False)
-    row = External("them", tmp_path / "external", {})
+    table = read_scores(tmp_path / "external" / "scores.csv")
+    row = External("them", tmp_path / "external", {}, table)
     assert set(row.scores()["image"]) == shown
 
 

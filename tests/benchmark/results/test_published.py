@@ -58,4 +58,4 @@ def test_they_stand_below_the_ranking_and_are_never_in_it():
     assert columns[0] == "psnr" and {FID_NOT_STATED, "fid", "fid_torchvision"} <= set(columns)
     table = leaderboard_to_rich(shown)
     assert "not measured here" in str(table.caption)
-    assert list(table.columns[0].cells)[2] == "CIC (eccv16) (published)"
+    assert str(list(table.columns[0].cells)[2]) == "CIC (eccv16) (published)"

@@ -11,6 +11,8 @@ from PIL import Image
 from sealing import seal
 
 from zoo.errors import InputError
+from zoo_benchmark.bench import _is_wanted
+from zoo_benchmark.report.progress import Bar
 from zoo_benchmark.report.redraw import redraw
 from zoo_benchmark.results.compare import compare_runs
 from zoo_benchmark.results.run_folder import Cell, open_run
@@ -40,6 +42,14 @@ def edit(file: Path, *path: Any, value: Any) -> None:
     file.write_text(json.dumps(content))
 
 
+class _Silent:
+    def bar(self, name: str) -> Bar:
+        return lambda state, done, total: None
+
+    def say(self, line: str) -> None:
+        pass
+
+
 def status(run: Path, cell: Cell) -> str:
     (row,) = (c for c in open_run(run).cells if c.key == cell.key)
     assert not row.ok
@@ -66,6 +76,10 @@ def status(run: Path, cell: Cell) -> str:
         (("title",), 7, "title must be text"),
         (("command",), "zoo", "command must be a list"),
         (("seconds",), {"whole": 0}, "seconds.whole must be a number above 0"),
+        (("conditions",), {"../x": 1}, "a key of conditions must be a plain name"),
+        (("conditions",), {"jpeg75": "1"}, "conditions.jpeg75 must be a whole number"),
+        (("cells", 0, "conditions"), {"jpeg75": "../x"}, "jpeg75 must be a plain name"),
+        (("protocol", "grey_chroma"), "no", "protocol.grey_chroma must be a number"),
     ],
 )
 def test_run_json(run: Path, path: tuple[Any, ...], value: Any, said: str) -> None:
@@ -92,6 +106,9 @@ def test_run_json_that_is_none(run: Path, content: bytes) -> None:
         (("training", "cost", "steps"), "2", "training.cost.steps must be a whole number"),
         (("params",), 10**40, "params must be a whole number"),
         (("set_scores",), {"model": 1.0}, "no name of a metric"),
+        (("set_halves",), {"fid": "wide"}, "set_halves.fid must be a number"),
+        (("images_scored",), "9", "images_scored must be a whole number"),
+        (("seconds",), {"training": None}, "seconds.training must be a number"),
         (("environment",), [1], "environment must be an object"),
         (("peak_memory_mb",), float("nan"), "peak_memory_mb must be a number"),
     ],
@@ -155,7 +172,9 @@ def test_a_pipe_is_not_waited_for(run: Path, cell: Cell) -> None:
     assert open_run(run).cells[0].log() == ""
 
 
-@pytest.mark.parametrize("name", ["weights", "cells", "attempts", "external", "at", ".lock"])
+@pytest.mark.parametrize(
+    "name", ["weights", "cells", "attempts", "external", "at", ".lock", "inputs.npz"]
+)
 def test_no_link_of_a_run_is_written_through(run: Path, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -196,6 +215,93 @@ def test_rows_of_other_programs(run: Path, facts: str) -> None:
     (run / "external" / "x" / "external.json").write_text(facts)
     board = redraw(run).board.set_index("model")
     assert board.loc["x", "status"].startswith("damaged: external.json")
+
+
+def test_a_pipe_in_such_a_row_is_not_waited_for(run: Path) -> None:
+    (run / "external" / "x").mkdir(parents=True)
+    os.mkfifo(run / "external" / "x" / "external.json")
+    board = redraw(run).board.set_index("model")
+    assert board.loc["x", "status"] == "damaged: external.json is a link, or no plain file"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"../x": {}}, "a key of conditions must be a plain name"),
+        ({"jpeg75": {"set_scores": {"fid": "low"}}}, "set_scores.fid must be a number"),
+        ({"jpeg75": {}}, "under jpeg75, scores.csv is no table"),
+    ],
+)
+def test_rows_of_other_programs_under_conditions(
+    run: Path, cell: Cell, conditions: dict[str, Any], said: str
+) -> None:
+    row = run / "external" / "x"
+    row.mkdir(parents=True)
+    shutil.copy(cell.folder / "scores.csv", row)
+    (row / "external.json").write_text(json.dumps({"name": "x"}))
+    assert open_run(run).externals[0].flaw == ""
+    (row / "external.json").write_text(json.dumps({"name": "x", "conditions": conditions}))
+    assert said in open_run(run).externals[0].flaw
+
+
+@pytest.fixture
+def under(run: Path, cell: Cell) -> Path:
+    """A cell's folder under a condition, as the bench leaves it."""
+    folder = cell.folder.parent / "scored-jpeg75"
+    folder.mkdir()
+    shutil.copy(cell.folder / "scores.csv", folder)
+    result = {"spec": {"condition": "jpeg75"}, "status": "ok", "error": "", "set_scores": {}}
+    (folder / "result.json").write_text(json.dumps({**result, "images_scored": 9}))
+    seal(folder)
+    edit(run / "run.json", "conditions", value={"clean": 1, "jpeg75": 1})
+    edit(run / "run.json", "cells", 0, "conditions", value={"jpeg75": folder.name})
+    return folder
+
+
+def test_scores_under_a_condition_are_read(run: Path, cell: Cell, under: Path) -> None:
+    assert Store(under.parent).flaw(under.name) is None
+    scored = open_run(run).under("jpeg75").scores
+    assert len(scored) == len(cell.scores())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("scores.csv", b"image,metric,value\na,psnr,abc\n", "value holds what is no number"),
+        ("result.json", b'{"status": "ok", "error": ""}', "spec is missing"),
+        (
+            "result.json",
+            b'{"status": "ok", "error": "", "spec": {}, "images_scored": -1}',
+            "images_scored must be a whole number",
+        ),
+    ],
+)
+def test_a_damaged_scoring_under_a_condition_is_a_failure(
+    run: Path, cell: Cell, under: Path, name: str, content: bytes, said: str
+) -> None:
+    (under / name).write_bytes(content)
+    seal(under)
+    comparison = redraw(run)
+    (reason,) = (why for label, why in comparison.failures if label == cell.label)
+    assert reason.startswith("jpeg75: damaged: ")
+    assert said in reason
+    assert comparison.board.set_index("model").loc[cell.label, "status"] == "ok"
+
+
+@pytest.mark.usefixtures("under")
+def test_pictures_of_the_inputs_are_checked(run: Path) -> None:
+    (run / "inputs.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"inputs\.npz cannot be read"):
+        redraw(run)
+
+
+@pytest.mark.parametrize("result", ["[", '{"status": "ok", "error": ""}'])
+def test_what_an_attempt_left_damaged_is_not_taken(tmp_path: Path, result: str) -> None:
+    (tmp_path / "attempts" / "key").mkdir(parents=True)
+    (tmp_path / "attempts" / "key" / "result.json").write_text(result)
+    store = Store(tmp_path / "cells")
+    assert _is_wanted("key", False, store, tmp_path / "attempts", _Silent())
+    assert not store.path("key").exists()
 
 
 def test_the_bench_opens_it_with_the_same_care(run: Path) -> None:
