@@ -77,7 +77,10 @@ SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
 _LOG_BYTES = 80_000
 _split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
-_given = checked.table({"weights": checked.line, "trained_on": checked.line})
+_given = checked.table(
+    dict.fromkeys(("path", "sha256", "trained_on", "license"), checked.line),
+    {"source": checked.text},
+)
 _entry = checked.table(
     {
         "label": checked.line,
@@ -391,7 +394,8 @@ def open_run(folder: Path) -> Run:
     truth = read_pictures(folder / TRUTH)
     # The only two places: in the run itself, or beside it, shared by several.
     store = folder / CELLS if manifest["store"] == CELLS else folder.resolve().parent / SHARED_CELLS
-    cells = [_cell(entry, store, folder, truth) for entry in entries]
+    trains = manifest["protocol"]["budget"] != NO_BUDGET
+    cells = [_cell(entry, store, folder, truth, trains=trains) for entry in entries]
     labels = {cell.label for cell in cells}
     externals = [_external(path, truth, labels) for path in sorted((folder / EXTERNAL).glob("*"))]
     return Run(folder, manifest, cells, externals)
@@ -432,8 +436,10 @@ def environment_facts(cells: Sequence[Cell]) -> dict[str, list[str]]:
     }
 
 
-def _cell(entry: dict[str, Any], store: Path, run: Path, truth: ImageSet | None) -> Cell:
-    kind: Kind = "given" if entry.get("given") else "trial"
+def _cell(
+    entry: dict[str, Any], store: Path, run: Path, truth: ImageSet | None, *, trains: bool
+) -> Cell:
+    kind: Kind = "trial" if trains and not entry.get("given") else "given"
     folder, result, tables = _find(entry["key"], store, run, kind, truth)
     timing: dict[str, Any] = {}
     if entry["timing"]:
