@@ -82,10 +82,10 @@ class DDColorOptions(TrainingOptions):
 
     @classmethod
     def small(cls) -> DDColorOptions:
-        """The laptop's size: 18 layers encode, 20 queries of half the width, 3 layers decode."""
+        """The laptop's size: a RegNet encodes, 20 queries of half the width, 3 layers decode."""
         return cls(
             variant="tiny",
-            encoder="resnet18",
+            encoder="regnetx_002",
             queries=20,
             width=128,
             layers=3,
