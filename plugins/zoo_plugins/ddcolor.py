@@ -233,9 +233,11 @@ class ColourDecoder(nn.Module):
             features = project(scale).flatten(2).mT + level
             where = positions(scale, features.shape[2])
             seen.append((features, where))
-        x = self.query.weight.expand(len(scales[0]), -1, -1)
+        x, position = (
+            each.weight.expand(len(scales[0]), -1, -1) for each in (self.query, self.query_position)
+        )
         for number, layer in enumerate(self.layers):
-            x = layer(x, self.query_position.weight, *seen[number % len(seen)])
+            x = layer(x, position, *seen[number % len(seen)])
         vectors: Tensor = self.to_colour(self.norm(x))
         return vectors
 
