@@ -233,11 +233,10 @@ class ColourDecoder(nn.Module):
             features = project(scale).flatten(2).mT + level
             where = positions(scale, features.shape[2])
             seen.append((features, where))
-        x, position = (
-            each.weight.expand(len(scales[0]), -1, -1) for each in (self.query, self.query_position)
-        )
+        # A copy: PyTorch's counter of operations stumbles over a view of a parameter.
+        x = self.query.weight.repeat(len(scales[0]), 1, 1)
         for number, layer in enumerate(self.layers):
-            x = layer(x, position, *seen[number % len(seen)])
+            x = layer(x, self.query_position.weight, *seen[number % len(seen)])
         vectors: Tensor = self.to_colour(self.norm(x))
         return vectors
 
