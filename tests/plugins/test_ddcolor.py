@@ -156,7 +156,7 @@ def test_a_gan_adds_the_adversarial_part(tiles):
 
 
 def test_the_operations_of_a_prediction_can_be_counted(small):
-    """As the bench does where it measures speed: a view of a parameter, given to a module, breaks it."""
+    """As the bench does with speeds: a view of a parameter, given to a module, would break it."""
     with FlopCounterMode(display=False) as counter:
         small.predict(data.camera()[:64, :64], "full")
     assert counter.get_total_flops() > 1e6
