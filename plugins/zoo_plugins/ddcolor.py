@@ -82,10 +82,10 @@ class DDColorOptions(TrainingOptions):
 
     @classmethod
     def small(cls) -> DDColorOptions:
-        """The laptop's size: 18 layers encode, 20 queries of half the width, 3 layers decode."""
+        """The laptop's size: a RegNet encodes, 20 queries of half the width, 3 layers decode."""
         return cls(
             variant="tiny",
-            encoder="resnet18",
+            encoder="regnetx_002",
             queries=20,
             width=128,
             layers=3,
@@ -233,7 +233,8 @@ class ColourDecoder(nn.Module):
             features = project(scale).flatten(2).mT + level
             where = positions(scale, features.shape[2])
             seen.append((features, where))
-        x = self.query.weight.expand(len(scales[0]), -1, -1)
+        # A copy: PyTorch's counter of operations stumbles over a view of a parameter.
+        x = self.query.weight.repeat(len(scales[0]), 1, 1)
         for number, layer in enumerate(self.layers):
             x = layer(x, self.query_position.weight, *seen[number % len(seen)])
         vectors: Tensor = self.to_colour(self.norm(x))

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+
+from zoo.registry import load
+from zoo.weights.file import Origin
 
 Zoo = Callable[..., Any]
 
@@ -264,7 +268,9 @@ def test_all_goes_on_past_a_failure(zoo: Zoo, stranger: Any, install: Callable[.
     assert answer.code == 1
     assert answer.stdout.startswith("tiny@v1 (fetched): ")
     assert all(label in answer.stderr for label in ("gone@v1", "zhang_rebalanced@eccv16"))
-    assert all(line.startswith("error: ") for line in answer.stderr.splitlines())
+    rows = json.loads(zoo("weights", "list", "--json").stdout)
+    missing = [row["name"] for row in rows if row["status"] == "not fetched"]
+    assert len(answer.stderr.splitlines()) == len(missing)
 
 
 def test_from_and_mirror(zoo: Zoo, stranger: Any, tmp_path: Path) -> None:
@@ -368,3 +374,44 @@ def test_a_manifest_that_is_hostile_stops_no_other(zoo: Zoo, install: Callable[.
     assert "\x1b" not in answer.stdout + answer.stderr
     answer = zoo("weights", "fetch", "\x1b]0;x\x07")
     assert "\x1b" not in answer.stderr
+
+
+def test_the_card_says_whose_weights_they_are(zoo: Zoo, tmp_path: Path) -> None:
+    file = tmp_path / "mine.safetensors"
+    colorizer = load("zhang_classifier", device="cpu", width=0.125, batch_size=2)
+    images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
+    colorizer.fit(images, budget="1steps")
+    colorizer.origin = Origin("CC-BY-4.0", trained_on="noise | of mine: all")
+    colorizer.save(file)
+    answer = zoo("weights", "card", str(file))
+    assert answer.code == 0, answer.stderr
+    text = (tmp_path / "README.md").read_text()
+    front, body = text.removeprefix("---\n").split("\n---\n", 1)
+    said = yaml.safe_load(front)
+    assert (said["license"], said["library_name"]) == ("cc-by-4.0", "colorizer-zoo")
+    assert said["tags"] == ["colorization", "colorizer-zoo", "zhang_classifier"]
+    assert "model-index" not in said
+    assert "| trained on | noise \\| of mine: all |" in body
+    assert "| spent | 1 steps, " in body
+    assert "| `width` | `0.125` |" in body
+    assert 'zoo.load("zhang_classifier", weights="hf:OWNER/REPOSITORY")' in body
+    assert "README.md is there already" in zoo("weights", "card", str(file)).stderr
+    assert zoo("weights", "card", str(file), "--overwrite").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none.safetensors", "there are no weights at"),
+        ("other.pth", "was not written by the zoo; type zoo weights convert"),
+        ("bad.safetensors", "is not a readable safetensors file"),
+    ],
+)
+def test_no_card_of_what_is_no_file_of_the_zoo(
+    name: str, reason: str, zoo: Zoo, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"bad")
+    answer = zoo("weights", "card", str(tmp_path / name))
+    assert answer.code != 0
+    assert reason in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1

@@ -37,6 +37,7 @@ NOT_TYPED = {
     "make": "it installs from the network; test_docs.py compares the targets with the Makefile",
     "pip": "test_strangers_plugin.py builds and installs the same distributions, with no network",
     "git": "there is no server",
+    "hf": "there is no hub; test_hub.py has one of its own",
     "python3": "test_strangers_plugin.py makes an environment",
     "source": "test_strangers_plugin.py makes an environment",
     "python": "test_docs_typed.py runs what makes the pictures",

@@ -9,6 +9,7 @@ import torch
 from peers import filled, golden, needs_peers, relative_error, shapes
 from skimage import color, data
 from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from zoo.errors import OptionError, WeightsError
@@ -152,6 +153,13 @@ def test_a_gan_adds_the_adversarial_part(tiles):
         losses[weight] = again.record.curve[0]["loss"]
     assert colorizer.generator.info.name == NAME
     assert losses[100.0] > losses[0.0] + 10  # 100 · ln 2 of a discriminator that cannot tell
+
+
+def test_the_operations_of_a_prediction_can_be_counted(small):
+    """As the bench does with speeds: a view of a parameter, given to a module, would break it."""
+    with FlopCounterMode(display=False) as counter:
+        small.predict(data.camera()[:64, :64], "full")
+    assert counter.get_total_flops() > 1e6
 
 
 def test_photographs_are_seen_squashed_to_512_and_one_by_one_where_memory_ends(small, monkeypatch):

@@ -50,11 +50,10 @@ def test_any_chroma_plugin_with_a_loss_can_generate_and_both_nets_learn(name, ti
     assert colorizer.multiple == colorizer.generator.multiple
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # as `fit` does
-        # What a published file has and its method never uses is not trained.
-        trained = {n: p for n, p in colorizer.build().named_parameters() if p.requires_grad}
-        before = {n: p.detach().clone() for n, p in trained.items()}
+        fresh = colorizer.build().named_parameters()
+        before = {n: p.detach().clone() for n, p in fresh if p.requires_grad}
     colorizer.fit(tiles, budget="2steps", size=32)
-    after = {n: p for n, p in colorizer.net.named_parameters() if n in before}
+    after = {n: p for n, p in colorizer.net.named_parameters() if p.requires_grad}
     assert {n.split(".")[0] for n in after} == {"generator", "discriminator"}
     assert before.keys() == after.keys()
     assert [n for n in before if torch.equal(before[n], after[n])] == []

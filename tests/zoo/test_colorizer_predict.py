@@ -158,12 +158,9 @@ class Casts(TorchDispatchMode):
 def test_the_images_of_one_call_share_the_bf16_copy_of_a_weight(name, saved, greys):
     colorizer = zoo.load(name, weights=saved(name), device="cpu", precision="bf16")
     layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-    # Weights that are computed anew in every pass, as spectral norms are, have no place to stay.
-    weights = {
-        m.weight.data_ptr()
-        for m in colorizer.net.modules()
-        if isinstance(m, layers) and m.weight.is_leaf
-    }
+    found = [m.weight for m in colorizer.net.modules() if isinstance(m, layers)]
+    # Those that are computed anew in each pass, as under a spectral norm, have no lasting address.
+    weights = {weight.data_ptr() for weight in found if isinstance(weight, nn.Parameter)}
     with Casts() as casts:
         together = colorizer.predict(greys, batch_size=1)
     casts_of_weights = {address: n for address, n in casts.of.items() if address in weights}

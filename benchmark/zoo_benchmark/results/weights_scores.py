@@ -26,7 +26,8 @@ def recorded_scores(file: Path) -> Sequence[Score]:
         own = cell.folder / WEIGHTS
         if cell.ok and own.is_file() and filecmp.cmp(file, own, shallow=False):
             means = cell.scores().groupby("metric", sort=False)["value"].mean()
-            images = f"{run.manifest['data']['dataset']}, protocol {run.protocol_id}"
+            data = run.manifest["data"]["dataset"]
+            images = ", ".join((data, f"protocol {run.protocol_id}", *run.manifest["departures"]))
             infos = [metric_info(name) for name in metric_names(means.index)]
             return tuple(
                 Score(info.name, info.title, info.unit, float(means[info.name]), images)
