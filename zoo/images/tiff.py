@@ -130,6 +130,7 @@ class TiffImage(Image.Image):
             # Pillow takes no two-channel array that is not contiguous.
             decoded = Image.frombuffer(mode, size, np.ascontiguousarray(flat), "raw", mode, 0, 1)
             self._im, self._mode, self.readonly = decoded._im, mode, 1
+            self._samples = None  # a large scan need not be in memory twice
         return super().load()
 
     def getexif(self) -> Image.Exif:
