@@ -66,7 +66,7 @@ AT = "at"
 
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
-_LOG_BYTES = 80_000
+_LOG_BYTES = 1 << 20
 _split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
 _entry = checked.table(
     {
