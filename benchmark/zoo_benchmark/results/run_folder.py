@@ -75,7 +75,7 @@ AT = "at"
 
 SCORE_COLUMNS = ["model", "seed", "image", "metric", "value"]
 
-_LOG_BYTES = 80_000
+_LOG_BYTES = 1 << 20
 _split = checked.table({"count": checked.whole, "manifest": checked.line}, {"grey": checked.whole})
 _given = checked.table(
     dict.fromkeys(("path", "sha256", "trained_on", "license"), checked.line),
