@@ -77,8 +77,8 @@ def block_note(images: ImageSet) -> str:
     return (
         "the images carry the grid of JPEG's blocks, as files do that are no larger than the "
         f"training (edges every 8 px are {found.excess:.1%} more frequent): a network learns it, "
-        "and may paint photographs without it badly; train with input_variety on, or on larger originals, and see "
-        "zoo bench --conditions all."
+        "and may paint photographs without it badly; train with input_variety on, or on larger "
+        "originals, and see zoo bench --conditions all."
     )
 
 
