@@ -145,6 +145,7 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(leaderboard_to_rich(comparison.shown, console.width))
     if comparison.conditions is not None:
         console.print(conditions_to_rich(comparison.conditions, console.width))
+        console.print(comparison.conditions.note, style="dim", markup=False, highlight=False)
     for note in comparison.notes:
         console.print(f"• {note}", style="dim", highlight=False)
     console.print(f"written to {comparison.out}", highlight=False)

@@ -76,7 +76,6 @@ def conditions_to_rich(shown: ShownConditions, width: int) -> Table:
         table.add_column(Text(name), justify="right", overflow="fold")
     for label, row in zip(labels, cells, strict=True):
         table.add_row(Text(label), *row)
-    table.caption, table.caption_justify = shown.note, "left"
     return table
 
 
