@@ -162,6 +162,12 @@ def _notes(run: Run) -> list[str]:
             reasons |= {f"{name} under {condition}": why for name, why in broken.items()}
     notes = [f"{label}: trained on {g['trained_on']}." for label, g in run.given.items()]
     notes += [f"{name} was not scored: {reason}" for name, reason in sorted(reasons.items())]
+    notes += [
+        f"{cell.label} was not scored under {condition}: {under.result['error']}"
+        for cell in run.cells
+        for condition, under in cell.under.items()
+        if under.result["status"] == FAILED
+    ]
     for device in ("cpu", "cuda"):
         rows = [row for cell in run.cells for row in cell.timing if row["device"] == device]
         unlike = sorted({row["hardware"] for row in rows})

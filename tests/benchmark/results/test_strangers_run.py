@@ -285,6 +285,8 @@ def test_a_damaged_scoring_under_a_condition_is_a_failure(
     (reason,) = (why for label, why in comparison.failures if label == cell.label)
     assert reason.startswith("jpeg75: damaged: ")
     assert said in reason
+    noted = f"{cell.label} was not scored under {reason}"
+    assert noted in comparison.notes
     assert comparison.board.set_index("model").loc[cell.label, "status"] == "ok"
 
 
