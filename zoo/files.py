@@ -32,7 +32,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     # Its own name may be as long as the file system allows, in bytes; writers look at the suffix.
-    start = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
+    # Whole characters alone: some file systems refuse a name that ends within one.
+    start = os.fsencode(target.name)[:_NAME_BYTES].decode(errors="ignore")
     descriptor, name = tempfile.mkstemp(
         dir=target.parent, prefix=f".{start}.", suffix=".partial" + target.suffix[-_SUFFIX:]
     )

@@ -93,3 +93,11 @@ def test_a_share_that_refuses_permissions_gets_its_files(tmp_path, monkeypatch):
     write_text(tmp_path / "result.txt", "there")
     assert (tmp_path / "result.txt").read_text() == "there"
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_a_temporary_name_ends_with_a_whole_character(tmp_path):
+    # 64 bytes end within the 22nd of characters of three bytes.
+    with atomic_path(tmp_path / ("写" * 80 + ".txt")) as partial:
+        partial.write_text("x")
+        partial.name.encode()  # a half character would be a surrogate, which has no UTF-8
+    assert [len(path.name) for path in tmp_path.iterdir()] == [84]
