@@ -19,7 +19,7 @@ from zoo.registry import colorizer_class
 from zoo.weights.file import open_weights
 from zoo_benchmark.bench import run_bench
 from zoo_benchmark.report.redraw import STAGES
-from zoo_benchmark.report.samples import is_colourless
+from zoo_benchmark.report.samples import is_colourless, pictures_in
 from zoo_benchmark.run.trial_spec import slug
 from zoo_benchmark.settings import BenchSettings
 
@@ -51,7 +51,9 @@ def test_samples_show_the_input_every_model_and_the_truth(finished: Any, painter
     assert rest == 0
     # A floor without any colour is the input itself and has no column of its own.
     colourless = [
-        model for model in finished.models if is_colourless(finished.folder(model) / "showcase")
+        model
+        for model in finished.models
+        if is_colourless(pictures_in(finished.folder(model) / "showcase", 4, []))
     ]
     assert painter not in colourless
     assert columns == 2 + len(finished.models) - len(colourless)

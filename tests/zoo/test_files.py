@@ -125,7 +125,9 @@ def test_the_umask_is_left_alone(tmp_path, monkeypatch):
     assert (tmp_path / "result.txt").read_text() == "there"
 
 
-@pytest.mark.parametrize("name", ["é" * 100 + ".json", "Gro\udcdfmutter.png", "%d{}[*]\n,-.csv"])
+@pytest.mark.parametrize(
+    "name", ["é" * 100 + ".json", "写" * 80 + ".txt", "Gro\udcdfmutter.png", "%d{}[*]\n,-.csv"]
+)
 def test_temporary_names_are_text_whatever_the_name_is(tmp_path, name):
     with atomic_path(tmp_path / name) as partial:
         partial.name.encode()  # some file systems take no other

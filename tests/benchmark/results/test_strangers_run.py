@@ -72,7 +72,7 @@ def status(run: Path, cell: Cell) -> str:
         (("protocol", "version"), "1", "protocol.version must be a whole number"),
         (("metrics",), {"status": 1}, "no name of a metric"),
         (("directions",), {"psnr": "up"}, "must be higher or lower or match"),
-        (("data", "splits"), {}, "data.splits.train is missing"),
+        (("data", "splits"), {}, "data.splits.test is missing"),
         (("title",), 7, "title must be text"),
         (("command",), "zoo", "command must be a list"),
         (("seconds",), {"whole": 0}, "seconds.whole must be a number above 0"),
