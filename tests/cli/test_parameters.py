@@ -53,7 +53,7 @@ def test_no_class_repeats_the_options_of_a_command():
 
 
 def test_modules_of_commands_import_nothing_heavy_at_the_top():
-    light = {"typer", "pathlib", "zoo.errors", "zoo.files", "zoo._version", "zoo.cli"}
+    light = {"typer", "pathlib", "zoo.errors", "zoo.files", "zoo.text", "zoo._version", "zoo.cli"}
     standard = {"__future__", "ast", "collections", "contextlib", "csv", "dataclasses"}
     standard |= {"io", "json", "logging", "shlex", "signal", "sys", "time", "typing", "warnings"}
     for file in FOLDER.glob("*.py"):
