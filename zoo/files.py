@@ -241,17 +241,17 @@ def free_bytes(path: Path) -> int | None:
     return usage.free if usage.total else None
 
 
-def check_room(path: Path, needed: int, what: str) -> None:
+def check_room(path: Path, needed: int, what: str, option: str = "-o") -> None:
     """Checks that there is room for `needed` bytes where `path` is to be.
 
     Raises:
-        OutputError: there is not; `what` says what they are.
+        OutputError: there is not; `what` says what they are, `option` names another place.
     """
     free = free_bytes(path)
     if free is not None and free < needed:
         raise OutputError(
             f"{what} needs {megabytes(needed)}, and {_existing(path.parent)} has "
-            f"{megabytes(free)} free; make room there, or type another -o"
+            f"{megabytes(free)} free; make room there, or type another {option}"
         )
 
 

@@ -31,6 +31,7 @@ from zoo.weights.published import published
 from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_names
 from zoo_benchmark.protocol import DEFAULT, NO_BUDGET, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
+from zoo_benchmark.results.checked import DamagedError, anything, read_object, table_of
 from zoo_benchmark.run.given import GivenWeights
 from zoo_benchmark.run.scoring import metric_names
 from zoo_benchmark.run.trial_spec import RUN
@@ -355,6 +356,14 @@ def choose_folder(wanted: Path | None) -> Path:
         raise InputError(
             f"--out {out} is there already and neither an empty folder nor a run; name another"
         )
+    if (out / RUN).is_file():
+        try:
+            read_object(out / RUN, table_of(anything))
+        except DamagedError as error:
+            raise InputError(
+                f"--out {out} is a damaged run ({error}); name another, or delete {out / RUN} to "
+                "begin anew with the cells that are finished"
+            ) from error
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise InputError(f"cannot write to --out {out}: {above} is a file; name another")

@@ -20,9 +20,10 @@ from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
 from zoo.data.dataset import Dataset, ImageSet, Split
 from zoo.errors import DataError, OutputError
-from zoo.files import atomic_path
+from zoo.files import atomic_path, check_room
 from zoo.metric import Metric, MetricContext, Pictures
 from zoo.training.feed import Feed
+from zoo.weights.file import stored_bytes
 from zoo.weights.rescue import save_somewhere
 from zoo_benchmark.conditions import check_condition
 from zoo_benchmark.metrics.weights_files import MetricFiles
@@ -127,7 +128,7 @@ def _train(
         crop_scale=spec.crop_scale,
         stored_size=spec.stored_size,
         find_learning_rate=spec.learning_rate == "find",
-        on_step=_both(progress.step, curve.step),
+        on_step=_in_turn(progress.step, curve.step, _room_for(colorizer, out / WEIGHTS)),
     )
     result["peak_memory_mb"] = memory.pause()
     _record_training(colorizer, out, result)
@@ -210,12 +211,23 @@ def _pause(colorizer: Colorizer, memory: PeakMemory) -> Callable[[], AbstractCon
     return pause
 
 
-def _both(*callbacks: Callable[[Feed], None]) -> Callable[[Feed], None]:
+def _in_turn(*callbacks: Callable[[Feed], None]) -> Callable[[Feed], None]:
     def call(feed: Feed) -> None:
         for callback in callbacks:
             callback(feed)
 
     return call
+
+
+def _room_for(colorizer: Colorizer, file: Path) -> Callable[[Feed], None]:
+    """Looks after the first step whether what is trained can be kept, not after the last."""
+
+    def step(feed: Feed) -> None:
+        if feed.cost.steps == 1:
+            needed = stored_bytes(colorizer.net.state_dict().values())
+            check_room(file, needed, "what is trained", "--out")
+
+    return step
 
 
 def _record_training(colorizer: Colorizer, out: Path, result: dict[str, Any]) -> None:

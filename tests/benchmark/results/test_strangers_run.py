@@ -307,7 +307,9 @@ def test_what_an_attempt_left_damaged_is_not_taken(tmp_path: Path, result: str) 
 
 
 def test_the_bench_opens_it_with_the_same_care(run: Path) -> None:
-    (run / "run.json").write_text("[]")
     assert choose_folder(run) == run
+    (run / "run.json").write_text("[]")
+    with pytest.raises(InputError, match=r"is a damaged run \(run\.json.* name another, or delete"):
+        choose_folder(run)
     with pytest.raises(InputError, match=r"run\.json"):
         redraw(run)

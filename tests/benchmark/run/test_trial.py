@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
+from zoo.errors import OutputError
 from zoo.training.budget import Budget
 from zoo_benchmark.results.run_folder import Cell, open_run
 from zoo_benchmark.run import process
@@ -291,6 +292,17 @@ def test_the_default_timeout_grows_with_a_budget_in_seconds() -> None:
     assert hour > short > 20
     assert hour >= 3600
     assert steps >= 3600
+
+
+def test_room_for_the_weights_is_looked_for_before_a_long_training(
+    naughty_here: None, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "zoo.files.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10)
+    )
+    spec = TrialSpec(**{**_spec("good", small_folder).__dict__, "budget": "1000000steps"})
+    with pytest.raises(OutputError, match=r"^what is trained needs .* MB, and .* another --out$"):
+        train_and_score(spec, tmp_path, {}, Progress(tmp_path))
 
 
 # ---- one data stream for all ----------------------------------------------------------------
