@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +15,10 @@ import typer
 
 from zoo.cli.console import make_console, photograph_bars, print_json, say
 from zoo.cli.parameters import Device, JsonFlag, Overwrite, Precision
-from zoo.errors import OptionError, OutputError, WeightsError
+from zoo.errors import InputError, OptionError, OutputError, WeightsError
 
 if TYPE_CHECKING:
+    from zoo.colorizer import Colorizer
     from zoo.pipeline.plan import Job
     from zoo.pipeline.run import Event
     from zoo.prediction.working_size import WorkingSize
@@ -23,25 +26,38 @@ if TYPE_CHECKING:
 
 def colorize(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Photographs: files, folders (with all that is below them), or patterns in "
-            "quotes such as 'scans/*.tif'."
+            "quotes such as 'scans/*.tif'.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "-o", "--out", help="A folder for the coloured photographs; or a file, for one input."
+            "-o",
+            "--out",
+            help="A folder for the coloured photographs; or a file, for one input. [default: "
+            "scans-colour/ beside a folder scans/, old-colour.jpg beside a file old.jpg]",
         ),
-    ],
+    ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The colorizer's name, as zoo list shows it, and its weights: unet_timm@release, "
-            "or unet_timm@mine.safetensors."
+            "or unet_timm@mine.safetensors. A name alone takes the weights that came along. "
+            "[default: unet_timm@release]"
         ),
-    ],
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Write a sheet of each photograph in grey and as several colorizers see it, "
+            "old-models.png, instead: all whose weights are on this computer, or "
+            "unet_timm@release,unet_timm@mine.safetensors."
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -97,18 +113,29 @@ def colorize(
 ) -> None:
     """Colour photographs, at their full size and own lightness.
 
+    Without options, the weights that came along with the zoo are used, and the results lie
+    beside the photographs.
+
     The exit code is 1 where a photograph failed or a folder could not be listed; the others are
     coloured all the same.
 
-    Example: zoo colorize scans/ -o coloured/ --model zhang_rebalanced@eccv16
+    Example: zoo colorize scans/
     """
-    import dataclasses
-
     from zoo.images.find import PassedOver
-    from zoo.pipeline.plan import Settings, plan
-    from zoo.pipeline.run import colorize_files
-    from zoo.registry import colorizer_class, load, name_and_weights
+    from zoo.pipeline.plan import COLOURED, SHEET, Settings, plan
 
+    if not inputs:
+        raise InputError("name photographs to colour: a file, a folder or a pattern, as scans/")
+    sheets = models is not None
+    if sheets:
+        of_one = {"--model": model, "--weights": weights, "--temperature": temperature}
+        of_one |= {"--compare": compare or None, "--workers": workers}
+        of_one |= {"--batch-size": None if batch_size == "auto" else batch_size}
+        if given := [option for option, value in of_one.items() if value is not None]:
+            raise OptionError(
+                f"--models draws sheets, for which {', '.join(given)} means nothing; leave it out"
+            )
+        suffix = suffix or _suffix_of_sheet(inputs, out)
     rule = "the batch size must be auto or a number"
     settings = Settings(
         working_size=_parse_working_size(working_size),
@@ -118,26 +145,29 @@ def colorize(
         batch_size="auto" if batch_size == "auto" else _parse_number(batch_size, rule),
         workers=workers,
     )
-    name, found = name_and_weights(model, weights)
-    if found is None:
-        raise WeightsError(
-            f"{name} needs weights: type --model {name}@FILE.safetensors, as zoo fit and zoo "
-            "bench write them (runs/<time>/weights), or a name of zoo weights list"
-        )
-    passed = PassedOver()
-    jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite, passed_over=passed)
+    # A model without weights is told before folders are searched.
+    name, found = ("", "") if sheets else _model_and_weights(model, weights)
+    ending, passed = SHEET if sheets else COLOURED, PassedOver()
+    jobs = plan(inputs, out, suffix=suffix, overwrite=overwrite, passed_over=passed, ending=ending)
     if line := passed.line():
         say(f"note: {line}", err=True)
     # What Pillow warns of, such as damaged EXIF, is left out or is an error of that file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    changes: dict[str, object] = {}
-    if temperature is not None:
-        options = [f.name for f in dataclasses.fields(colorizer_class(name).Options)]
-        if "temperature" not in options:
-            has = f"its options are {', '.join(options)}" if options else "it has no options"
-            raise OptionError(f"{name} has no temperature: {has}; leave --temperature out")
-        changes["temperature"] = temperature
-    colorizer = load(name, found, device=device, precision=precision, **changes)
+    if models is not None:
+        from zoo.cli.sheet_models import load_models
+        from zoo.pipeline.sheet import draw_sheets
+
+        shown = load_models(models, device=device, precision=precision)
+        used = f"by {', '.join(shown)}: likely colours, not the true ones"
+        work = partial(draw_sheets, shown, jobs, settings)
+    else:
+        from zoo.pipeline.run import colorize_files
+        from zoo.registry import load
+
+        changes = _temperature(name, temperature)
+        colorizer = load(name, found, device=device, precision=precision, **changes)
+        used = _used(f"{name}@{found}", colorizer, settings.working_size)
+        work = partial(colorize_files, colorizer, jobs, settings)
     outcomes: list[Event] = []
     interrupted, stopped = False, ""
     start = time.perf_counter()
@@ -149,7 +179,7 @@ def colorize(
             show(event)
 
         try:
-            colorize_files(colorizer, jobs, settings, on_event)
+            work(on_event)
         except KeyboardInterrupt:
             interrupted = True
         except OutputError as error:
@@ -162,11 +192,9 @@ def colorize(
     if as_json:
         print_json(_rows(jobs, outcomes))
     else:
-        say(_summary(jobs, done, failed, seconds, out))
-        if settings.working_size == "auto":
-            size = str(colorizer.working_size)
-            size += f" × {size}" if colorizer.info.squashed else ""
-            say(f"seen by the network at {size} px, which --working-size changes")
+        place = out if out is not None else _place(inputs, jobs, ending)
+        say(_summary(jobs, done, failed, seconds, place))
+        say(used)
     if interrupted:
         say("interrupted: the files that were finished are whole", err=True)
         raise typer.Exit(130)
@@ -194,6 +222,76 @@ def _parse_working_size(text: str) -> WorkingSize:
     if text == "full":
         return "full"
     return _parse_number(text, "the working size must be auto, full or a number of pixels")
+
+
+def _model_and_weights(model: str | None, weights: str | None) -> tuple[str, str]:
+    """The colorizer's name and its weights: those named, those that came along, or the default.
+
+    Raises:
+        WeightsError: there are none to take, or nobody says whose they are.
+    """
+    from zoo.registry import colorizer_class, name_and_weights
+    from zoo.weights.published import DEFAULT, weights_for
+
+    if model is None and weights is not None:
+        raise WeightsError(f"whose weights are {weights}? Type --model NAME@{weights}")
+    name, found = name_and_weights(model or DEFAULT, weights)
+    if found is None:
+        colorizer_class(name)  # an unknown name is told as such
+        found = weights_for(name)
+    return name, str(found)
+
+
+def _temperature(name: str, temperature: float | None) -> dict[str, object]:
+    """The change of options that `--temperature` stands for.
+
+    Raises:
+        OptionError: the colorizer has no such option.
+    """
+    from zoo.options import option_names
+    from zoo.registry import colorizer_class
+
+    if temperature is None:
+        return {}
+    options = option_names(colorizer_class(name).Options)
+    if "temperature" not in options:
+        has = f"its options are {', '.join(options)}" if options else "it has no options"
+        raise OptionError(f"{name} has no temperature: {has}; leave --temperature out")
+    return {"temperature": temperature}
+
+
+def _used(label: str, colorizer: Colorizer, working_size: WorkingSize) -> str:
+    """What the colours come from, and at which size the network saw the photographs."""
+    from zoo.weights.published import UNKNOWN_LICENSE
+
+    license = colorizer.origin.license if colorizer.origin is not None else UNKNOWN_LICENSE
+    terms = "" if license == UNKNOWN_LICENSE else f"{license}; "
+    size = str(colorizer.working_size) if working_size == "auto" else str(working_size)
+    size += f" × {size}" if colorizer.info.squashed else ""
+    seen = "its own size" if working_size == "full" else f"{size} px"
+    return (
+        f"by {label} ({terms}likely colours, not the true ones), "
+        f"seen by the network at {seen}, which --working-size changes"
+    )
+
+
+def _suffix_of_sheet(inputs: list[str], out: str | None) -> str:
+    """The format of sheets: PNG, unless the one output that is named has another."""
+    from zoo.images.write import find_format
+
+    ending = Path(out).suffix if out is not None and len(inputs) == 1 else ""
+    named = ending and Path(inputs[0]).is_file() and find_format(ending) is not None
+    return ending if named else "png"
+
+
+def _place(inputs: list[str], jobs: list[Job], ending: str) -> str:
+    """Where the results lie that nobody named a place for."""
+    from zoo.pipeline.plan import beside_folder
+
+    if len(inputs) == 1 and Path(inputs[0]).is_dir():
+        return f"{beside_folder(inputs[0], ending)}{os.sep}"
+    others = f", and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    return f"{jobs[0].target}{others}"
 
 
 def _summary(jobs: list[Job], done: int, failed: int, seconds: float, out: str) -> str:

@@ -16,7 +16,7 @@ _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 UNLISTED, UNREADABLE = "unlisted", "unreadable"
 LINK, HIDDEN, SPECIAL, OTHER = "link", "hidden", "special", "other"
-RESULT, FOLDER, NO_MATCH = "result", "folder", "no match"
+RESULT, EARLIER, FOLDER, NO_MATCH = "result", "earlier", "folder", "no match"
 _WORDS = {
     UNLISTED: ("folder that cannot be listed", "folders that cannot be listed"),
     UNREADABLE: ("entry that cannot be read", "entries that cannot be read"),
@@ -25,6 +25,7 @@ _WORDS = {
     SPECIAL: ("pipe, socket or device", "pipes, sockets and devices"),
     OTHER: ("file of a kind that is not read", "files of kinds that are not read"),
     RESULT: ("file in the output folder", "files in the output folder"),
+    EARLIER: ("earlier result beside its photograph", "earlier results beside their photographs"),
     FOLDER: ("folder that a pattern matches", "folders that a pattern matches"),
     NO_MATCH: ("pattern that matches nothing", "patterns that match nothing"),
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import InputError, OptionError
-from zoo.files import longest_name
+from zoo.files import beside, longest_name
 from zoo.images.find import (
+    EARLIER,
     NO_MATCH,
     RESULT,
     UNREADABLE,
@@ -25,6 +26,9 @@ from zoo.images.write import FORMATS, Format, find_format
 from zoo.prediction.working_size import WorkingSize, check_working_size
 
 MOST_SATURATION = 3.0
+
+COLOURED, SHEET = "-colour", "-models"
+"""What is put behind the name of a photograph or folder, where no output is named."""
 
 _SUFFIXES = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
 
@@ -75,11 +79,12 @@ class Settings:
 
 def plan(
     inputs: Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | None,
     *,
     suffix: str | None = None,
     overwrite: bool = False,
     passed_over: PassedOver | None = None,
+    ending: str = COLOURED,
 ) -> list[Job]:
     """The jobs for `inputs`, checked before any work is done.
 
@@ -88,10 +93,13 @@ def plan(
     Args:
         inputs: files, folders (with all below them), and patterns such as `scans/**/*.tif`.
         out: a folder, in which the trees of the given folders are repeated; or, for one input
-            file, the file to write, known by its suffix.
+            file, the file to write, known by its suffix. Where None, every output lies beside
+            its input: `scans-colour/` beside `scans/`, `old-colour.jpg` beside `old.jpg`. Results
+            of that kind are then not taken for photographs.
         suffix: the format to write, such as `png`; by default each file's own.
         overwrite: whether outputs may exist.
         passed_over: takes note of all that gets no job.
+        ending: what names outputs beside their inputs.
 
     Raises:
         InputError: nothing to do, an input that is not there, two inputs for one output, an
@@ -102,26 +110,25 @@ def plan(
     if suffix is not None and chosen is None:
         raise OptionError(f"the format {suffix!r} is not written; {_written()}")
     passed = PassedOver() if passed_over is None else passed_over
-    found = _collect(inputs, Path(out), passed)
+    found = _collect(inputs, out, passed, ending)
     if not found:
         told = f" ({passed.line()})" if passed.line() else ""
         raise InputError(
             f"there are no images in {', '.join(map(str, inputs))}{told}; "
             f"read are {' '.join(sorted(_SUFFIXES))}"
         )
-    file = _single_file(inputs, out, chosen)
+    file = None if out is None else _single_file(inputs, out, chosen)
     if file is not None:
         jobs = [Job(found[0][0], file)]
     else:
         jobs = []
-        for source, place in found:
-            relative = place
-            if chosen is not None and relative.suffix.lower() not in chosen.suffixes:
-                known = relative.suffix.lower() in _SUFFIXES
-                ending = f".{(suffix or '').lower().removeprefix('.')}"
-                stem = relative.stem if known else relative.name
-                relative = relative.with_name(longest_name(stem, ending))
-            jobs.append(Job(source, Path(out) / relative))
+        for source, target in found:
+            if chosen is not None and target.suffix.lower() not in chosen.suffixes:
+                known = target.suffix.lower() in _SUFFIXES
+                wanted = f".{(suffix or '').lower().removeprefix('.')}"
+                stem = target.stem if known else target.name
+                target = target.with_name(longest_name(stem, wanted))
+            jobs.append(Job(source, target))
     _check_targets(jobs, overwrite)
     return jobs
 
@@ -131,16 +138,20 @@ def _written() -> str:
 
 
 def _collect(
-    inputs: Sequence[str | Path], out: Path, passed: PassedOver
+    inputs: Sequence[str | Path], out: str | Path | None, passed: PassedOver, ending: str
 ) -> list[tuple[Path, Path]]:
-    """Every input file once, with its place below the output folder."""
+    """Every input file once, with its output in its own format."""
     found: dict[str, tuple[Path, Path]] = {}
-    results = os.path.realpath(out)
 
-    def add(path: Path, relative: Path) -> None:
-        found.setdefault(os.path.abspath(path), (path, relative))  # noqa: PTH100 (keeps links)
+    def add(path: Path, target: Path) -> None:
+        found.setdefault(os.path.abspath(path), (path, target))  # noqa: PTH100 (keeps links)
+
+    def add_file(path: Path) -> None:
+        add(path, beside(path, ending + path.suffix) if out is None else Path(out) / path.name)
 
     def add_folder(folder: Path) -> None:
+        place = beside_folder(folder, ending) if out is None else Path(out)
+        results = os.path.realpath(place)
         images = find_images(folder, _SUFFIXES)
         passed.merge(images.passed_over)
         # Earlier results in a folder below are not photographs to colour.
@@ -148,25 +159,68 @@ def _collect(
         for path in images.files:
             if inside and os.path.realpath(path).startswith(results + os.sep):
                 passed.add(RESULT, str(path))
+                continue
+            relative = path.relative_to(folder)
+            if out is None and any(_is_result(folder / p) for p in relative.parents[:-1]):
+                passed.add(EARLIER, str(path))
             else:
-                add(path, path.relative_to(folder))
+                add(path, place / relative)
 
     for given in inputs:
         path = Path(given)
         if os.path.isdir(path):  # noqa: PTH112 (pathlib's raises where permission is missing)
             add_folder(path)
         elif os.path.isfile(path):  # noqa: PTH113
-            add(path, Path(path.name))
+            add_file(path)
         elif (matches := _matches(path)) is not None:
             if not matches:
                 passed.add(NO_MATCH, str(path))
             images = choose_images(matches, _SUFFIXES)
             passed.merge(images.passed_over)
             for match in images.files:
-                add(match, Path(match.name))
+                add_file(match)
         else:
             _refuse(path, passed)
-    return list(found.values())
+    if out is not None:
+        return list(found.values())
+    # Where results lie beside photographs, the same command again must not colour them anew.
+    names = {path.with_suffix("") for path, _ in found.values()}
+    photographs = []
+    for path, target in found.values():
+        if _source_of(path.with_suffix("")) in names:
+            passed.add(EARLIER, str(path))
+        else:
+            photographs.append((path, target))
+    return photographs
+
+
+def _source_of(name: Path) -> Path | None:
+    """What a result is named after that lies beside it; None for another name."""
+    for ending in (COLOURED, SHEET):
+        source = name.name.removesuffix(ending)
+        if source and source != name.name:
+            return name.with_name(source)
+    return None
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder holds the results of another beside it."""
+    source = _source_of(folder)
+    return source is not None and source.is_dir()
+
+
+def beside_folder(folder: str | Path, ending: str) -> Path:
+    """The folder beside another that its results go to where none is named: `scans-colour`.
+
+    Raises:
+        InputError: the folder has no name, as `/`.
+    """
+    named = Path(folder)
+    if named.name in ("", ".."):
+        named = Path(os.path.abspath(named))  # noqa: PTH100 (keeps links)
+    if not named.name:
+        raise InputError(f"{folder} has nothing beside it to write to; type -o and a folder")
+    return named.with_name(longest_name(named.name, ending))
 
 
 def _matches(pattern: Path) -> list[str] | None:

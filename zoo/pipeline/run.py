@@ -287,8 +287,7 @@ class _Pipeline:
             self.gate.leave(item.pixels)
 
     def _fail(self, job: Job, error: Exception) -> None:
-        # Where no other file could be written either: the disk is full, or read-only.
-        trouble = isinstance(error, OSError) and error.errno in _DISK_TROUBLE
+        trouble = is_disk_trouble(error)
         with self.job_lock:
             if trouble and self.stopping.is_set():
                 return  # another thread has told of it
@@ -392,6 +391,11 @@ class Gate:
         return self._images == 0 or (
             self._images < self._most[0] and self._pixels + pixels <= self._most[1]
         )
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether no other file could be written either: the disk is full, or read-only."""
+    return isinstance(error, OSError) and error.errno in _DISK_TROUBLE
 
 
 def reason_of(error: Exception, job: Job) -> str:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 UNKNOWN_LICENSE = "unknown"
 
+DEFAULT = "unet_timm@release"
+"""The colorizer and the weights that are used where nobody names any."""
+
 MIRROR_VARIABLE = "ZOO_WEIGHTS_MIRROR"
 """The environment variable that names a mirror, as `--mirror` does."""
 
@@ -114,6 +117,23 @@ def find_published(model: str | None, name: str) -> PublishedWeights:
             raise WeightsError(f"the weights {label} are broken: {entry.reason}")
     kind = "published weights" if model is None else f"published weights of {model}"
     raise UnknownNameError(kind, name, {weights.name for weights in known}, _HINT)
+
+
+def weights_for(model: str) -> str:
+    """The name of the weights to take for a model that is named alone: those that came along.
+
+    Raises:
+        WeightsError: none came along, or several; says what to type.
+    """
+    known = published(model)
+    came_along = [weights for weights in known if weights.file is not None]
+    if len(came_along) == 1:
+        return came_along[0].name
+    example = f", as {(came_along or known)[0].label}" if known else ""
+    raise WeightsError(
+        f"{model} needs weights: type --model {model}@FILE.safetensors, as zoo fit and zoo "
+        f"bench write them (runs/<time>/weights), or a name of zoo weights list{example}"
+    )
 
 
 def find_by_label(text: str) -> PublishedWeights:
@@ -333,7 +353,7 @@ def verify(weights: PublishedWeights) -> Path:
 
 
 def _bundled(weights: PublishedWeights, path: Path) -> Path:
-    again = f"install {weights.distribution} again"
+    again = f"install {weights.distribution} again, or git restore the file in a checkout"
     if not path.is_file():
         raise WeightsError(f"{weights.label} should have come along as {path}; {again}")
     digest = file_sha256(path)
