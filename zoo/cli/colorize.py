@@ -189,6 +189,8 @@ def colorize(
     seconds = time.perf_counter() - start
     done = sum(event.kind == "done" for event in outcomes)
     failed = len(outcomes) - done
+    if in_colour := [event for event in outcomes if event.had_colour and event.job]:
+        say(f"note: {_in_colour(in_colour)}", err=True)
     if as_json:
         print_json(_rows(jobs, outcomes))
     else:
@@ -273,6 +275,16 @@ def _used(label: str, colorizer: Colorizer, working_size: WorkingSize) -> str:
         f"by {label} ({terms}likely colours, not the true ones), "
         f"seen by the network at {seen}, which --working-size changes"
     )
+
+
+def _in_colour(events: list[Event]) -> str:
+    assert events[0].job is not None
+    what = (
+        f"{events[0].job.source} was"
+        if len(events) == 1
+        else f"{len(events)} photographs (such as {events[0].job.source}) were"
+    )
+    return f"{what} in colour or tinted, and coloured anew from the lightness alone"
 
 
 def _suffix_of_sheet(inputs: list[str], out: str | None) -> str:

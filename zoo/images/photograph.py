@@ -22,6 +22,7 @@ from zoo.images.metadata import Metadata, read_metadata
 from zoo.images.open import (
     decode,
     deep_samples,
+    is_grey,
     lightness_grey,
     open_image,
     sixteen_bits,
@@ -29,6 +30,8 @@ from zoo.images.open import (
     to_rgb,
 )
 from zoo.images.tiff import TiffImage
+
+_LOOKED_AT = 64  # pixels along each side that tell whether there is colour
 
 Plane = npt.NDArray[Any]
 """A plane of lightness: H×W, uint8 or uint16."""
@@ -47,6 +50,7 @@ class Photograph:
         has_profile: an ICC profile was embedded.
         format: Pillow's name of the file's format.
         notes: what the owner should know, such as pages that are left out.
+        has_colour: whether it is in colour or tinted, of which the lightness alone is taken.
     """
 
     grey: Plane
@@ -56,6 +60,7 @@ class Photograph:
     has_profile: bool = False
     format: str = ""
     notes: tuple[str, ...] = ()
+    has_colour: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,12 +86,13 @@ def read_photograph(path: Path | str) -> Photograph:
         form = image.format or ""  # what is decoded otherwise has none
         if samples is not None:
             grey, alpha = _from_samples(samples, profile)
-            bits = 16
+            bits, has_colour = 16, _shows_colour(samples)
         else:
             image, said = decode(image, path)
             alpha = _alpha(image)
             grey = lightness_plane(image)
             bits = 16 if image.mode.startswith(("I", "F")) else 8
+            has_colour = _has_colour(image)
         notes += image.notes if isinstance(image, TiffImage) else said
         return Photograph(
             grey=_upright(grey, orientation),
@@ -96,7 +102,25 @@ def read_photograph(path: Path | str) -> Photograph:
             has_profile=bool(profile),
             format=form,
             notes=(*notes, *left_out),
+            has_colour=has_colour,
         )
+
+
+def _has_colour(image: Image.Image) -> bool:
+    """Whether some of its pixels, taken at regular distances, are in colour."""
+    if image.mode.startswith(("1", "L", "I", "F")) and image.mode != "LAB":
+        return False
+    fewer = image.resize(
+        (min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)), Image.Resampling.NEAREST
+    )
+    return not is_grey(to_rgb(fewer)[None])[0]
+
+
+def _shows_colour(samples: npt.NDArray[np.uint16]) -> bool:
+    """The same of samples H×W×C; a profile is not asked."""
+    steps = tuple(max(1, side // _LOOKED_AT) for side in samples.shape[:2])
+    fewer = samples[:: steps[0], :: steps[1], :3]
+    return fewer.shape[2] == 3 and not is_grey(to_8_bits(fewer)[None])[0]
 
 
 # ---- pixels -----------------------------------------------------------------------------

@@ -50,11 +50,13 @@ class Event:
         kind: what happened: `done`, `failed` or `note`.
         job: the file it is about; None where it is about all of them.
         message: the reason or the note, one line.
+        had_colour: of what is done: whether the photograph was in colour or tinted before.
     """
 
     kind: Literal["done", "failed", "note"]
     job: Job | None
     message: str = ""
+    had_colour: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,9 @@ class _Pipeline:
                     self._write(item)
                     for note in item.notes:
                         self.inbox.put(Event("note", item.job, note))
-                    self.inbox.put(Event("done", item.job))
+                    assert item.photograph is not None
+                    had_colour = item.photograph.has_colour
+                    self.inbox.put(Event("done", item.job, had_colour=had_colour))
                 except Exception as error:
                     self._fail(item.job, error)
             item.drop()

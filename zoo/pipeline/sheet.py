@@ -57,8 +57,8 @@ def draw_sheets(
     for job in jobs:
         stopped = False
         try:
-            _draw(models, job, settings)
-            outcomes.append(Event("done", job))
+            had_colour = _draw(models, job, settings)
+            outcomes.append(Event("done", job, had_colour=had_colour))
         except Exception as error:
             outcomes.append(Event("failed", job, reason_of(error, job)))
             stopped = is_disk_trouble(error)
@@ -86,12 +86,14 @@ def sheet(pictures: Mapping[str, UInt8Array]) -> UInt8Array:
     return np.asarray(drawn)
 
 
-def _draw(models: Mapping[str, Colorizer], job: Job, settings: Settings) -> None:
+def _draw(models: Mapping[str, Colorizer], job: Job, settings: Settings) -> bool:
+    """Writes a sheet; gives back whether the photograph was in colour."""
     if job.target.exists() and not settings.overwrite:
         raise InputError(f"{job.target} exists already; type --overwrite, or another -o")
     form = find_format(job.target.suffix)
     assert form is not None
-    plane = read_photograph(job.source).grey
+    photograph = read_photograph(job.source)
+    plane = photograph.grey
     tile = to_8_bits(plane)
     scale = min(1.0, TILE / max(plane.shape))
     size = (max(1, round(plane.shape[0] * scale)), max(1, round(plane.shape[1] * scale)))
@@ -104,6 +106,7 @@ def _draw(models: Mapping[str, Colorizer], job: Job, settings: Settings) -> None
     layout = Layout(height=height, width=width, channels=3, bits=8)
     with atomic_path(job.target) as partial:
         write_picture(partial, form, layout, (pixels[rows] for rows in strips(height, width)))
+    return photograph.has_colour
 
 
 def _answer(colorizer: Colorizer, plane: Plane, tile: Plane, settings: Settings) -> UInt8Array:
