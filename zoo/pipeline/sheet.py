@@ -100,7 +100,10 @@ def _draw(models: Mapping[str, Colorizer], job: Job, settings: Settings) -> bool
     tile = tile if tile.shape == size else resize(tile, size)
     pictures = {"grey": np.repeat(tile[:, :, None], 3, axis=2)}
     for label, colorizer in models.items():
-        pictures[label] = _answer(colorizer, plane, tile, settings)
+        try:
+            pictures[label] = _answer(colorizer, plane, tile, settings)
+        except Exception as error:
+            raise InputError(f"{label}: {reason_of(error, job)}") from error
     pixels = sheet(pictures)
     height, width = pixels.shape[:2]
     layout = Layout(height=height, width=width, channels=3, bits=8)
