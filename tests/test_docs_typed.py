@@ -27,17 +27,19 @@ WRITTEN = {
     "README.md": [
         *("results/leaderboard.csv", "lr-zhang_classifier.png", "overfit-zhang_rebalanced.png"),
         *("prior.csv", "pictures/truth", "scores/scores.csv", "colour/0.jpg"),
-        *("mine.safetensors", "tuned.safetensors"),
+        *("mine.safetensors", "tuned.safetensors", "scans-colour/0.jpg", "old-models.png"),
     ],
-    "docs/colorize.md": ["colour/0.jpg"],
+    "docs/colorize.md": [
+        *("scans-colour/0.jpg", "colour/0.jpg", "old-models.png", "scans-models/0.png"),
+    ],
     "docs/training.md": ["mine.safetensors", "prior.csv", "overfit-zhang_rebalanced.png"],
-    "docs/release.md": ["colour/0.jpg", "colour-96/0.jpg"],
+    "docs/release.md": ["scans-colour/0.jpg", "colour-96/0.jpg"],
     "docs/weights.md": ["eccv16.safetensors"],
     "docs/tutorial/first-bench.md": ["first/report.html", "first/samples.png"],
     "docs/tutorial/first-plugin.md": ["tints/samples.png"],
     "docs/tutorial/first-metric.md": ["framed/report.html"],
     "docs/tutorial/first-dataset.md": ["listed/report.html"],
-    "docs/tutorial/own-photographs.md": ["mine-samples.png", "mine-loss.png"],
+    "docs/tutorial/own-photographs.md": ["scans-colour/0.jpg", "mine-samples.png", "mine-loss.png"],
 }
 """Files that the commands of a document must have written."""
 

@@ -142,6 +142,10 @@ def _photograph(path: Path) -> None:
     Image.fromarray(data.astronaut()).save(path)
 
 
+def _grey_photograph(path: Path) -> None:
+    Image.fromarray(data.camera()).save(path)
+
+
 def _weights(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     small = zoo.load("zhang_rebalanced", width=0.25, batch_size=2, device="cpu")
@@ -163,6 +167,7 @@ PRESUMED: Mapping[str, Callable[[Path], None]] = {
     "scans": _scans,
     "photo.jpg": _photograph,
     "astronaut.png": _photograph,
+    "old.jpg": _grey_photograph,
     "mine.safetensors": _weights,
     "runs/<time>/weights/zhang_rebalanced.safetensors": _weights_of_a_run,
     "colorization_release_v2-9b330a0b.pth": lambda path: torch.save(release(width=0.25), path),
