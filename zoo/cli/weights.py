@@ -284,6 +284,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         size = f"{row['size'] / 1e6:,.0f} MB" if row["size"] else "?"
         shown = [row[key] or "?" for key in ("license", "trained_on", "distribution")]
         cells = (row["model"] or "?", row["name"], row["status"], size, *shown)
-        bad = row["status"].startswith(("broken", "damaged"))
+        bad = row["status"].startswith(("broken", "damaged", "missing"))
         table.add_row(*cells, style="red" if bad else "")
     make_console().print(table, highlight=False)
