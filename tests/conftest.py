@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -36,6 +37,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         # stevedore caches entry points there.
         patch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
         yield folder / "zoo"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_signals() -> Iterator[None]:
+    """Ctrl-C and a hang-up are heard, in subprocesses too.
+
+    What a script starts in the background, or with nohup, ignores them, and so would whatever
+    the tests start and interrupt.
+    """
+    before = {}
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            before[number] = signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -225,12 +224,8 @@ def test_disks_that_are_full_or_read_only(options, weights, scans, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_that_ends_it_leaves_no_half_file(
-    colorize, scans, monkeypatch, request, tmp_path, number
-):
-    once = threading.Lock()
-    # Where the tests were started with nohup, hanging up is ignored, and stays so.
-    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
+def test_a_signal_that_ends_it_leaves_no_half_file(colorize, scans, monkeypatch, tmp_path, number):
+    before, once = signal.getsignal(number), threading.Lock()
 
     def half(path, *_):
         path.write_bytes(b"half")
@@ -244,7 +239,7 @@ def test_a_signal_that_ends_it_leaves_no_half_file(
     assert code == 128 + number
     assert "interrupted: the files that were finished are whole" in err
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert signal.getsignal(number) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
 
 
 def test_what_cannot_be_read_stops_nothing_else_and_is_said(colorize, scans, tmp_path):

@@ -85,6 +85,13 @@ def line(value: Any, where: str) -> str:
     return one_line(text(value, where))
 
 
+def as_it_is(value: Any, where: str) -> str:
+    """Text to open something with, every byte of a file's name kept; not to be shown so."""
+    if not isinstance(value, str):
+        raise _wrong(where, "text", value)
+    return value
+
+
 def name(value: Any, where: str) -> str:
     """The plain name of a file or folder, with nothing in it that leads elsewhere."""
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w=,.%~-]{0,254}", value, re.ASCII):

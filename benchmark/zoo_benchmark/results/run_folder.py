@@ -108,7 +108,7 @@ _manifest = checked.table(
         "directions": checked.table_of(checked.one_of("higher", "lower", "match"), metric_name),
         "data": checked.table(
             {
-                "dataset": checked.line,
+                "dataset": checked.as_it_is,
                 "size": checked.whole,
                 "splits": checked.table({"test": _split}, {"train": _split}),
             }

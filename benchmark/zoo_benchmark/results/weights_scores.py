@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import InputError
+from zoo.files import name_text
 from zoo.weights.card import Score
 from zoo_benchmark.results.columns import metric_info, metric_names
 from zoo_benchmark.results.run_folder import open_run
@@ -26,7 +27,7 @@ def recorded_scores(file: Path) -> Sequence[Score]:
         own = cell.folder / WEIGHTS
         if cell.ok and own.is_file() and filecmp.cmp(file, own, shallow=False):
             means = cell.scores().groupby("metric", sort=False)["value"].mean()
-            data = run.manifest["data"]["dataset"]
+            data = name_text(run.manifest["data"]["dataset"])
             images = ", ".join((data, f"protocol {run.protocol_id}", *run.manifest["departures"]))
             infos = [metric_info(name) for name in metric_names(means.index)]
             return tuple(

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import warnings
 from pathlib import Path
@@ -6,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from skimage import color, data
+from torchvision.models.vgg import cfgs, make_layers
 
 from zoo.errors import InputError, WeightsError
 from zoo.metric import MetricContext, Pictures
-from zoo_benchmark.metrics.lpips_alexnet import LPIPSAlexNet
+from zoo_benchmark.metrics.lpips_alexnet import LPIPSVGG, LPIPSAlexNet
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "weights" / "alexnet_features.safetensors"
 WEIGHTS = Path(os.environ.get("ZOO_LPIPS_WEIGHTS") or SHARED)
@@ -115,3 +117,30 @@ def test_the_callers_choice_of_tf32_survives(lpips, switch):
         assert getattr(holder, name) == value
     finally:
         setattr(holder, name, before)
+
+
+def test_vgg_is_the_papers_distance_on_vgg16s_features(tmp_path):
+    torch.manual_seed(0)
+    features = make_layers(cfgs["D"])
+    state = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}
+    torch.save(state, tmp_path / "vgg16.pth")
+    files = {"vgg16": tmp_path / "vgg16.pth"}
+    metric = LPIPSVGG(MetricContext(torch.device("cpu"), NOTHING, files))
+    pair = [torch.randint(0, 256, (2, 3, 40, 48), dtype=torch.uint8) for _ in range(2)]
+
+    # Equation (1) of the paper: squared differences of unit vectors, weighted, averaged, summed.
+    package = Path(str(importlib.util.find_spec("lpips").origin)).parent
+    linear = torch.load(package / "weights/v0.1/vgg.pth", "cpu", weights_only=True)
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    maps = [
+        ((rgb.float() / 127.5 - 1) - shift[:, None, None]) / scale[:, None, None] for rgb in pair
+    ]
+    expected = torch.zeros(2)
+    for place, layer in enumerate(features):
+        maps = [layer(x.clone()) for x in maps]
+        if place in (3, 8, 15, 22, 29):  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
+            a, b = (x / x.norm(dim=1, keepdim=True) for x in maps)
+            weights = linear[f"lin{(3, 8, 15, 22, 29).index(place)}.model.1.weight"]
+            expected += ((a - b) ** 2 * weights[0]).sum(1).mean((1, 2))
+    found = metric(*(Pictures(rgb8) for rgb8 in pair))
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
