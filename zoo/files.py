@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,7 +71,12 @@ def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
         # The umask and the folder's own rules decide who may read it. Nothing has to be changed
         # afterwards, which some shares refuse.
         partial.touch(exist_ok=False)
+        mode = stat.S_IMODE(partial.stat().st_mode)
         yield partial
+        if stat.S_IMODE(partial.stat().st_mode) != mode:
+            # A library put a private file of its own in its place, as safetensors does.
+            with contextlib.suppress(OSError):
+                partial.chmod(mode)
         if durable:
             sync(partial)
         try:

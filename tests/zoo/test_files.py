@@ -117,6 +117,16 @@ def names_in(folder):
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_file_that_a_library_replaces_gets_the_permissions_of_any_other(tmp_path):
+    target = tmp_path / "w.safetensors"
+    with atomic_path(target) as partial:
+        mode = partial.stat().st_mode
+        partial.unlink()
+        partial.touch(mode=0o600)
+    assert target.stat().st_mode == mode
+
+
 def test_the_umask_is_left_alone(tmp_path, monkeypatch):
     # It is one for all threads: a second one that reads it meanwhile would find 0, and keep it.
     monkeypatch.setattr(os, "umask", refuse(errno.EPERM))
