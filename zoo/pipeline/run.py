@@ -38,7 +38,7 @@ from zoo.pipeline.plan import (
 from zoo.prediction.batch_size import Batches
 from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_strips
-from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_plane, seen_size
+from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_lightness, seen_size
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -334,7 +334,7 @@ class _Pipeline:
 
 
 class Item:
-    """A photograph on its way through the pipeline, with the plane that the network sees."""
+    """A photograph on its way through the pipeline, with the lightness that the network sees."""
 
     def __init__(self, job: Job, photograph: Photograph, form: Format, pixels: int) -> None:
         self.job, self.form, self.pixels = job, form, pixels
@@ -343,20 +343,20 @@ class Item:
             photograph.metadata, form.name, form.holds, form.block
         )
         self.notes = (*photograph.notes, *left_out)
-        self.seen = torch.empty(0, 0, dtype=torch.uint8)
+        self.seen = torch.empty(0, 0)
         self.seen_size = (0, 0)  # height and width without the padding
         self.ab: Tensor | None = None
 
     def show(self, working_size: int | None, colorizer: Colorizer) -> None:
-        """Makes the plane that the network sees: short side `working_size` at most, and padded."""
+        """Makes the lightness that the network sees: short side `working_size` at most, and padded."""
         assert self.photograph is not None
         self.seen_size = seen_size(self.photograph.size, working_size)
         padded = padded_size(colorizer, self.seen_size)
-        self.seen = seen_plane(self.photograph.grey, self.seen_size, padded)
+        self.seen = seen_lightness(self.photograph.grey, self.seen_size, padded)
 
     def drop(self) -> None:
         """Lets go of all pixels."""
-        self.photograph, self.ab, self.seen = None, None, torch.empty(0, 0, dtype=torch.uint8)
+        self.photograph, self.ab, self.seen = None, None, torch.empty(0, 0)
 
 
 class Gate:
