@@ -153,6 +153,7 @@ def _resize_symbolic(mode: str) -> Any:
             g.op("Concat", batch_and_channels, sides, axis_i=0),
             mode_s=mode,
             antialias_i=1,
+            exclude_outside_i=1,  # as PyTorch does: weights beyond the border count nothing
             cubic_coeff_a_f=-0.5,
             coordinate_transformation_mode_s="half_pixel",
         )
