@@ -14,6 +14,7 @@ from zoo.cli import (
     check,
     colorize,
     compare,
+    export,
     export_test,
     fit,
     info,
@@ -77,6 +78,7 @@ app.command()(prior.prior)
 app.command()(overfit.overfit)
 app.add_typer(weights.app, name="weights")
 app.command()(colorize.colorize)
+app.command()(export.export)
 
 
 def main() -> int:

@@ -97,6 +97,8 @@ def write_graph(
                 str(path),
                 # The newer exporter reasons about sizes symbolically: minutes for one network.
                 dynamo=False,
+                # Batch-norms stay apart: merged into kernels they would change half precision.
+                training=torch.onnx.TrainingMode.PRESERVE,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 opset_version=opset,
@@ -112,7 +114,10 @@ def write_graph(
 @contextmanager
 def _antialiased_resizes(opset: int) -> Iterator[None]:
     """Teaches the exporter PyTorch's antialiased resizes, which ONNX has since opset 18."""
-    from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
+    from torch.onnx import (  # type: ignore[attr-defined]
+        register_custom_op_symbolic,
+        unregister_custom_op_symbolic,
+    )
 
     names = {"linear": "aten::_upsample_bilinear2d_aa", "cubic": "aten::_upsample_bicubic2d_aa"}
     for mode, name in names.items():

@@ -348,7 +348,7 @@ class Item:
         self.ab: Tensor | None = None
 
     def show(self, working_size: int | None, colorizer: Colorizer) -> None:
-        """Makes the lightness that the network sees: short side `working_size` at most, and padded."""
+        """Makes what the network sees: a short side of `working_size` at most, and padded."""
         assert self.photograph is not None
         self.seen_size = seen_size(self.photograph.size, working_size)
         padded = padded_size(colorizer, self.seen_size)
