@@ -111,7 +111,7 @@ def colorize(
 
     rule = "the batch size must be auto or a number"
     settings = Settings(
-        working_size=_parse_working_size(working_size),
+        working_size=parse_working_size(working_size),
         saturation=saturation,
         compare=compare,
         overwrite=overwrite,
@@ -188,7 +188,12 @@ def _parse_number(text: str, rule: str) -> int:
         raise OptionError(f"{rule}, got {text!r}") from None
 
 
-def _parse_working_size(text: str) -> WorkingSize:
+def parse_working_size(text: str) -> WorkingSize:
+    """A working size as it is typed.
+
+    Raises:
+        OptionError: it is neither a number nor one of the words.
+    """
     if text == "auto":
         return "auto"
     if text == "full":

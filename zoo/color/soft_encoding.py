@@ -156,7 +156,9 @@ def _some_pixels_at_a_time(axis: int, *planes: Tensor) -> Iterator[tuple[Tensor,
     The pieces are pixels×K for axis −1 and images×K×pixels for axis 1, in order.
     """
     pixels = planes[0][:, 0].numel()
-    parts = -(-pixels // _PIXELS_AT_ONCE) if planes[0].device.type == "cpu" else 1
+    # An exported graph takes all at once: the number of pieces would be that of its example.
+    at_once = planes[0].device.type != "cpu" or torch.jit.is_tracing()
+    parts = 1 if at_once else -(-pixels // _PIXELS_AT_ONCE)
     beside = (0, 2) if axis == -1 else (2, 3)
     moved = [plane.movedim(1, axis).flatten(*beside) for plane in planes]
     # Chunks rather than slices, each of which would get a gradient as large as the whole.

@@ -1,0 +1,212 @@
+"""ONNX files of the zoo: writing one that was compared with `predict`, and opening one again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from zoo._version import __version__
+from zoo.arrays import UInt8Array
+from zoo.colorizer import Colorizer
+from zoo.errors import ExportError, NotFittedError, WeightsError
+from zoo.export import parity
+from zoo.export.graph import INPUT, OUTPUT, WholePrediction, write_graph
+from zoo.files import atomic_path
+from zoo.prediction.engine import pixels_of_short_side
+from zoo.prediction.working_size import WorkingSize
+from zoo.weights.file import Origin, StoredWeights
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+SUFFIX = ".onnx"
+LEAST_OPSET, OPSET, MOST_OPSET = 18, 18, 20
+"""The versions of ONNX's operators: antialiased resizes came with 18, PyTorch writes up to 20."""
+
+_KEY = "colorizer-zoo"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An ONNX file of the zoo.
+
+    Attributes:
+        path: the file.
+        metadata: what it says of itself: model, options, license, source, versions, sizes.
+        differences: how far its pictures are from those of `predict`; empty for one that was
+            opened.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    differences: Sequence[parity.Difference] = ()
+
+
+def export_onnx(
+    colorizer: Colorizer,
+    path: str | Path,
+    *,
+    working_size: WorkingSize = "auto",
+    size: tuple[int, int] | None = None,
+    opset: int = OPSET,
+    weights: Literal["fp32", "fp16"] = "fp32",
+    weights_sha256: str = "",
+) -> Exported:
+    """Writes the whole of `predict` as one ONNX file, after it gave the same pictures.
+
+    The file takes a picture H×W×3 in 8 bits of any size, its colours as their lightness, and gives
+    it in colour at the same size.
+
+    Args:
+        colorizer: fitted.
+        path: the file, `.onnx`.
+        working_size: the short side in pixels that the network sees, as in `predict`.
+        size: height and width, for a file that takes pictures of that size alone.
+        opset: the version of ONNX's operators.
+        weights: `fp16` stores kernels and matrices in half precision, for half the size; they are
+            computed with in single precision.
+        weights_sha256: the hash of the file that the weights came from, for the metadata.
+
+    Raises:
+        NotFittedError: it has no weights.
+        ExportError: the extra is missing, no such opset, PyTorch cannot translate the method, or
+            the file gives other pictures than `predict`. Nothing is written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise ExportError(f"exported files end in {SUFFIX}; type {path.name}{SUFFIX}")
+    if not LEAST_OPSET <= opset <= MOST_OPSET:
+        raise ExportError(f"the opset must lie in {LEAST_OPSET} … {MOST_OPSET}, got {opset}")
+    if not colorizer.is_fitted:
+        raise NotFittedError(colorizer.info.name)
+    onnx = _onnx()
+    twin = _on_cpu(colorizer, half=weights == "fp16")
+    short = pixels_of_short_side(twin, working_size)
+    metadata = {
+        "format": _FORMAT,
+        "model": twin.info.name,
+        "options": asdict(twin.options),
+        "working_size": short,
+        "size": size,
+        "weights": weights,
+        "weights_sha256": weights_sha256,
+        **asdict(twin.origin or Origin(twin.info.license)),
+        "code_license": twin.info.license,
+        "zoo_version": __version__,
+    }
+    with atomic_path(path) as partial:
+        write_graph(WholePrediction(twin, short), partial, opset=opset, size=size)
+        model = onnx.load(str(partial))
+        if weights == "fp16":
+            _store_in_half(model)
+        model.producer_name, model.producer_version = "colorizer-zoo", __version__
+        entry = model.metadata_props.add()
+        entry.key, entry.value = _KEY, json.dumps(metadata)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(partial))
+        session = open_session(partial)
+        differences = parity.compare(twin, lambda image: run(session, image), working_size, size)
+        parity.check(twin.info.name, differences)
+    return Exported(path, metadata, differences)
+
+
+def open_session(path: Path | bytes) -> onnxruntime.InferenceSession:
+    """A session of ONNX Runtime on the CPU for an exported file, or for its bytes.
+
+    Raises:
+        ExportError: the extra is missing.
+        WeightsError: it is no ONNX file.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ExportError(_MISSING) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(
+            path if isinstance(path, bytes) else str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        name = "the file" if isinstance(path, bytes) else str(path)
+        raise WeightsError(f"{name} cannot be read as ONNX: {reason[:200]}") from error
+
+
+def metadata_of(session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """What an exported file says of itself.
+
+    Raises:
+        WeightsError: the zoo did not write it.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(_KEY, "")
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
+        raise WeightsError("it was not written by zoo export: export the model with it")
+    return metadata
+
+
+def run(session: onnxruntime.InferenceSession, image: UInt8Array) -> UInt8Array:
+    """The picture H×W×3 in colour, by an exported file."""
+    (colour,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(image)})
+    return np.asarray(colour, dtype=np.uint8)
+
+
+_MISSING = "ONNX files need the extra: type pip install 'colorizer-zoo[onnx]'"
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401 - before work, that the comparison needs it
+    except ImportError:
+        raise ExportError(_MISSING) from None
+    return onnx
+
+
+def _on_cpu(colorizer: Colorizer, *, half: bool) -> Colorizer:
+    """The same colorizer on the CPU in float32; its weights rounded to half precision or not."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in colorizer.net.state_dict().items()}
+    if half:
+        for name, parameter in colorizer.net.named_parameters():
+            if parameter.ndim > 1:
+                tensors[name] = tensors[name].half().float()
+    stored = StoredWeights(
+        Path(colorizer.info.name),
+        asdict(colorizer.options),
+        colorizer.record,
+        colorizer.origin or Origin(colorizer.info.license),
+        _read=tensors,
+    )
+    return type(colorizer)(colorizer.options, device="cpu", precision="fp32").restore(stored)
+
+
+def _store_in_half(model: Any) -> None:
+    """Kernels and matrices in half precision, each with a cast behind it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        halved = values.astype(np.float16)
+        if values.dtype != np.float32 or values.ndim < 2 or (halved != values).any():
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(halved, f"{name}_half"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
