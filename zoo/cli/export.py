@@ -9,19 +9,19 @@ import typer
 
 from zoo.cli.console import make_console, make_table, print_json
 from zoo.cli.parameters import JsonFlag, Model, Overwrite
-from zoo.errors import InputError, OptionError
+from zoo.errors import InputError, OptionError, WeightsError
 
 
 def export(
     model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write: model.onnx.")],
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What the colorizer has learnt: a file that zoo fit or zoo bench wrote, or a "
-            "name that zoo weights list shows."
+            "name that zoo weights list shows. unet_timm@release names both."
         ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write: model.onnx.")],
+    ] = None,
     working_size: Annotated[
         str,
         typer.Option(
@@ -48,8 +48,8 @@ def export(
 ) -> None:
     """Write a colorizer as one ONNX file: a picture in, the picture in colour out.
 
-    The file is run on photographs of several sizes and compared with zoo colorize first; one that
-    gives other colours is not written. Needs the extra onnx.
+    It is run on photographs of several sizes first, and not written where its colours are not
+    those of zoo colorize. Needs the extra onnx: pip install "colorizer-zoo[onnx]".
 
     Example: zoo export unet_timm --weights release -o unet.onnx
     """
@@ -57,24 +57,42 @@ def export(
 
     from zoo.cli.colorize import parse_working_size
     from zoo.export import export_onnx
-    from zoo.registry import colorizer_class, load
+    from zoo.export.file import check_request
+    from zoo.files import check_writable
+    from zoo.prediction.working_size import check_working_size
+    from zoo.registry import colorizer_class, name_and_weights, restored
     from zoo.weights.download import file_sha256
     from zoo.weights.file import find_weights
 
+    fixed, shown = _parse_size(size), parse_working_size(working_size)
+    check_working_size(shown)
+    check_request(out, size=fixed, opset=opset)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name another -o")
     if out.exists() and not overwrite:
         raise InputError(f"{out} is there already; name another -o, or --overwrite")
     if precision not in ("fp32", "fp16"):
         raise OptionError(f"the precision of weights is fp32 or fp16, got {precision!r}")
-    stored = find_weights(weights, colorizer_class(model))
+    check_writable([out])
+    name, found = name_and_weights(model, weights)
+    cls = colorizer_class(name)
+    if found is None and cls.info.learns:
+        raise WeightsError(
+            f"{name} needs weights: type --weights FILE.safetensors, as zoo fit and zoo bench "
+            "write them, or a name of zoo weights list"
+        )
+    stored = None if found is None else find_weights(found, cls)
+    how = {"device": "cpu", "precision": "fp32"}
+    colorizer = cls(**how).ready() if stored is None else restored(cls, stored, **how)
     stored_as: Literal["fp32", "fp16"] = "fp16" if precision == "fp16" else "fp32"
     written = export_onnx(
-        load(model, stored.path, device="cpu", precision="fp32"),
+        colorizer,
         out,
-        working_size=parse_working_size(working_size),
-        size=_parse_size(size),
+        working_size=shown,
+        size=fixed,
         opset=opset,
         weights=stored_as,
-        weights_sha256=file_sha256(stored.path),
+        weights_sha256="" if stored is None else file_sha256(stored.path),
     )
     if as_json:
         print_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,13 +15,13 @@ import torch
 from zoo._version import __version__
 from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
-from zoo.errors import ExportError, NotFittedError, WeightsError
+from zoo.errors import ExportError, NotFittedError, WeightsError, ZooError
 from zoo.export import parity
 from zoo.export.graph import INPUT, OUTPUT, WholePrediction, write_graph
 from zoo.files import atomic_path
 from zoo.prediction.engine import pixels_of_short_side
-from zoo.prediction.working_size import WorkingSize
-from zoo.weights.file import Origin, StoredWeights
+from zoo.prediction.working_size import Size, WorkingSize
+from zoo.weights.file import Origin, StoredWeights, state_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,6 +32,7 @@ LEAST_OPSET, OPSET, MOST_OPSET = 18, 18, 20
 
 _KEY = "colorizer-zoo"
 _FORMAT = 1
+_LONGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ def export_onnx(
     path: str | Path,
     *,
     working_size: WorkingSize = "auto",
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     opset: int = OPSET,
     weights: Literal["fp32", "fp16"] = "fp32",
     weights_sha256: str = "",
+    sizes: Sequence[Size] = parity.SIZES,
 ) -> Exported:
     """Writes the whole of `predict` as one ONNX file, after it gave the same pictures.
 
@@ -73,6 +76,7 @@ def export_onnx(
         weights: `fp16` stores kernels and matrices in half precision, for half the size; they are
             computed with in single precision.
         weights_sha256: the hash of the file that the weights came from, for the metadata.
+        sizes: heights and widths of the photographs that it is compared on, where any is taken.
 
     Raises:
         NotFittedError: it has no weights.
@@ -80,24 +84,26 @@ def export_onnx(
             the file gives other pictures than `predict`. Nothing is written.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
-        raise ExportError(f"exported files end in {SUFFIX}; type {path.name}{SUFFIX}")
-    if not LEAST_OPSET <= opset <= MOST_OPSET:
-        raise ExportError(f"the opset must lie in {LEAST_OPSET} … {MOST_OPSET}, got {opset}")
+    check_request(path, size=size, opset=opset)
     if not colorizer.is_fitted:
         raise NotFittedError(colorizer.info.name)
-    onnx = _onnx()
-    twin = _on_cpu(colorizer, half=weights == "fp16")
-    short = pixels_of_short_side(twin, working_size)
+    import onnx
+
+    stored = _stored(colorizer, half=weights == "fp16")
+    # On the CPU in float32, as ONNX Runtime will compute.
+    twin = type(colorizer)(colorizer.options, device="cpu", precision="fp32").restore(stored)
+    name, short = twin.info.name, pixels_of_short_side(twin, working_size)
     metadata = {
         "format": _FORMAT,
-        "model": twin.info.name,
-        "options": asdict(twin.options),
+        "model": name,
+        "options": stored.options,
+        "parameters": twin.parameter_count,
         "working_size": short,
         "size": size,
         "weights": weights,
         "weights_sha256": weights_sha256,
-        **asdict(twin.origin or Origin(twin.info.license)),
+        **asdict(stored.origin),
+        "trained_on": stored.taught,
         "code_license": twin.info.license,
         "zoo_version": __version__,
     }
@@ -109,12 +115,54 @@ def export_onnx(
         model.producer_name, model.producer_version = "colorizer-zoo", __version__
         entry = model.metadata_props.add()
         entry.key, entry.value = _KEY, json.dumps(metadata)
-        onnx.checker.check_model(model)
         onnx.save(model, str(partial))
-        session = open_session(partial)
-        differences = parity.compare(twin, lambda image: run(session, image), working_size, size)
-        parity.check(twin.info.name, differences)
+        try:
+            onnx.checker.check_model(str(partial))
+            session = open_session(partial)
+            differences = parity.compare(
+                twin, lambda image: run(session, image), working_size, [size] * 3 if size else sizes
+            )
+        except ZooError:
+            raise
+        except Exception as error:
+            raise ExportError(
+                f"{name} cannot be exported: its file fails in ONNX Runtime: {_first_line(error)}"
+            ) from error
+        parity.check(name, differences)
     return Exported(path, metadata, differences)
+
+
+def check_request(path: Path, *, size: Size | None = None, opset: int = OPSET) -> None:
+    """Checks, before any work, that a file of these properties can be exported here.
+
+    Raises:
+        ExportError: the extra is missing; another suffix; no such opset or size.
+    """
+    if path.suffix != SUFFIX:
+        raise ExportError(f"exported files end in {SUFFIX}; type {path}{SUFFIX}")
+    if not LEAST_OPSET <= opset <= MOST_OPSET:
+        raise ExportError(f"the opset must lie in {LEAST_OPSET} … {MOST_OPSET}, got {opset}")
+    if size is not None and not all(1 <= side <= _LONGEST_SIDE for side in size):
+        height, width = size
+        raise ExportError(
+            f"the sides of a fixed size must lie in 1 … {_LONGEST_SIDE}, got {width}×{height}"
+        )
+    check_extra()
+
+
+def check_extra() -> None:
+    """Checks that the extra `onnx` is installed.
+
+    Raises:
+        ExportError: it is not.
+    """
+    for module in ("onnx", "onnxruntime"):
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ExportError(
+                f'ONNX files need {module} ({error}): type pip install "colorizer-zoo[onnx]"'
+            ) from error
 
 
 def open_session(path: Path | bytes) -> onnxruntime.InferenceSession:
@@ -124,10 +172,9 @@ def open_session(path: Path | bytes) -> onnxruntime.InferenceSession:
         ExportError: the extra is missing.
         WeightsError: it is no ONNX file.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ExportError(_MISSING) from None
+    check_extra()
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
@@ -138,9 +185,8 @@ def open_session(path: Path | bytes) -> onnxruntime.InferenceSession:
             providers=["CPUExecutionProvider"],
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
         name = "the file" if isinstance(path, bytes) else str(path)
-        raise WeightsError(f"{name} cannot be read as ONNX: {reason[:200]}") from error
+        raise WeightsError(f"{name} cannot be read as ONNX: {_first_line(error)}") from error
 
 
 def metadata_of(session: onnxruntime.InferenceSession) -> dict[str, Any]:
@@ -165,33 +211,19 @@ def run(session: onnxruntime.InferenceSession, image: UInt8Array) -> UInt8Array:
     return np.asarray(colour, dtype=np.uint8)
 
 
-_MISSING = "ONNX files need the extra: type pip install 'colorizer-zoo[onnx]'"
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0][:200]
 
 
-def _onnx() -> Any:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401 - before work, that the comparison needs it
-    except ImportError:
-        raise ExportError(_MISSING) from None
-    return onnx
-
-
-def _on_cpu(colorizer: Colorizer, *, half: bool) -> Colorizer:
-    """The same colorizer on the CPU in float32; its weights rounded to half precision or not."""
-    tensors = {name: tensor.detach().cpu() for name, tensor in colorizer.net.state_dict().items()}
-    if half:
-        for name, parameter in colorizer.net.named_parameters():
-            if parameter.ndim > 1:
-                tensors[name] = tensors[name].half().float()
-    stored = StoredWeights(
+def _stored(colorizer: Colorizer, *, half: bool) -> StoredWeights:
+    """The weights of a colorizer as a file of them would hold them."""
+    return StoredWeights(
         Path(colorizer.info.name),
         asdict(colorizer.options),
         colorizer.record,
         colorizer.origin or Origin(colorizer.info.license),
-        _read=tensors,
+        _read=state_of(colorizer.net, half=half),
     )
-    return type(colorizer)(colorizer.options, device="cpu", precision="fp32").restore(stored)
 
 
 def _store_in_half(model: Any) -> None:
@@ -201,8 +233,12 @@ def _store_in_half(model: Any) -> None:
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        halved = values.astype(np.float16)
-        if values.dtype != np.float32 or values.ndim < 2 or (halved != values).any():
+        if values.dtype != np.float32 or values.ndim < 2:
+            continue
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        # Those that were rounded before; others, such as too large ones, stay as they are.
+        if (halved != values).any():
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(halved, f"{name}_half"))

@@ -33,7 +33,8 @@ class WholePrediction(nn.Module):
 
     Args:
         colorizer: fitted, on the CPU in float32.
-        working_size: the short side in pixels that the network sees at most; None for any.
+        working_size: the short side in pixels, or both of them where `info.squashed`, that the
+            network sees at most; None for any.
     """
 
     def __init__(self, colorizer: Colorizer, working_size: int | None) -> None:
@@ -56,6 +57,8 @@ class WholePrediction(nn.Module):
     def _seen_size(self, full: Tensor) -> Tensor:
         if self._working_size is None:
             return full
+        if self._colorizer.info.squashed:
+            return full.clamp_max(self._working_size)
         scale = (self._working_size / full.min().double()).clamp_max(1)
         return (full * scale).round().long().clamp_min(1)
 
@@ -105,9 +108,10 @@ def write_graph(
                 dynamic_axes=free,
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0][:200]
         raise ExportError(
-            f"{network._colorizer.info.name} cannot be exported: {type(error).__name__}: {reason}"
+            f"{network._colorizer.info.name} cannot be exported: PyTorch cannot translate its "
+            f"forward: {type(error).__name__}{': ' if reason else ''}{reason}"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ from skimage import data
 from zoo.arrays import UInt8Array
 from zoo.colorizer import Colorizer
 from zoo.errors import ExportError
-from zoo.prediction.working_size import WorkingSize
+from zoo.prediction.working_size import Size, WorkingSize
 
-SIZES = ((1, 1), (33, 47), (64, 64), (255, 300), (700, 1000), (1000, 700))
+SIZES: Sequence[Size] = ((1, 1), (33, 47), (64, 64), (5, 200), (255, 300), (700, 1000), (1000, 700))
 """Heights and widths of the pictures that both colour."""
+
+_SOURCES = ("astronaut", "coffee", "chelsea")
 
 MOST_PIXELS, MOST_LEVELS = 0.001, 3
 """The share of pixels that may differ by more than one level of 8 bits, and the most levels."""
@@ -31,7 +33,7 @@ class Difference:
         share: the share of pixels in which a channel differs by more than one level.
     """
 
-    size: tuple[int, int]
+    size: Size
     levels: int
     share: float
 
@@ -41,11 +43,11 @@ class Difference:
         return self.levels <= MOST_LEVELS and self.share <= MOST_PIXELS
 
 
-def photographs(size: tuple[int, int] | None) -> Iterator[UInt8Array]:
-    """Photographs of several sizes, or of the one size, in colour and in grey."""
-    sources = (data.astronaut(), data.coffee(), data.chelsea())
-    for number, (height, width) in enumerate((size,) * len(sources) if size else SIZES):
-        photograph = Image.fromarray(sources[number % len(sources)]).resize((width, height))
+def photographs(sizes: Sequence[Size]) -> Iterator[UInt8Array]:
+    """A photograph of each size, in colour and in grey by turns."""
+    for number, (height, width) in enumerate(sizes):
+        source: UInt8Array = getattr(data, _SOURCES[number % len(_SOURCES)])()
+        photograph = Image.fromarray(source).resize((width, height))
         if number % 2:
             photograph = photograph.convert("L").convert("RGB")
         yield np.asarray(photograph)
@@ -55,7 +57,7 @@ def compare(
     colorizer: Colorizer,
     run: Callable[[UInt8Array], UInt8Array],
     working_size: WorkingSize,
-    size: tuple[int, int] | None,
+    sizes: Sequence[Size] = SIZES,
 ) -> list[Difference]:
     """How far a run of an exported file is from `predict`, on photographs of several sizes.
 
@@ -63,10 +65,10 @@ def compare(
         colorizer: what was exported.
         run: colours H×W×3.
         working_size: the size that the file was exported for.
-        size: height and width, where the file takes that size alone.
+        sizes: heights and widths of the photographs.
     """
     found = []
-    for photograph in photographs(size):
+    for photograph in photographs(sizes):
         expected = np.asarray(colorizer.predict(Image.fromarray(photograph), working_size))
         off = np.abs(run(photograph).astype(np.int16) - expected).max(axis=2)
         height, width = off.shape
@@ -74,7 +76,7 @@ def compare(
     return found
 
 
-def check(name: str, differences: list[Difference]) -> None:
+def check(name: str, differences: Sequence[Difference]) -> None:
     """Refuses a file whose pictures are not those of `predict`.
 
     Raises:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.arrays import STRIP_PIXELS, to_8_bits
 from zoo.color.lab import grey_to_L
+from zoo.device import is_traced
 from zoo.errors import OptionError
 from zoo.images.photograph import Plane
 
@@ -89,7 +90,7 @@ def resized(planes: Tensor, size: Size) -> Tensor:
     # Lines first, some at a time: the whole of a large photograph in float32 would be 4 bytes a
     # pixel. An exported graph takes them at once, as their number would be that of its example.
     lines = max(1, STRIP_PIXELS // planes.shape[3])
-    parts = [planes] if torch.jit.is_tracing() else planes.split(lines, dim=2)
+    parts = [planes] if is_traced() else torch.split(planes, lines, dim=2)
     narrow = torch.cat([_bicubic(part.float(), (part.shape[2], size[1])) for part in parts], dim=2)
     return (_bicubic(narrow, size) / 255).clamp(0, 1)
 
@@ -102,7 +103,7 @@ def pad_edges(planes: Tensor, size: Size) -> Tensor:
     """…×H×W padded below and on the right to `size`, by repeating the last row and column."""
     for axis, (side, wanted) in enumerate(zip(planes.shape[-2:], size, strict=True), start=-2):
         # An exported graph may be given any size: it always pads, if only by nothing.
-        if torch.jit.is_tracing() or side < wanted:
+        if is_traced() or side < wanted:
             places = torch.arange(wanted, device=planes.device).clamp_max(side - 1)
             planes = planes.index_select(axis, places)
     return planes
