@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def write_graph(
     example = torch.arange(height * width * 3).remainder(251).to(torch.uint8)
     free = None if size else {name: {0: "height", 1: "width"} for name in (INPUT, OUTPUT)}
     try:
-        with _antialiased_resizes(opset), warnings.catch_warnings(), torch.no_grad():
+        with _more_operators(opset), warnings.catch_warnings(), torch.no_grad(), _silence():
             # The tracer warns of every size that Python sees; the comparison afterwards is
             # what finds one that was fixed by mistake.
             warnings.simplefilter("ignore")
@@ -116,21 +117,38 @@ def write_graph(
 
 
 @contextmanager
-def _antialiased_resizes(opset: int) -> Iterator[None]:
-    """Teaches the exporter PyTorch's antialiased resizes, which ONNX has since opset 18."""
+def _more_operators(opset: int) -> Iterator[None]:
+    """Teaches the exporter what PyTorch translates itself only in its newer exporter."""
     from torch.onnx import (  # type: ignore[attr-defined]
         register_custom_op_symbolic,
         unregister_custom_op_symbolic,
     )
 
-    names = {"linear": "aten::_upsample_bilinear2d_aa", "cubic": "aten::_upsample_bicubic2d_aa"}
-    for mode, name in names.items():
-        register_custom_op_symbolic(name, _resize_symbolic(mode), opset)
+    symbolics = {
+        "aten::_upsample_bilinear2d_aa": _resize_symbolic("linear"),
+        "aten::_upsample_bicubic2d_aa": _resize_symbolic("cubic"),
+        "aten::vdot": lambda g, one, other: g.op("MatMul", one, other),  # of spectral norms
+        "aten::mT": _transposed,
+    }
+    for name, symbolic in symbolics.items():
+        register_custom_op_symbolic(name, symbolic, opset)
     try:
         yield
     finally:
-        for name in names.values():
+        for name in symbolics:
             unregister_custom_op_symbolic(name, opset)
+
+
+def _silence() -> AbstractContextManager[object]:
+    """A block in which the exporter does not print the graph that it fails at, line by line."""
+    return mock.patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True)
+
+
+def _transposed(g: Any, matrices: Any) -> Any:
+    from torch.onnx import symbolic_helper as helper
+
+    *others, rows, columns = range(helper._get_tensor_rank(matrices) or 2)
+    return g.op("Transpose", matrices, perm_i=[*others, columns, rows])
 
 
 def _resize_symbolic(mode: str) -> Any:
