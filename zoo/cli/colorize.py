@@ -163,7 +163,7 @@ def colorize(
         print_json(_rows(jobs, outcomes))
     else:
         say(_summary(jobs, done, failed, seconds, out))
-        if settings.working_size == "auto":
+        if settings.working_size == "auto" and colorizer.working_size is not None:
             size = str(colorizer.working_size)
             size += f" × {size}" if colorizer.info.squashed else ""
             say(f"seen by the network at {size} px, which --working-size changes")

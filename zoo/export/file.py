@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,8 +20,10 @@ from zoo.errors import ExportError, NotFittedError, WeightsError, ZooError
 from zoo.export import parity
 from zoo.export.graph import INPUT, OUTPUT, WholePrediction, write_graph
 from zoo.files import atomic_path
+from zoo.plugins import FILES, names
 from zoo.prediction.engine import pixels_of_short_side
 from zoo.prediction.working_size import Size, WorkingSize
+from zoo.text import parse_json
 from zoo.weights.file import Origin, StoredWeights, state_of
 
 if TYPE_CHECKING:
@@ -33,6 +36,11 @@ LEAST_OPSET, OPSET, MOST_OPSET = 18, 18, 20
 _KEY = "colorizer-zoo"
 _FORMAT = 1
 _LONGEST_SIDE = 4096
+_KINDS: dict[str, type | UnionType] = {
+    **dict.fromkeys(("model", "license", "source", "trained_on", "zoo_version"), str),
+    "parameters": int,
+    "size": list | None,
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,14 @@ def export_onnx(
 
     Raises:
         NotFittedError: it has no weights.
-        ExportError: the extra is missing, no such opset, PyTorch cannot translate the method, or
-            the file gives other pictures than `predict`. Nothing is written.
+        ExportError: the extra is missing, no such opset, it is an exported file itself, PyTorch
+            cannot translate the method, or the file gives other pictures than `predict`. Nothing
+            is written.
     """
     path = Path(path)
     check_request(path, size=size, opset=opset)
+    if colorizer.info.name in names(FILES):
+        raise ExportError(f"{colorizer.info.name} is an exported file already; copy the file")
     if not colorizer.is_fitted:
         raise NotFittedError(colorizer.info.name)
     import onnx
@@ -193,15 +204,24 @@ def metadata_of(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     """What an exported file says of itself.
 
     Raises:
-        WeightsError: the zoo did not write it.
+        WeightsError: the zoo did not write it, or another version did.
     """
     text = session.get_modelmeta().custom_metadata_map.get(_KEY, "")
     try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError):
+        metadata = parse_json(text)
+    except ValueError:
         metadata = None
-    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
-        raise WeightsError("it was not written by zoo export: export the model with it")
+    planes = [(each.name, each.type) for each in (*session.get_inputs(), *session.get_outputs())]
+    pictures = planes == [(INPUT, "tensor(uint8)"), (OUTPUT, "tensor(uint8)")]
+    if not isinstance(metadata, dict) or not pictures:
+        raise WeightsError("it was not written by zoo export, which exports models of the zoo")
+    if metadata.get("format") != _FORMAT:
+        raise WeightsError(
+            f"it has format {metadata.get('format')}, this zoo reads {_FORMAT}; export it again"
+        )
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(metadata.get(key), kind)]
+    if wrong:
+        raise WeightsError(f"it is damaged: its {wrong[0]} is {metadata.get(wrong[0])!r}")
     return metadata
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from zoo.colorizer import Colorizer
 from zoo.errors import UnknownNameError
-from zoo.registry import colorizer_class
+from zoo.registry import trainable_class
 from zoo.testing import interface, learning, prediction, training
 from zoo.testing.kit import Check, Outcome, outcome_of
 from zoo.testing.subject import Subject
@@ -81,5 +81,5 @@ def run(
 
 
 def _subject(target: str | type[Colorizer], device: str) -> Subject:
-    cls = colorizer_class(target) if isinstance(target, str) else target
+    cls = trainable_class(target) if isinstance(target, str) else target
     return Subject(cls, device, frozenset(CHECKS))

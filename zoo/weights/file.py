@@ -228,6 +228,10 @@ def open_weights(path: Path, cls: type[Colorizer], origin: Origin | None = None)
         WeightsError: no such file, unreadable, damaged, or for something else; the message
             says what was expected.
     """
+    if (opened := cls.open_file(path)) is not None:
+        return opened
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} holds no weights; it may be a model of its own: onnx@{path}")
     if path.suffix in CHECKPOINT_SUFFIXES:
         return _converted(path, cls, _read_checkpoint(path), origin)
     metadata = _read_metadata(path)
