@@ -23,7 +23,7 @@ from zoo.errors import InputError, OptionError
 from zoo.images.open import is_grey, read_image, square_tile, to_rgb
 from zoo.info import Preset
 from zoo.options import option_names
-from zoo.registry import colorizers_with_option
+from zoo.registry import colorizers_with_option, trainable_class
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 

@@ -245,6 +245,11 @@ class RandomPaint(Tiny):
         return super().forward(L) + 1e-4 * torch.rand(1)
 
 
+class CountsInPython(Tiny):
+    def forward(self, L):
+        return super().forward(L) * (int(L.shape[3]) / 32)
+
+
 class Stubborn(Tiny):
     """One colour for all, which even one image is too much for."""
 
@@ -345,6 +350,12 @@ WRONG = [
         {"repeatable", "resumable"},
     ),
     ("global_state", RandomPaint, ["predict changed torch's random"], {"save_and_load"}),
+    (
+        "exports",
+        CountsInPython,
+        ["gives other colours than predict", "at most by", "no int(…), no item()"],
+        set(),
+    ),
     ("one_image", Stubborn, ["after 240 steps the mean error"], {"gradients", "beats_grey"}),
     ("beats_grey", Contrary, ["after 250 steps the mean error", "within ±110"], {"one_image"}),
 ]
