@@ -118,7 +118,7 @@ def write_graph(
 
 @contextmanager
 def _more_operators(opset: int) -> Iterator[None]:
-    """Teaches the exporter what PyTorch translates itself only in its newer exporter."""
+    """Teaches the exporter what it cannot translate, or translates wrongly."""
     from torch.onnx import (  # type: ignore[attr-defined]
         register_custom_op_symbolic,
         unregister_custom_op_symbolic,
@@ -129,6 +129,7 @@ def _more_operators(opset: int) -> Iterator[None]:
         "aten::_upsample_bicubic2d_aa": _resize_symbolic("cubic"),
         "aten::vdot": lambda g, one, other: g.op("MatMul", one, other),  # of spectral norms
         "aten::mT": _transposed,
+        "aten::linspace": _linspace,
     }
     for name, symbolic in symbolics.items():
         register_custom_op_symbolic(name, symbolic, opset)
@@ -149,6 +150,16 @@ def _transposed(g: Any, matrices: Any) -> Any:
 
     *others, rows, columns = range(helper._get_tensor_rank(matrices) or 2)
     return g.op("Transpose", matrices, perm_i=[*others, columns, rows])
+
+
+def _linspace(g: Any, start: Any, end: Any, steps: Any, *_: Any) -> Any:
+    # PyTorch's own translation divides by zero where there is one step.
+    zero, one = (g.op("Constant", value_t=torch.tensor(n)) for n in (0, 1))
+    first, last = (g.op("Cast", value, to_i=1) for value in (start, end))  # float32
+    intervals = g.op("Cast", g.op("Max", g.op("Sub", steps, one), one), to_i=1)
+    counted = g.op("Cast", g.op("Range", zero, steps, one), to_i=1)
+    step = g.op("Div", g.op("Sub", last, first), intervals)
+    return g.op("Add", g.op("Mul", counted, step), first)
 
 
 def _resize_symbolic(mode: str) -> Any:
