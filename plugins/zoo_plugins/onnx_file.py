@@ -94,9 +94,7 @@ class OnnxFile(Colorizer):
 
     def build(self) -> nn.Module:
         """Refuses: there is nothing to train."""
-        raise ExportError(
-            f"{self.info.name} is a file, and not trained: type {self.info.name}@FILE"
-        )
+        raise ExportError("an exported file is not trained; type onnx@FILE")
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Refuses: the file is there already."""
