@@ -294,10 +294,15 @@ WRONG = [
     ("options", ListOfWidths, ["widths", "keep to int, float, bool"], {"save_and_load"}),
     ("options", Thawed, ["no frozen dataclass", "@dataclass(frozen=True)"], LEARNING),
     ("not_fitted", BornFitted, ["is_fitted is True before fit", "in build"], {"global_state"}),
-    ("sizes", EvenSizesOnly, ["33×47 px", "minimum_size, multiple"], {"containers"}),
+    ("sizes", EvenSizesOnly, ["33×47 px", "minimum_size, multiple"], {"containers", "exports"}),
     ("sizes", Ashamed, ["declares it broken ('odd ones are hard'), but it passes"], set()),
-    ("containers", ArraysOnly, ["a PIL image came back as ndarray", "leave predict"], set()),
-    ("containers", Reordered, ["item 0 of a list", "not what the same image gives alone"], set()),
+    ("containers", ArraysOnly, ["a PIL image came back as ndarray", "leave predict"], {"exports"}),
+    (
+        "containers",
+        Reordered,
+        ["item 0 of a list", "not what the same image gives alone"],
+        {"exports"},
+    ),
     ("wrong_input", Obliging, ["L in [0, 1] was taken as if it were right"], set()),
     (
         "input_untouched",
