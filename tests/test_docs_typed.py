@@ -30,6 +30,7 @@ WRITTEN = {
         *("mine.safetensors", "tuned.safetensors"),
     ],
     "docs/colorize.md": ["colour/0.jpg"],
+    "docs/export.md": ["unet.onnx", "colour/0.jpg"],
     "docs/training.md": ["mine.safetensors", "prior.csv", "overfit-zhang_rebalanced.png"],
     "docs/release.md": ["colour/0.jpg", "colour-96/0.jpg"],
     "docs/weights.md": ["eccv16.safetensors"],
