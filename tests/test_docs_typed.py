@@ -32,6 +32,7 @@ WRITTEN = {
     "docs/colorize.md": [
         *("scans-colour/0.jpg", "colour/0.jpg", "old-models.png", "scans-models/0.png"),
     ],
+    "docs/export.md": ["unet.onnx", "colour/0.jpg"],
     "docs/training.md": ["mine.safetensors", "prior.csv", "overfit-zhang_rebalanced.png"],
     "docs/release.md": ["scans-colour/0.jpg", "colour-96/0.jpg"],
     "docs/weights.md": ["eccv16.safetensors"],

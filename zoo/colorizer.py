@@ -365,8 +365,8 @@ class Colorizer(ABC):
         return pack(colour_planes(self, planes, working_size, batch_size))
 
     @property
-    def working_size(self) -> int:
-        """The short side in pixels that `auto` shows to the network.
+    def working_size(self) -> int | None:
+        """The short side in pixels that `auto` shows to the network; None for any.
 
         It is what `info` declares; else the size that the weights were, or are being, trained
         at, and at least 64; or 256 where that is unknown.
@@ -457,6 +457,18 @@ class Colorizer(ABC):
         raise WeightsError(
             f"{cls.info.name} knows no other format; use a file written by colorizer.save(…)"
         )
+
+    @classmethod
+    def open_file(cls, path: Path) -> StoredWeights | None:
+        """A file that holds more than tensors, for plugins whose weights are of that kind.
+
+        Returns:
+            What it says of itself, which `restore` is given; None to read it as tensors.
+
+        Raises:
+            WeightsError: it is no such file.
+        """
+        return None
 
     # ---- common work -------------------------------------------------------------------
 

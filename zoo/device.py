@@ -77,6 +77,11 @@ def casting_once(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, enabled=False)
 
 
+def is_traced() -> bool:
+    """Whether PyTorch records what is computed, as an export does: sizes seen now are examples."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 @contextmanager
 def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
     """A block with a random state of its own, started from `seed`; the caller's comes back."""

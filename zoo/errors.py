@@ -68,6 +68,10 @@ class DownloadError(WeightsError):
     """A file that no server delivered whole and with the right hash."""
 
 
+class ExportError(ZooError):
+    """A colorizer that cannot be exported, or whose exported file gives other colours."""
+
+
 class PluginError(ZooError):
     """A plugin that cannot be imported or does not keep the interface's promises."""
 

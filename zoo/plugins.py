@@ -24,7 +24,9 @@ from zoo.info import INTERFACE
 from zoo.text import parse_json
 
 COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
-KINDS = {COLORIZERS: "colorizer", DATASETS: "dataset", METRICS: "metric"}
+FILES = "zoo.file_colorizers"
+"""Colorizers that are nothing without a file, `NAME@FILE`: not trained, no part of `all`."""
+KINDS = {COLORIZERS: "colorizer", FILES: "colorizer", DATASETS: "dataset", METRICS: "metric"}
 NOT_CHECKED = "not checked"
 OK = "ok"
 
@@ -139,7 +141,7 @@ def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:
             "make them the same"
         )
     # First: of another version, hooks have other names, and any other complaint would mislead.
-    if plugin.group == COLORIZERS:
+    if plugin.group in (COLORIZERS, FILES):
         _check_version(getattr(info, "interface", None), plugin.distribution)
     abstract = sorted(getattr(loaded, "__abstractmethods__", ()))
     if abstract:

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OptionError, PluginError, UnknownNameError, WeightsError
-from zoo.plugins import COLORIZERS, DATASETS, KINDS, METRICS, OK, Plugin, find, load_class, names
+from zoo.plugins import (
+    COLORIZERS,
+    DATASETS,
+    FILES,
+    KINDS,
+    METRICS,
+    OK,
+    Plugin,
+    find,
+    load_class,
+    names,
+)
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
@@ -19,8 +30,16 @@ if TYPE_CHECKING:
 
 
 def list_colorizers() -> list[str]:
-    """The names of all installed colorizers, broken ones included; imports none."""
+    """The names of all installed colorizers, broken ones included; imports none.
+
+    Those that are nothing without a file are not among them, see `list_file_colorizers`.
+    """
     return names(COLORIZERS)
+
+
+def list_file_colorizers() -> list[str]:
+    """The names of those that are a file, `NAME@FILE`, and are never trained; imports none."""
+    return names(FILES)
 
 
 def load(
@@ -49,11 +68,12 @@ def load(
             could not be fetched.
     """
     name, weights = name_and_weights(name, weights)
-    cls = colorizer_class(name)
     if weights is None:
+        cls = trainable_class(name)
         return cls(device=device, precision=precision, **options)
     from zoo.weights.file import find_weights
 
+    cls = colorizer_class(name)
     stored = find_weights(weights, cls)
     return restored(cls, stored, device=device, precision=precision, **options)
 
@@ -104,9 +124,21 @@ def colorizer_class(name: str) -> type[Colorizer]:
     from zoo.colorizer import Colorizer
 
     model, at, _ = name.partition("@")
-    if at and model in list_colorizers():
+    if at and model in (*list_colorizers(), *list_file_colorizers()):
         raise WeightsError(f"weights have no place here; type {model} instead of {name}")
-    return load_class(COLORIZERS, name, Colorizer)
+    group = FILES if name in list_file_colorizers() else COLORIZERS
+    return load_class(group, name, Colorizer)
+
+
+def trainable_class(name: str) -> type[Colorizer]:
+    """The class behind the name of a colorizer that exists without a file.
+
+    Raises:
+        WeightsError: it is nothing without one; else as `colorizer_class`.
+    """
+    if name in list_file_colorizers():
+        raise WeightsError(f"{name} is not trained, and nothing without a file: type {name}@FILE")
+    return colorizer_class(name)
 
 
 def colorizers_with_option(option: str) -> list[str]:
@@ -174,6 +206,7 @@ def base_class(group: str) -> Any:
     # Each where it is needed: a dataset imports no torch.
     module, name = {
         COLORIZERS: ("zoo.colorizer", "Colorizer"),
+        FILES: ("zoo.colorizer", "Colorizer"),
         DATASETS: ("zoo.data.dataset", "Dataset"),
         METRICS: ("zoo.metric", "Metric"),
     }[group]

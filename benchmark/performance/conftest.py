@@ -42,13 +42,18 @@ def pytest_terminal_summary(
 
 
 def ratios(benchmarks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A Markdown table of medians in ms: each group's plain version beside each fast one."""
+    """A Markdown table of medians in ms: each group's plain version beside each fast one.
+
+    Where they say so, a second row has the peak of their processes' memory in MB.
+    """
     rows = ["| group | plain | fast | ratio |", "| --- | --- | --- | --- |"]
     medians: dict[str, dict[str, float]] = {}
     for each in benchmarks:
         params = each["params"] or {}
         version = params.get("version") or params.get("precision", "")
         medians.setdefault(each["group"], {})[version] = 1e3 * each["stats"]["median"]
+        if peak := each["extra_info"].get("peak_mb"):
+            medians.setdefault(f"{each['group']}: peak MB", {})[version] = peak
     for group, versions in medians.items():
         plain = [ms for name, ms in versions.items() if name.startswith(("plain", "fp32"))]
         for name, fast in versions.items():

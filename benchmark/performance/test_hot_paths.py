@@ -5,6 +5,8 @@ Nothing here asserts a time: machines differ, and so do their neighbours.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from zoo.color.lab import lab_to_rgb, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
 from zoo.device import autocast, casting_once, resolve_device, synchronize
+from zoo.export import export_onnx
+from zoo.export.file import open_session, run
 from zoo.metric import MetricContext, Pictures
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
@@ -283,6 +287,56 @@ class TestColorizers:
         colorizer.fit(tiles, budget="1steps", size=64)
         benchmark.group = f"{name}: predict 64 images of 64²"  # type: ignore[attr-defined]
         benchmark(colorizer.predict, np.ascontiguousarray(tiles[..., 1]))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `zoo export unet_timm --weights release`."""
+    colorizer = registry.load("unet_timm@release", device="cpu", precision="fp32")
+    return export_onnx(colorizer, tmp_path_factory.mktemp("exported") / "unet.onnx").path
+
+
+_ALONE = {
+    "plain: predict": """
+import numpy, sys, torch, zoo
+torch.set_num_threads(1)
+size = tuple(map(int, sys.argv[2:]))
+zoo.load("unet_timm@release", device="cpu", precision="fp32").predict(numpy.zeros(size, "uint8"))
+""",
+    "fast: ONNX Runtime": """
+import numpy, onnxruntime, sys
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options)
+session.run(None, {"image": numpy.zeros((*map(int, sys.argv[2:]), 3), "uint8")})
+""",
+}
+# Not getrusage's, which starts from the size of the process that started this one.
+_PEAK = """
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.parametrize("size", [(256, 256), (700, 1000), (3000, 4000)])
+@pytest.mark.parametrize("version", list(_ALONE))
+def test_exported(
+    benchmark: Benchmark, exported: Path, version: str, size: tuple[int, int]
+) -> None:
+    """A photograph by `predict` and by ONNX Runtime; the memory of a process that does it once."""
+    place = f"{size[1]}×{size[0]}"
+    benchmark.group = f"unet_timm@release, {place}: predict or its file"  # type: ignore[attr-defined]
+    if sys.platform == "linux":
+        words = [sys.executable, "-c", _ALONE[version] + _PEAK, str(exported), *map(str, size)]
+        alone = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603
+        benchmark.extra_info["peak_mb"] = int(alone.stdout) / 1024  # type: ignore[attr-defined]
+    grey = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    if version.startswith("plain"):
+        colorizer = registry.load("unet_timm@release", device="cpu", precision="fp32")
+        call = lambda: colorizer.predict(grey)  # noqa: E731
+    else:
+        session, picture = open_session(exported), np.repeat(grey[:, :, None], 3, axis=2)
+        call = lambda: run(session, picture)  # noqa: E731
+    benchmark.pedantic(call, rounds=5, warmup_rounds=1)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", plugins.names(plugins.METRICS))

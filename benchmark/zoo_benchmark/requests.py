@@ -46,9 +46,9 @@ def parse_models(text: str, settings: Sequence[str] = ()) -> list[ModelRequest]:
     Raises:
         UnknownNameError: a name that no installed colorizer has.
         OptionError: text that cannot be read, or the same row twice.
-        WeightsError: an `@` with nothing behind it.
+        WeightsError: an `@` with nothing behind it, or none where a file is needed.
     """
-    known = registry.list_colorizers()
+    known, files = registry.list_colorizers(), registry.list_file_colorizers()
     if not known:
         raise OptionError("no colorizer is installed; reinstall colorizer-zoo")
     wanted: list[ModelRequest] = []
@@ -79,12 +79,15 @@ def parse_models(text: str, settings: Sequence[str] = ()) -> list[ModelRequest]:
             if weights:
                 raise OptionError(f"{ALL!r} takes no weights in --models; type NAME@{weights}")
             wanted += [ModelRequest(each) for each in known]
-        elif name in known:
+        elif name in (*known, *files):
             wanted.append(ModelRequest(name, weights=weights or ""))
             if colon:
                 _add(wanted[-1].changes, assignment, text, _FORM)
         else:
             raise UnknownNameError("colorizer", name, known, "See zoo list.")
+    for each in wanted:
+        if each.name in files and not each.weights:
+            registry.trainable_class(each.name)
     settings_of = _read_settings(settings, {each.name for each in wanted})
     # What --models says of a row goes before what --set says of all rows of that name.
     return _label([replace(w, changes=settings_of.get(w.name, {}) | w.changes) for w in wanted])

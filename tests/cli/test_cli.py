@@ -112,7 +112,8 @@ def test_list(zoo: Zoo) -> None:
     assert answer.code == 0
     assert all(name in answer.stdout for name in registry.list_colorizers())
     listed = json.loads(zoo("list", "--json").stdout)
-    assert [plugin["name"] for plugin in listed] == registry.list_colorizers()
+    names = [*registry.list_colorizers(), *registry.list_file_colorizers()]
+    assert [plugin["name"] for plugin in listed] == names
     assert all(plugin["distribution"] for plugin in listed)
 
 

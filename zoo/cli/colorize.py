@@ -138,7 +138,7 @@ def colorize(
         suffix = suffix or _suffix_of_sheet(inputs, out)
     rule = "the batch size must be auto or a number"
     settings = Settings(
-        working_size=_parse_working_size(working_size),
+        working_size=parse_working_size(working_size),
         saturation=saturation,
         compare=compare,
         overwrite=overwrite,
@@ -218,7 +218,12 @@ def _parse_number(text: str, rule: str) -> int:
         raise OptionError(f"{rule}, got {text!r}") from None
 
 
-def _parse_working_size(text: str) -> WorkingSize:
+def parse_working_size(text: str) -> WorkingSize:
+    """A working size as it is typed.
+
+    Raises:
+        OptionError: it is neither a number nor one of the words.
+    """
     if text == "auto":
         return "auto"
     if text == "full":
@@ -268,13 +273,14 @@ def _used(label: str, colorizer: Colorizer, working_size: WorkingSize) -> str:
 
     license = colorizer.origin.license if colorizer.origin is not None else UNKNOWN_LICENSE
     terms = "" if license == UNKNOWN_LICENSE else f"{license}; "
-    size = str(colorizer.working_size) if working_size == "auto" else str(working_size)
-    size += f" × {size}" if colorizer.info.squashed else ""
+    said = f"by {label} ({terms}likely colours, not the true ones)"
+    if working_size == "auto":
+        if colorizer.working_size is None:  # it is fixed inside
+            return said
+        working_size = colorizer.working_size
+    size = f"{working_size} × {working_size}" if colorizer.info.squashed else f"{working_size}"
     seen = "its own size" if working_size == "full" else f"{size} px"
-    return (
-        f"by {label} ({terms}likely colours, not the true ones), "
-        f"seen by the network at {seen}, which --working-size changes"
-    )
+    return f"{said}, seen by the network at {seen}, which --working-size changes"
 
 
 def _in_colour(events: list[Event]) -> str:

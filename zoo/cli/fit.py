@@ -265,7 +265,7 @@ def _open_colorizer(
     from zoo import registry
 
     if initial is None:
-        cls = registry.colorizer_class(model)
+        cls = registry.trainable_class(model)
         return cls(cls.preset(preset or "small"), **changes)  # type: ignore[arg-type]
     if preset is not None:
         raise OptionError(

@@ -21,7 +21,7 @@ def list_colorizers(verbose: Verbose = False, as_json: JsonFlag = False) -> None
 
     Example: zoo list --verbose
     """
-    _list("zoo.colorizers", verbose=verbose, as_json=as_json)
+    _list("zoo.colorizers", "zoo.file_colorizers", verbose=verbose, as_json=as_json)
 
 
 def datasets(verbose: Verbose = False, as_json: JsonFlag = False) -> None:
@@ -32,17 +32,17 @@ def datasets(verbose: Verbose = False, as_json: JsonFlag = False) -> None:
     _list("zoo.datasets", verbose=verbose, as_json=as_json)
 
 
-def _list(group: str, *, verbose: bool, as_json: bool) -> None:
-    """Prints the plugins of a group; with `verbose` each is checked in its own process first.
+def _list(*groups: str, verbose: bool, as_json: bool) -> None:
+    """Prints the plugins of groups; with `verbose` each is checked in its own process first.
 
     Datasets that nothing is known of are always checked: they import nothing heavy, and a
     name alone says little.
     """
     from zoo import plugins
 
-    listed = plugins.installed(group)
+    listed = [plugin for group in groups for plugin in plugins.installed(group)]
     unknown = {p.name for p in listed if verbose or p.status == plugins.NOT_CHECKED}
-    if verbose or group == plugins.DATASETS:
+    if verbose or plugins.DATASETS in groups:
         listed = _check(listed, sorted(unknown))
     if as_json:
         print_json([dataclasses.asdict(p) for p in listed])
@@ -53,7 +53,7 @@ def _list(group: str, *, verbose: bool, as_json: bool) -> None:
         ok = plugin.status in (plugins.OK, plugins.NOT_CHECKED)
         status = "; ".join([plugin.status, *plugin.warnings])
         table.add_row(
-            plugin.name,
+            f"{plugin.name}@FILE" if plugin.group == plugins.FILES else plugin.name,
             f"{plugin.distribution} {plugin.version}",
             status if ok else f"broken: {status}",
             plugin.title,
@@ -70,10 +70,11 @@ def _check(listed: list[Plugin], names: list[str]) -> list[Plugin]:
 
     if not names:
         return listed
-    group = listed[0].group
+    group_of = {plugin.name: plugin.group for plugin in listed}
     console = make_console(stderr=True)
     with console.status("checking …"), ThreadPoolExecutor(2) as pool:
-        found = dict(zip(names, pool.map(lambda name: _check_one(group, name), names), strict=True))
+        checked = pool.map(lambda name: _check_one(group_of[name], name), names)
+        found = dict(zip(names, checked, strict=True))
     return [
         dataclasses.replace(plugin, **found[plugin.name]) if plugin.name in found else plugin
         for plugin in listed

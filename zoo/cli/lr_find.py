@@ -69,7 +69,7 @@ def lr_find(
     from zoo.files import atomic_path
     from zoo.options import read_settings
 
-    cls = registry.colorizer_class(model)
+    cls = registry.trainable_class(model)
     colorizer = cls(
         cls.preset(preset),  # type: ignore[arg-type]
         device=device,

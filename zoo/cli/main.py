@@ -17,6 +17,7 @@ from zoo.cli import (
     colorize,
     compare,
     conditions,
+    export,
     export_test,
     fit,
     info,
@@ -89,6 +90,7 @@ app.command()(prior.prior)
 app.command()(overfit.overfit)
 app.add_typer(weights.app, name="weights")
 app.command()(colorize.colorize)
+app.command()(export.export)
 
 
 def main() -> int:

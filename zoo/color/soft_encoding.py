@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoo.color.bins import BIN_COUNT, bin_centres
 from zoo.color.lab import AB_RANGE
+from zoo.device import is_traced
 from zoo.options import Options, option
 
 _CELLS = int(AB_RANGE[1] - AB_RANGE[0])
@@ -156,7 +157,9 @@ def _some_pixels_at_a_time(axis: int, *planes: Tensor) -> Iterator[tuple[Tensor,
     The pieces are pixels×K for axis −1 and images×K×pixels for axis 1, in order.
     """
     pixels = planes[0][:, 0].numel()
-    parts = -(-pixels // _PIXELS_AT_ONCE) if planes[0].device.type == "cpu" else 1
+    # An exported graph takes all at once: the number of pieces would be that of its example.
+    at_once = planes[0].device.type != "cpu" or is_traced()
+    parts = 1 if at_once else -(-pixels // _PIXELS_AT_ONCE)
     beside = (0, 2) if axis == -1 else (2, 3)
     moved = [plane.movedim(1, axis).flatten(*beside) for plane in planes]
     # Chunks rather than slices, each of which would get a gradient as large as the whole.

@@ -23,7 +23,7 @@ from zoo.errors import InputError, OptionError
 from zoo.images.open import is_grey, read_image, square_tile, to_rgb
 from zoo.info import Preset
 from zoo.options import option_names
-from zoo.registry import colorizer_class, colorizers_with_option
+from zoo.registry import colorizers_with_option, trainable_class
 from zoo.training.budget import Budget
 from zoo.training.feed import Feed
 
@@ -94,7 +94,7 @@ def initializations(model: str, asked: str | None, changes: Mapping[str, object]
     """
     if asked is None:
         return []
-    if INITIALIZATION not in option_names(colorizer_class(model).Options):
+    if INITIALIZATION not in option_names(trainable_class(model).Options):
         has = ", ".join(colorizers_with_option(INITIALIZATION)) or "none"
         raise OptionError(
             f"{model} has no option {INITIALIZATION!r}; leave --init out "
@@ -129,7 +129,7 @@ def prepare_overfit(
     Raises:
         ZooError: no such model or option, or a size that it cannot take.
     """
-    cls = colorizer_class(model)
+    cls = trainable_class(model)
     chosen: dict[str, object] = {}
     if "batch_size" in option_names(cls.Options):
         chosen["batch_size"] = BATCH_SIZE

@@ -33,7 +33,7 @@ from zoo.pipeline.plan import Job, Settings, check_inputs_are_safe
 from zoo.prediction.batch_size import Batches
 from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_strips
-from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_plane, seen_size
+from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_lightness, seen_size
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -332,7 +332,7 @@ class _Pipeline:
 
 
 class Item:
-    """A photograph on its way through the pipeline, with the plane that the network sees."""
+    """A photograph on its way through the pipeline, with the lightness that the network sees."""
 
     def __init__(self, job: Job, photograph: Photograph, form: Format, pixels: int) -> None:
         self.job, self.form, self.pixels = job, form, pixels
@@ -341,7 +341,7 @@ class Item:
             photograph.metadata, form.name, form.holds, form.block
         )
         self.notes = (*photograph.notes, *left_out)
-        self.seen = torch.empty(0, 0, dtype=torch.uint8)
+        self.seen = torch.empty(0, 0)
         self.seen_size = (0, 0)  # height and width without the padding
         self.ab: Tensor | None = None
 
@@ -352,11 +352,11 @@ class Item:
             self.photograph.size, working_size, squashed=colorizer.info.squashed
         )
         padded = padded_size(colorizer, self.seen_size)
-        self.seen = seen_plane(self.photograph.grey, self.seen_size, padded)
+        self.seen = seen_lightness(self.photograph.grey, self.seen_size, padded)
 
     def drop(self) -> None:
         """Lets go of all pixels."""
-        self.photograph, self.ab, self.seen = None, None, torch.empty(0, 0, dtype=torch.uint8)
+        self.photograph, self.ab, self.seen = None, None, torch.empty(0, 0)
 
 
 class Gate:

@@ -13,12 +13,17 @@ import torch
 from torch import Tensor
 
 from zoo.arrays import UInt8Array
-from zoo.color.lab import grey_to_L
 from zoo.device import casting_once
 from zoo.images.photograph import Plane
 from zoo.prediction.batch_size import Batches, BatchSize
 from zoo.prediction.merge import coloured_images
-from zoo.prediction.working_size import Size, WorkingSize, check_working_size, seen_plane, seen_size
+from zoo.prediction.working_size import (
+    Size,
+    WorkingSize,
+    check_working_size,
+    seen_lightness,
+    seen_size,
+)
 
 if TYPE_CHECKING:
     from zoo.colorizer import Colorizer
@@ -42,9 +47,8 @@ def padded_size(colorizer: Colorizer, size: Size) -> Size:
 
 
 def predict_chroma(colorizer: Colorizer, seen: Sequence[Tensor]) -> Tensor:
-    """The chroma of N equal planes H×W in 8 bits: N×2×H×W ab on the colorizer's device."""
-    grey = torch.stack(list(seen)).unsqueeze(1)
-    return colorizer.predict_ab(grey_to_L(grey.to(colorizer.device)))
+    """The chroma of N equal planes H×W of L: N×2×H×W ab on the colorizer's device."""
+    return colorizer.predict_ab(torch.stack(list(seen)).unsqueeze(1).to(colorizer.device))
 
 
 def colour_planes(
@@ -65,7 +69,9 @@ def colour_planes(
     colours: dict[int, UInt8Array] = {}
 
     def run(batch: Sequence[int]) -> None:
-        ab = predict_chroma(colorizer, [seen_plane(planes[i], sizes[i], padded[i]) for i in batch])
+        ab = predict_chroma(
+            colorizer, [seen_lightness(planes[i], sizes[i], padded[i]) for i in batch]
+        )
         alike: dict[object, list[int]] = {}
         for place, i in enumerate(batch):
             alike.setdefault((planes[i].shape, planes[i].dtype), []).append(place)

@@ -90,14 +90,19 @@ def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor
     return F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=False)
 
 
+def merged(L: Tensor, ab: Tensor, white: int) -> Tensor:
+    """The sRGB of N×1×H×W L and N×2×H×W ab, rounded, from 0 to `white`: N×3×H×W float32."""
+    rgb = lab_to_rgb(L, ab + _chroma_of_white(ab.device) * ((L + 16) / 116))
+    return rgb.mul_(white).round_()
+
+
 def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
     """Some rows in colour: N×rows×width×3 of N×rows×width grey and the whole of ab."""
     # 8 bits as they are: their lightness is looked up.
     stored = grey if grey.dtype == np.uint8 else grey.astype(np.float32) / 65535
     L = grey_to_L(torch.from_numpy(stored).unsqueeze(1).to(ab.device))
     chroma = enlarged_rows(ab, rows, height, grey.shape[2])
-    rgb = lab_to_rgb(L, chroma + _chroma_of_white(ab.device) * ((L + 16) / 116))
-    values = rgb.mul_(255 if bits == 8 else 65535).round_().permute(0, 2, 3, 1)
+    values = merged(L, chroma, 255 if bits == 8 else 65535).permute(0, 2, 3, 1)
     if bits == 8:
         pixels: Pixels = values.to(torch.uint8).contiguous().cpu().numpy()
         return pixels

@@ -9,11 +9,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.arrays import to_8_bits
+from zoo.arrays import STRIP_PIXELS, to_8_bits
+from zoo.color.lab import grey_to_L
+from zoo.device import is_traced
 from zoo.errors import OptionError
-from zoo.images.open import resize
 from zoo.images.photograph import Plane
 
 WorkingSize = int | Literal["auto", "full"]
@@ -72,18 +74,36 @@ def seen_size(size: Size, working_size: int | None, *, squashed: bool = False) -
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def seen_plane(grey: Plane, seen: Size, padded: Size) -> Tensor:
-    """H×W grey as the network sees it: 8 bits, resized to `seen`, its edges padded to `padded`."""
-    plane = to_8_bits(grey)
+def seen_lightness(grey: Plane, seen: Size, padded: Size) -> Tensor:
+    """H×W L of grey as the network sees it: resized to `seen`, its edges padded to `padded`."""
     # A tensor cannot share an array that is read-only or runs backwards.
-    plane = np.array(plane) if plane.shape == seen else resize(plane, seen)
-    return pad_edges(torch.from_numpy(plane), padded)
+    plane = torch.from_numpy(np.array(to_8_bits(grey)))[None, None]
+    L = grey_to_L(plane if grey.shape == seen else resized(plane, seen))
+    return pad_edges(L, padded)[0, 0]
+
+
+def resized(planes: Tensor, size: Size) -> Tensor:
+    """N×1×H×W grey of 8 bits at another size, in [0, 1], by a bicubic kernel with antialiasing.
+
+    It is the one resize of `predict`, `zoo colorize` and exported files alike.
+    """
+    # Lines first, some at a time: the whole of a large photograph in float32 would be 4 bytes a
+    # pixel. An exported graph takes them at once, as their number would be that of its example.
+    lines = max(1, STRIP_PIXELS // planes.shape[3])
+    parts = [planes] if is_traced() else torch.split(planes, lines, dim=2)
+    narrow = torch.cat([_bicubic(part.float(), (part.shape[2], size[1])) for part in parts], dim=2)
+    return (_bicubic(narrow, size) / 255).clamp(0, 1)
+
+
+def _bicubic(planes: Tensor, size: Size) -> Tensor:
+    return F.interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
 
 
 def pad_edges(planes: Tensor, size: Size) -> Tensor:
     """…×H×W padded below and on the right to `size`, by repeating the last row and column."""
     for axis, (side, wanted) in enumerate(zip(planes.shape[-2:], size, strict=True), start=-2):
-        if side < wanted:
+        # An exported graph may be given any size: it always pads, if only by nothing.
+        if is_traced() or side < wanted:
             places = torch.arange(wanted, device=planes.device).clamp_max(side - 1)
             planes = planes.index_select(axis, places)
     return planes

@@ -7,8 +7,8 @@ from functools import partial
 
 from zoo.colorizer import Colorizer
 from zoo.errors import UnknownNameError
-from zoo.registry import colorizer_class
-from zoo.testing import interface, learning, prediction, training
+from zoo.registry import trainable_class
+from zoo.testing import exporting, interface, learning, prediction, training
 from zoo.testing.kit import Check, Outcome, outcome_of
 from zoo.testing.subject import Subject
 
@@ -31,6 +31,7 @@ CHECKS: dict[str, Check] = {
         training.budget,
         training.save_and_load,
         training.global_state,
+        exporting.exports,
         learning.one_image,
         learning.beats_grey,
     )
@@ -81,5 +82,5 @@ def run(
 
 
 def _subject(target: str | type[Colorizer], device: str) -> Subject:
-    cls = colorizer_class(target) if isinstance(target, str) else target
+    cls = trainable_class(target) if isinstance(target, str) else target
     return Subject(cls, device, frozenset(CHECKS))

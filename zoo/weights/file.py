@@ -159,15 +159,7 @@ def save_weights(
     """
     if path.suffix != ".safetensors":
         raise WeightsError(f"weights are written as safetensors; type {path.name}.safetensors")
-    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {
-        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, t in net.state_dict().items()
-    }
-    if half:
-        for name, parameter in net.named_parameters():
-            if parameter.ndim > 1 and parameter.abs().max() < _LARGEST_HALF:
-                tensors[name] = tensors[name].half()
+    tensors = state_of(net, half=half)
     training = dataclasses.asdict(record) if record else None
     if training is not None:
         training.pop("curve")
@@ -190,6 +182,20 @@ def save_weights(
         raise OutputError(
             f"{path} could not be written: {_reason(error)} (it needs {needed}{room})"
         ) from error
+
+
+def state_of(net: nn.Module, *, half: bool = False) -> dict[str, Tensor]:
+    """The state of `net` on the CPU; with `half` as `save_weights` stores it."""
+    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, t in net.state_dict().items()
+    }
+    if half:
+        for name, parameter in net.named_parameters():
+            if parameter.ndim > 1 and parameter.abs().max() < _LARGEST_HALF:
+                tensors[name] = tensors[name].half()
+    return tensors
 
 
 def stored_bytes(tensors: Iterable[Tensor]) -> int:
@@ -222,6 +228,10 @@ def open_weights(path: Path, cls: type[Colorizer], origin: Origin | None = None)
         WeightsError: no such file, unreadable, damaged, or for something else; the message
             says what was expected.
     """
+    if (opened := cls.open_file(path)) is not None:
+        return opened
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} holds no weights; it may be a model of its own: onnx@{path}")
     if path.suffix in CHECKPOINT_SUFFIXES:
         return _converted(path, cls, _read_checkpoint(path), origin)
     metadata = _read_metadata(path)

@@ -152,10 +152,9 @@ def test_an_independent_reference_agrees():
     grey, short = PICTURES["grey"], 40
     colorizer = Ramps()
     found = colorizer.predict(grey, short)
-    small = np.asarray(
-        Image.fromarray(grey).resize((round(233 * short / 171), short), Image.Resampling.LANCZOS)
-    )
-    L = color.rgb2lab(np.repeat(small[..., None], 3, axis=2))[..., 0]
+    size = (round(233 * short / 171), short)
+    small = Image.fromarray(grey.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    L = color.rgb2lab(np.repeat(np.clip(small, 0, 255)[..., None] / 255, 3, axis=2))[..., 0]
     ab = colorizer.predict_ab(
         torch.from_numpy(np.pad(L, ((0, 0), (0, 1)), "edge")).float()[None, None]
     )

@@ -5,7 +5,7 @@ import pytest
 import zoo
 from zoo.testing import checks
 
-TRAINS_FOR_LONG = ("beats_grey", "one_image")
+TAKES_LONG = ("beats_grey", "one_image", "exports")
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ TRAINS_FOR_LONG = ("beats_grey", "one_image")
         pytest.param(
             check,
             id=f"{name}-{promise}",
-            marks=[pytest.mark.long] if promise in TRAINS_FOR_LONG else [],
+            marks=[pytest.mark.long] if promise in TAKES_LONG else [],
         )
         for name in zoo.list_colorizers()
         for promise, check in checks(name)

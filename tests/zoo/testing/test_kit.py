@@ -79,6 +79,13 @@ def test_without_a_gpu_the_devices_are_skipped(monkeypatch):
     assert (outcome.status, outcome.reason) == ("skipped", "there is no GPU on this machine")
 
 
+def test_without_the_extra_nothing_is_exported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    [outcome] = run(Plain, ["exports"])
+    assert outcome.status == "skipped"
+    assert 'type pip install "colorizer-zoo[onnx]"' in outcome.reason
+
+
 def test_a_plugin_that_needs_large_sides_in_multiples_is_given_them():
     class Large(Plain):
         minimum_size = 40

@@ -245,6 +245,11 @@ class RandomPaint(Tiny):
         return super().forward(L) + 1e-4 * torch.rand(1)
 
 
+class CountsInPython(Tiny):
+    def forward(self, L):
+        return super().forward(L) * (int(L.shape[3]) / 32)
+
+
 class Stubborn(Tiny):
     """One colour for all, which even one image is too much for."""
 
@@ -289,10 +294,15 @@ WRONG = [
     ("options", ListOfWidths, ["widths", "keep to int, float, bool"], {"save_and_load"}),
     ("options", Thawed, ["no frozen dataclass", "@dataclass(frozen=True)"], LEARNING),
     ("not_fitted", BornFitted, ["is_fitted is True before fit", "in build"], {"global_state"}),
-    ("sizes", EvenSizesOnly, ["33×47 px", "minimum_size, multiple"], {"containers"}),
+    ("sizes", EvenSizesOnly, ["33×47 px", "minimum_size, multiple"], {"containers", "exports"}),
     ("sizes", Ashamed, ["declares it broken ('odd ones are hard'), but it passes"], set()),
-    ("containers", ArraysOnly, ["a PIL image came back as ndarray", "leave predict"], set()),
-    ("containers", Reordered, ["item 0 of a list", "not what the same image gives alone"], set()),
+    ("containers", ArraysOnly, ["a PIL image came back as ndarray", "leave predict"], {"exports"}),
+    (
+        "containers",
+        Reordered,
+        ["item 0 of a list", "not what the same image gives alone"],
+        {"exports"},
+    ),
     ("wrong_input", Obliging, ["L in [0, 1] was taken as if it were right"], set()),
     (
         "input_untouched",
@@ -345,6 +355,12 @@ WRONG = [
         {"repeatable", "resumable"},
     ),
     ("global_state", RandomPaint, ["predict changed torch's random"], {"save_and_load"}),
+    (
+        "exports",
+        CountsInPython,
+        ["gives other colours than predict", "at most by", "no int(…), no item()"],
+        set(),
+    ),
     ("one_image", Stubborn, ["after 240 steps the mean error"], {"gradients", "beats_grey"}),
     ("beats_grey", Contrary, ["after 250 steps the mean error", "within ±110"], {"one_image"}),
 ]
