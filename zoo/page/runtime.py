@@ -21,11 +21,12 @@ from zoo.files import atomic_path
 PACKAGE, VERSION = "onnxruntime-web", "1.22.0"
 SHA256 = "e293551f9d36d003e293d0f2937fee7b3dfdcef76d71d1449b55e2d4157c7aea"
 
-MODULE, BINARY = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+BINARY = "ort-wasm-simd-threaded.wasm"
+NAMES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", BINARY)
 """The smallest build: WebAssembly alone, without GPUs."""
 
 FOLDER = Path(__file__).parent / "onnxruntime"
-"""The folder of both; git ignores it, the wheel holds it."""
+"""The folder of them; git ignores it, the wheel holds it."""
 
 
 def runtime_files() -> list[Path]:
@@ -34,7 +35,7 @@ def runtime_files() -> list[Path]:
     Raises:
         PageError: this installation lacks them.
     """
-    files = [FOLDER / MODULE, FOLDER / BINARY]
+    files = [FOLDER / name for name in NAMES]
     if not all(file.is_file() for file in files):
         raise PageError(
             "this checkout lacks ONNX Runtime for browsers: type make page-runtime, which needs npm"
@@ -52,7 +53,7 @@ def unpack(archive: bytes) -> None:
     if found != SHA256:
         raise PageError(f"{PACKAGE} {VERSION} is not as published: SHA-256 {found}, not {SHA256}")
     with tarfile.open(fileobj=io.BytesIO(archive)) as members:
-        for name in (MODULE, BINARY):
+        for name in NAMES:
             member = members.extractfile(f"package/dist/{name}")
             assert member is not None
             with atomic_path(FOLDER / name) as partial:

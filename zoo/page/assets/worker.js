@@ -1,5 +1,5 @@
 // All that takes time: reading models and photographs, the networks, the merge. One at a time.
-import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import * as ort from "./ort/ort.wasm.min.mjs";
 import { merge, shrink, toGrey } from "./colour.js";
 import { readModel } from "./onnx.js";
 import { decoded } from "./pictures.js";
@@ -17,6 +17,7 @@ const models = new Map(), photographs = new Map();
 const tasks = {
   async runtime({ url, bytes, sha256 }) {
     ort.env.wasm.numThreads = 1;
+    ort.env.wasm.wasmPaths = { mjs: new URL("ort/ort-wasm-simd-threaded.mjs", import.meta.url).href };
     ort.env.wasm.wasmBinary = (await fetched(url, bytes, sha256, "wasm")).buffer;
   },
 
@@ -107,7 +108,7 @@ const tasks = {
 async function fetched(url, total, sha256, what) {
   let response;
   try {
-    response = await fetch(url);
+    response = await fetch(new URL(url, import.meta.url)); // the worker itself is of no folder
     if (!response.ok) throw new Error(`the server says ${response.status}`);
     const bytes = new Uint8Array(total);
     let come = 0;
