@@ -141,9 +141,10 @@ class Photograph {
 
   async open() {
     say(`Reading ${this.file.name} …`);
-    const { size, seen, shown } = await ask("open", { key: this.key, file: this.file });
+    const { size, seen, shown, seconds } = await ask("open", { key: this.key, file: this.file });
     Object.assign(this, { size, seen, grey: new ImageData(shown, seen.width) });
-    this.about.textContent = `${number(size.width)} × ${number(size.height)}, ${megapixels(size.width, size.height)}`;
+    const pixels = `${number(size.width)} × ${number(size.height)} pixels, ${megapixels(size.width, size.height)}`;
+    this.about.textContent = `${pixels}, read in ${number(seconds, 1)} s`;
     this.update();
   }
 
@@ -233,7 +234,7 @@ class Picture {
       this.above.getContext("2d").putImageData(new ImageData(shown, this.above.width), 0, 0);
       if (!this.done) {
         this.done = true;
-        this.caption.textContent = `${this.model.title}: ${number(seconds, 1)} s`;
+        this.caption.textContent = `${this.model.title}: ${number(seconds, 1)}\u00a0s`;
         this.stage.classList.remove("busy");
         this.range.disabled = this.download.disabled = false;
         say(`${this.photograph.file.name} is coloured by ${this.model.title}, in ${number(seconds, 1)} seconds.`);
