@@ -43,10 +43,10 @@ def page(
     ] = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a page that colours photographs in the browser, or serve it from this computer.
+    """Write or serve a page that colours photographs.
 
-    It is plain files: models as ONNX, and ONNX Runtime as WebAssembly. Photographs never leave the
-    browser. Needs the extra onnx.
+    It is plain files for any static host: models as ONNX, and ONNX Runtime as WebAssembly, which
+    run in the browser. Photographs never leave it. Needs the extra onnx.
 
     Example: zoo page -o site/
     """

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from zoo._version import __version__
+from zoo.arrays import UInt8Array
 from zoo.errors import OptionError, PageError, WeightsError
 from zoo.export import export_onnx
 from zoo.files import atomic_path, cache_errors, cache_folder, check_writable, write_text
@@ -147,7 +148,9 @@ def _earlier_models(folder: Path) -> set[str]:
 def _find(text: str) -> _Model:
     name, weights = name_and_weights(text)
     if weights is None:
-        raise WeightsError(f"{name} needs weights: type {name}@FILE.safetensors, or a published name")
+        raise WeightsError(
+            f"{name} needs weights: type {name}@FILE.safetensors, or a published name"
+        )
     stored = find_weights(weights, colorizer_class(name))
     if (path := Path(weights)).suffix:
         weights = path.stem
@@ -196,8 +199,9 @@ def _credits(models: Sequence[_Model]) -> str:
 def _write_example(target: Path) -> None:
     from skimage import data
 
-    with atomic_path(target) as partial:  # a photograph by NASA, in the public domain
-        Image.fromarray(data.astronaut()).convert("L").save(partial, quality=90)
+    photograph: Callable[[], UInt8Array] = data.astronaut  # by NASA, in the public domain
+    with atomic_path(target) as partial:
+        Image.fromarray(photograph()).convert("L").save(partial, quality=90)
 
 
 def _copy(source: Path, target: Path) -> None:
