@@ -1,5 +1,5 @@
 // What is seen: photographs and their pictures. What takes time is the worker's.
-import { megabytes, megapixels, number } from "./words.js";
+import { megabytes, megapixels, number, time } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const words = byId("words"), progress = byId("progress"), saturation = byId("saturation");
@@ -63,14 +63,18 @@ function showProgress({ what, come, total }) {
   coming.set(what, [come, total]);
   const sum = (at) => [...coming.values()].reduce((all, each) => all + each[at], 0);
   progress.value = sum(0) / sum(1);
-  progress.hidden = sum(0) === sum(1);
-  if (progress.hidden) coming.clear();
+  byId("bytes").textContent = `${number(sum(0) / 1e6, 1)} of ${megabytes(sum(1))}`;
+  byId("loading").hidden = sum(0) === sum(1);
+  if (byId("loading").hidden) coming.clear();
 }
 
 function load(model) {
   if (!model.ready) {
     model.ready = ask("model", { key: model.key, name: model.title, ...model.source });
+    showProgress({ what: model.key, come: 0, total: model.source.bytes });
     model.ready.catch(() => {
+      coming.clear();
+      byId("loading").hidden = true;
       model.ready = null;
       choose(model, false);
     });
@@ -144,8 +148,9 @@ class Photograph {
     const { size, seen, shown, seconds } = await ask("open", { key: this.key, file: this.file });
     Object.assign(this, { size, seen, grey: new ImageData(shown, seen.width) });
     const pixels = `${number(size.width)} × ${number(size.height)} pixels, ${megapixels(size.width, size.height)}`;
-    this.about.textContent = `${pixels}, read in ${number(seconds, 1)} s`;
+    this.about.textContent = `${pixels}, read in ${time(seconds)}`;
     this.update();
+    if (!this.element.previousElementSibling) this.element.scrollIntoView({ block: "nearest" });
   }
 
   /** A picture for every model that is chosen, in the models' order. */
@@ -234,10 +239,10 @@ class Picture {
       this.above.getContext("2d").putImageData(new ImageData(shown, this.above.width), 0, 0);
       if (!this.done) {
         this.done = true;
-        this.caption.textContent = `${this.model.title}: ${number(seconds, 1)}\u00a0s`;
+        this.caption.textContent = `${this.model.title}: ${time(seconds)}`;
         this.stage.classList.remove("busy");
         this.range.disabled = this.download.disabled = false;
-        say(`${this.photograph.file.name} is coloured by ${this.model.title}, in ${number(seconds, 1)} seconds.`);
+        say(`${this.photograph.file.name} is coloured by ${this.model.title}, in ${time(seconds)}.`);
         showAll();
       }
     } catch (error) {
@@ -265,7 +270,7 @@ class Picture {
       link.download = this.nameOf(blob);
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-      say(`${link.download}: ${number(width)} × ${number(height)} pixels, made in ${number(seconds, 1)} seconds.`);
+      say(`${link.download}: ${number(width)} × ${number(height)} pixels, made in ${time(seconds)}.`);
     });
     this.download.disabled = false;
   }
@@ -364,6 +369,7 @@ async function start() {
   byId("app").hidden = false;
   byId("credits").textContent = manifest.credits;
   const runtime = ask("runtime", manifest.runtime);
+  showProgress({ what: "wasm", come: 0, total: manifest.runtime.bytes });
   for (const { key, title, license, url, bytes, sha256 } of manifest.models) {
     addModel({ key, title, note: `${license}, ${megabytes(bytes)}`, source: { url, bytes, sha256 } });
   }
