@@ -19,16 +19,18 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_LINT := $(VENV)/.installed-lint
 INSTALLED_DOCS := $(VENV)/.installed-docs
+# ONNX Runtime for browsers.
+RUNTIME := zoo/page/onnxruntime/ort-wasm-simd-threaded.wasm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips in one environment would get into each other's way.
 .NOTPARALLEL:
-.PHONY: help bench test test-long lint format docs perf clean
+.PHONY: help bench test test-long lint format docs page-runtime perf clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET [PYTHON=python3.12] [ARGS=...]'
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 bench: $(INSTALLED) ## install, then train and compare every colorizer on the embedded photographs
 	$(BIN)/zoo bench --models all $(ARGS)
@@ -50,8 +52,14 @@ format: $(INSTALLED_LINT) ## fix what ruff can fix, and format
 	$(BIN)/ruff format .
 
 # The theme would print an advertisement for its successor.
-docs: $(INSTALLED_DOCS) ## build the documentation; open site/index.html
+docs: $(INSTALLED_DOCS) page-runtime ## build the documentation; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+page-runtime: $(RUNTIME) ## get ONNX Runtime for browsers, which zoo page needs; npm fetches it
+
+$(RUNTIME): zoo/page/runtime.py | $(INSTALLED)
+	$(BIN)/python -m zoo.page.runtime
+	@touch $@
 
 perf: $(INSTALLED_TEST) ## time the hot paths, beside the last time's; the JSON goes to .benchmarks
 	$(PYTEST) benchmark/performance --benchmark-only --benchmark-storage=file://./.benchmarks \

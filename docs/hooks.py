@@ -7,7 +7,8 @@ written into `docs`:
 - `commands.md` is the help of every command, from the command line itself;
 - `api/MODULE.md` is a page for every such entry of `nav`; mkdocstrings fills it, and
   `api/index.md` says what each module is for;
-- `source/PATH.md` shows a file of the repository that some document links to.
+- `source/PATH.md` shows a file of the repository that some document links to;
+- `try/` is the page of `zoo page`, where the checkout has ONNX Runtime for browsers.
 
 A link in a document leads, on a code host, to a file of the repository. Here it is turned to the
 page of that file. A picture that is a paragraph of its own becomes a figure: its title is the
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import html
+import logging
 import posixpath
 import re
 from collections.abc import Iterator
@@ -33,6 +35,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+_LOG = logging.getLogger("mkdocs.hooks")
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 # MkDocs would take a README for the index of its folder.
@@ -43,6 +47,10 @@ ROOT_PAGES = {
 }
 _LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}
 _API_INDEX = "api/index.md"
+_TRY = "try"
+# Where the document of the page leads to it: MkDocs knows of no page that it did not make.
+_TRY_MARK = "<!-- the page itself -->"
+_TRY_LINK = f'<p><a class="md-button" href="{_TRY}/index.html">Open the page</a></p>'
 # A name in the text that is longer may be broken to fit a narrow window.
 _LONGEST_WHOLE = 30
 
@@ -67,9 +75,30 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         files.append(File.generated(config, _uri(path), content=source_page(path)))
 
 
-def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
-    """Tells the extension which page it is about to see."""
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Tells the extension which page it is about to see; leads to the page that colours."""
     _DOCUMENT.page = page.file.src_uri
+    return markdown.replace(_TRY_MARK, _TRY_LINK) if _has_runtime() else markdown
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Writes the page that colours photographs, `make docs` having got what it needs."""
+    from zoo.page.folder import write_page
+
+    if _has_runtime():
+        write_page(Path(config.site_dir) / _TRY, say=_LOG.info)
+    else:
+        _LOG.info("no %s/: type make page-runtime first", _TRY)
+
+
+def _has_runtime() -> bool:
+    from zoo.errors import PageError
+    from zoo.page.runtime import runtime_files
+
+    try:
+        return bool(runtime_files())
+    except PageError:
+        return False
 
 
 def command_page() -> str:

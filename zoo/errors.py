@@ -72,6 +72,10 @@ class ExportError(ZooError):
     """A colorizer that cannot be exported, or whose exported file gives other colours."""
 
 
+class PageError(ZooError):
+    """A page that cannot be written or served."""
+
+
 class PluginError(ZooError):
     """A plugin that cannot be imported or does not keep the interface's promises."""
 

@@ -46,7 +46,9 @@ def export(
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a colorizer as one ONNX file: a picture in, the picture in colour out.
+    """Write a colorizer as one file for ONNX Runtime.
+
+    A picture goes in, the same picture in colour comes out.
 
     It is run on photographs of several sizes first, and not written where its colours are not
     those of zoo colorize. Needs the extra onnx: pip install "colorizer-zoo[onnx]".

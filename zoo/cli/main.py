@@ -25,6 +25,7 @@ from zoo.cli import (
     lr_find,
     new,
     overfit,
+    page,
     prior,
     protocols,
     published,
@@ -91,6 +92,7 @@ app.command()(overfit.overfit)
 app.add_typer(weights.app, name="weights")
 app.command()(colorize.colorize)
 app.command()(export.export)
+app.command()(page.page)
 
 
 def main() -> int:

@@ -1,0 +1,27 @@
+"""A page of small files, whose models nobody exported, for what needs no network of neurons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zoo.page import folder, runtime
+
+
+@pytest.fixture
+def small_page(tmp_path, monkeypatch):
+    """Writes pages with files of some bytes in the place of exported models and ONNX Runtime."""
+    runtime_folder = tmp_path / "onnxruntime"
+    runtime_folder.mkdir()
+    for name in runtime.NAMES:
+        (runtime_folder / name).write_bytes(f"the runtime's {name}".encode())
+    monkeypatch.setattr(runtime, "FOLDER", runtime_folder)
+
+    def exported(model, say) -> Path:
+        file = tmp_path / f"{model.key}.onnx"
+        file.write_bytes(f"a model: {model.title}".encode())
+        return file
+
+    monkeypatch.setattr(folder, "_exported", exported)
+    return folder.write_page
