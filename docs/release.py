@@ -2,6 +2,8 @@
 
     python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --first 145 --second 55 --device cuda
 
+With seconds of 0 it trains nothing, and makes the last step alone, with OUT/mean.safetensors.
+
 THUMBNAILS and PHOTOGRAPHS are folders of images, with `train/` and `val/` or undivided. Crops and
 variety of the input are the feed's; that it mixes two sets of images is this script's own.
 """
@@ -19,7 +21,12 @@ from torch import Tensor
 import zoo
 from zoo import registry
 from zoo.arrays import UInt8Array
+from zoo.color.prior import class_weights, prior_of_ab
+from zoo.color.soft_encoding import SoftEncoding
+from zoo.colorizer import Colorizer
+from zoo.data.dataset import Dataset, ImageSet
 from zoo.device import upload
+from zoo.metric import Pictures
 from zoo.training import crops, feed
 from zoo.training.variety import Variety
 
@@ -33,6 +40,8 @@ OPTIONS: Mapping[str, Any] = {
     "averaging": 0.999,
 }
 SHARE_OF_SECOND = 0.3
+BOLDNESS = 0.2
+"""By how much of the logarithm of its class weight a bin is preferred."""
 ENLARGED = (30 / 64, 60 / 64)
 """The share of a thumbnail that is enlarged."""
 REDUCED = (88 / 256, 1.0)
@@ -91,8 +100,8 @@ class MixedStore(crops.ImageStore):
 
 
 def main() -> None:
-    """Two trainings, and the mean of their weights."""
-    global photographs, shares
+    """Two trainings, the mean of their weights, and more colour."""
+    global photographs
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("thumbnails", "photographs", "out"):
         parser.add_argument(name, type=Path)
@@ -107,6 +116,17 @@ def main() -> None:
     )
     feed.CropStream, feed.ImageStore = MixedStream, MixedStore  # type: ignore[misc]
     given.out.mkdir(parents=True, exist_ok=True)
+    mean = given.out / "mean.safetensors"
+    if given.first:
+        train(given, thumbnails, mean)
+    colorizer = zoo.load("unet_timm", weights=mean, device="cpu")
+    prefer_rare_bins(colorizer, registry.open_dataset(f"folder:{given.photographs}"))
+    colorizer.save(given.out / "unet_timm.safetensors", half=True)
+
+
+def train(given: argparse.Namespace, thumbnails: ImageSet, out: Path) -> None:
+    """Two trainings, and the mean of their weights."""
+    global shares
     files = [given.out / "first.safetensors", given.out / "second.safetensors"]
     stages = (
         (given.first, 64, given.batch, 3e-3, (0.35, 0.35), "imagenet", None),
@@ -132,7 +152,23 @@ def main() -> None:
     for name, tensor in colorizer.net.state_dict().items():
         if tensor.is_floating_point():
             tensor.copy_((1 - SHARE_OF_SECOND) * first[name] + SHARE_OF_SECOND * second[name])
-    colorizer.save(given.out / "unet_timm.safetensors", half=True)
+    colorizer.save(out)
+
+
+def prefer_rare_bins(colorizer: Colorizer, data: Dataset) -> None:
+    """Adds to the head's biases, which makes rare colours likelier as a smaller λ would.
+
+    It is the logit adjustment of Menon et al., ICLR 2021, section 4, with Zhang's smoothed class
+    weights in the place of the frequencies.
+    """
+    encode = SoftEncoding(5, 5.0, colorizer.device)
+    images = data.open("train", 64).images
+    parts = (images[start : start + 64] for start in range(0, len(images), 64))
+    prior = prior_of_ab((Pictures.from_array(part).ab for part in parts), encode, 2)
+    weights = class_weights(prior, OPTIONS["rebalancing"])
+    bias = colorizer.net.get_parameter("head.bias")
+    with torch.no_grad():
+        bias += BOLDNESS * weights.log()
 
 
 if __name__ == "__main__":
