@@ -1,11 +1,13 @@
-"""Makes `colour.jpg`: photographs in grey, and in the colours of the weights that come along.
+"""Makes `colour.jpg` and `historic.jpg`: photographs in grey, and coloured by `unet_timm@release`.
 
-    python docs/colour.py docs/colour.jpg
+    python docs/colour.py docs
 
-Needs no network: the photographs are those that scikit-image and scikit-learn ship.
+Needs no network: the photographs are those that scikit-image and scikit-learn ship, and those of
+`docs/historic`.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +15,33 @@ from PIL import Image, ImageOps
 from skimage import data
 
 import zoo
+from zoo.arrays import UInt8Array
 from zoo.images.open import to_grey
 from zoo_datasets.photos import Photos
 
 SIZE = (300, 240)
 
 
-def main(out: Path) -> None:
-    """Each photograph grey on the left and coloured on the right, in two columns of pairs."""
+def main(docs: Path) -> None:
+    """Writes both."""
+    embedded = [photo.pixels() for photo in Photos().manifest]
+    draw([*embedded, data.camera()], 2).save(docs / "colour.jpg", quality=88)
+    historic = [np.asarray(Image.open(file)) for file in sorted((docs / "historic").iterdir())]
+    draw(historic, 1).save(docs / "historic.jpg", quality=88)
+
+
+def draw(photographs: Sequence[UInt8Array], columns: int) -> Image.Image:
+    """Each photograph grey on the left and coloured on the right, in columns of pairs."""
     colorizer = zoo.load("unet_timm", weights="release", device="cpu", precision="fp32")
-    shown = {photo.name: photo.pixels() for photo in Photos().manifest} | {"camera": data.camera()}
     pairs = []
-    for pixels in shown.values():
+    for pixels in photographs:
         grey = to_grey(Image.fromarray(pixels))
         colour = colorizer.predict(grey, working_size=96)
         fitted = [ImageOps.fit(Image.fromarray(p).convert("RGB"), SIZE) for p in (grey, colour)]
         pairs.append(np.hstack(fitted))
-    half = len(pairs) // 2
-    columns = [np.vstack(pairs[:half]), np.vstack(pairs[half:])]
-    Image.fromarray(np.hstack(columns)).save(out, quality=88)
+    rows = len(pairs) // columns
+    drawn = [np.vstack(pairs[start : start + rows]) for start in range(0, len(pairs), rows)]
+    return Image.fromarray(np.hstack(drawn))
 
 
 if __name__ == "__main__":
