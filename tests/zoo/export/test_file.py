@@ -335,7 +335,7 @@ def test_every_built_in_gives_the_pictures_of_predict(name, weights, tmp_path, r
     assert len({each.size for each in found.differences}) == 7
     session = open_session(found.path)
     assert metadata_of(session)["model"] == name
-    record_property("differences", found.differences)
+    record_property("differences", str(found.differences))
     if not cls.info.floor:
         picture = run(session, _picture(120, 160)).astype(int)
         assert np.ptp(picture, axis=2).mean() > 1, "it paints, else the comparison says little"
