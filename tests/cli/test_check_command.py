@@ -166,7 +166,8 @@ def test_what_an_import_does_is_told_and_harms_no_other(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert {*works, *broken, *registry.list_colorizers()} == {
+    built_in = {*registry.list_colorizers(), *registry.list_file_colorizers()}
+    assert {*works, *broken, *built_in} == {
         plugin["name"] for plugin in json.loads(zoo("list", "--json").stdout)
     }
     # One of the built-in colorizers will do here: the next test has them all.

@@ -130,6 +130,17 @@ def L_to_grey(L: Tensor) -> Tensor:
     return gamma_encode(_f_inverse((L + 16) / 116)).clamp(0, 1)
 
 
+def rgb_to_grey(rgb: Tensor) -> Tensor:
+    """N×3×H×W sRGB, in [0, 1] or uint8, to the sRGB grey v in [0, 1] of the same lightness.
+
+    It is `L_to_grey` of its L, N×1×H×W, by way of the luminance: f and its inverse cancel out.
+    """
+    _check_planes("RGB", rgb, 3, or_bytes=True)
+    red, green, blue = linearise(rgb).unbind(1)
+    r, g, b = _RGB_TO_XYZ[1]
+    return gamma_encode((red * r + green * g + blue * b).unsqueeze(1)).clamp(0, 1)
+
+
 def rgb_to_yuv(rgb: Tensor) -> Tensor:
     """N×3×H×W sRGB in [0, 1] to BT.601 YUV."""
     _check_planes("RGB", rgb, 3)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.color.lab import L_to_grey, grey_to_L, rgb_to_lab
+from zoo.color.lab import grey_to_L, rgb_to_grey, rgb_to_lab
 from zoo.colorizer import Colorizer
 from zoo.errors import ExportError
 from zoo.prediction.merge import merged
@@ -45,15 +45,16 @@ class WholePrediction(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The picture in colour."""
         full = torch.stack([torch.as_tensor(side) for side in image.shape[:2]])
-        L, _ = rgb_to_lab(image.permute(2, 0, 1)[None])
-        grey = (L_to_grey(L.clamp(0, 100)) * 255).round().to(torch.uint8)
+        # As photographs in colour are read: 16 bits of lightness, of which the network sees 8.
+        grey = (rgb_to_grey(image.permute(2, 0, 1)[None]) * 65535).round()
+        coarse = ((grey + 128) / 257).floor().to(torch.uint8)
         seen = self._seen_size(full)
-        copy = grey_to_L(resized(grey, _sides(seen)))
+        copy = grey_to_L(resized(coarse, _sides(seen)))
         output = self._colorizer.forward(pad_edges(copy, _sides(self._padded_size(seen))))
         ab = rgb_to_lab(output)[1] if self._colorizer.paints_rgb else output
         ab = ab[:, :, : seen[0], : seen[1]]
         chroma = F.interpolate(ab, size=_sides(full), mode="bilinear", align_corners=False)
-        return merged(grey_to_L(grey), chroma, 255)[0].permute(1, 2, 0).to(torch.uint8)
+        return merged(grey_to_L(grey / 65535), chroma, 255)[0].permute(1, 2, 0).to(torch.uint8)
 
     def _seen_size(self, full: Tensor) -> Tensor:
         if self._working_size is None:

@@ -237,10 +237,10 @@ def lightness_grey(rgb: npt.NDArray[Any], white: int) -> npt.NDArray[np.float32]
     """The sRGB grey that has the lightness of H×W×3 sRGB, rounded, from 0 to `white`: H×W."""
     import torch
 
-    from zoo.color.lab import L_to_grey, rgb_to_lab
+    from zoo.color.lab import rgb_to_grey
 
-    L, _ = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
-    grey: npt.NDArray[np.float32] = (L_to_grey(L.clamp(0, 100)) * white).round()[0, 0].numpy()
+    planes = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+    grey: npt.NDArray[np.float32] = (rgb_to_grey(planes) * white).round()[0, 0].numpy()
     return grey
 
 

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from skimage import color
+from skimage import color, data
 
 from zoo.color import lab
 from zoo.errors import InputError
@@ -223,3 +223,11 @@ def test_a_nearly_black_photograph_is_not_taken_for_a_scaled_plane():
     L = lab.grey_to_L(grey)
     assert 0 < float(L.max()) < 1
     assert lab.check_L(L) is L
+
+
+def test_the_grey_of_a_colour_has_its_lightness():
+    photo = data.astronaut()
+    grey = lab.rgb_to_grey(torch.from_numpy(photo).permute(2, 0, 1)[None])
+    expected = color.rgb2lab(photo)[..., 0]
+    found = color.rgb2lab(np.repeat(grey[0, 0].double().numpy()[..., None], 3, axis=2))[..., 0]
+    np.testing.assert_allclose(found, expected, atol=0.01)
