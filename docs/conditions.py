@@ -1,8 +1,9 @@
-"""Makes `conditions.png`: a photograph under all conditions, and what two networks make of it.
+"""Makes `conditions.png`: a photograph under all conditions, and what three networks make of it.
 
     python docs/conditions.py PLAIN.safetensors VARIED.safetensors docs/conditions.png
 
-Both files are of `unet_timm`: trained on inputs as they are, and on varied ones.
+Both files are of `unet_timm`: trained on inputs as they are, and on varied ones. The third network
+is the one that comes along.
 """
 
 import sys
@@ -33,6 +34,7 @@ def main(plain: Path, varied: Path, out: Path) -> None:
         "input": None,
         "as they are": zoo.load("unet_timm", weights=plain, device="cpu", precision="fp32"),
         "varied": zoo.load("unet_timm", weights=varied, device="cpu", precision="fp32"),
+        "release": zoo.load("unet_timm", weights="release", device="cpu", precision="fp32"),
     }
     step = SHOWN + GAP
     size = (LEFT + len(CONDITIONS) * step, TOP + len(networks) * step)
