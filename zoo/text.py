@@ -55,10 +55,7 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: it is no JSON, or nested too deep.
     """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    return _parsed(json.loads, text)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -67,10 +64,20 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is no TOML, or nested too deep.
     """
+    parsed: dict[str, Any] = _parsed(tomllib.loads, text)
+    return parsed
+
+
+def _parsed(loads: Callable[[str], Any], text: str) -> Any:
     try:
-        return tomllib.loads(text)
+        return loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; the name of its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def docstring(documented: Callable[..., object]) -> str:

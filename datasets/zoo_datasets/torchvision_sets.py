@@ -22,6 +22,7 @@ from zoo.data.tiles import cached_tiles
 from zoo.errors import DataError
 from zoo.files import NO_WRITING, cache_advice, cache_folder
 from zoo.images.open import RESIZE_KERNEL, SQUARE_CROP, square_tile
+from zoo.text import first_line
 from zoo_datasets.downloading import FAILURES, downloading
 from zoo_datasets.folder import is_test, tiles_of_files
 
@@ -73,7 +74,7 @@ class TorchvisionSet(Dataset):
             with downloading(self.root):
                 return self._open(split, download=True)
         except FAILURES as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             if isinstance(error, OSError) and error.errno in NO_WRITING:
                 # This machine's doing, not a server's.
                 raise DataError(

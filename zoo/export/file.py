@@ -23,7 +23,7 @@ from zoo.files import atomic_path
 from zoo.plugins import FILES, names
 from zoo.prediction.engine import pixels_of_short_side
 from zoo.prediction.working_size import Size, WorkingSize
-from zoo.text import parse_json
+from zoo.text import first_line, parse_json
 from zoo.weights.file import Origin, StoredWeights, state_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def export_onnx(
             raise
         except Exception as error:
             raise ExportError(
-                f"{name} cannot be exported: its file fails in ONNX Runtime: {_first_line(error)}"
+                f"{name} cannot be exported: its file fails in ONNX Runtime: "
+                f"{first_line(error)[:200]}"
             ) from error
         parity.check(name, differences)
     return Exported(path, metadata, differences)
@@ -197,7 +198,7 @@ def open_session(path: Path | bytes) -> onnxruntime.InferenceSession:
         )
     except Exception as error:
         name = "the file" if isinstance(path, bytes) else str(path)
-        raise WeightsError(f"{name} cannot be read as ONNX: {_first_line(error)}") from error
+        raise WeightsError(f"{name} cannot be read as ONNX: {first_line(error)[:200]}") from error
 
 
 def metadata_of(session: onnxruntime.InferenceSession) -> dict[str, Any]:
@@ -229,10 +230,6 @@ def run(session: onnxruntime.InferenceSession, image: UInt8Array) -> UInt8Array:
     """The picture H×W×3 in colour, by an exported file."""
     (colour,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(image)})
     return np.asarray(colour, dtype=np.uint8)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0][:200]
 
 
 def _stored(colorizer: Colorizer, *, half: bool) -> StoredWeights:

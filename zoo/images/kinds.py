@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from zoo.text import first_line
+
 HEAD = 64
 """Bytes at the start that tell a file's kind."""
 
@@ -84,7 +86,7 @@ def why_unread(path: Path | str) -> str:
             with Path(path).open("rb") as file:
                 Image.OPEN[form][0](file, str(path))
         except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             return f"a {form} file that cannot be read: {reason}"
     return _OTHER
 

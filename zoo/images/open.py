@@ -32,6 +32,7 @@ from zoo.images.jpeg import decode_jpeg
 from zoo.images.levels import dark_note, levels_of_floats
 from zoo.images.png import Scan, read_png, scan_png, without_gaps
 from zoo.images.tiff import TiffImage, open_tiff
+from zoo.text import first_line
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".png", ".webp", ".bmp", ".dib"),
@@ -129,9 +130,8 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     except MemoryError:
         reason = "there is not enough memory to decode it"
     except Exception as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
         system = isinstance(error, OSError) and error.strerror
-        reason = str(system) if system else f"damaged or truncated: {first_line}"
+        reason = str(system) if system else f"damaged or truncated: {first_line(error)}"
     raise InputError(f"{path}: {reason}")
 
 

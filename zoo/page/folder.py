@@ -21,6 +21,7 @@ from zoo.export import export_onnx
 from zoo.files import atomic_path, cache_errors, cache_folder, check_writable, write_text
 from zoo.page.runtime import BINARY, VERSION, runtime_files
 from zoo.registry import colorizer_class, name_and_weights, restored
+from zoo.text import parse_json
 from zoo.weights.download import file_sha256
 from zoo.weights.file import StoredWeights, find_weights
 from zoo.weights.published import published
@@ -136,7 +137,7 @@ def _earlier_models(folder: Path) -> set[str]:
     if not folder.is_dir() or not any(folder.iterdir()):
         return set()
     try:
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
+        listed = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
         urls = {str(entry["url"]) for entry in listed}
     except (OSError, ValueError, KeyError, TypeError):
         raise PageError(

@@ -31,9 +31,9 @@ from zoo.images.photograph import Photograph, read_photograph
 from zoo.images.write import FORMATS, Format, Layout, find_format, write_picture
 from zoo.pipeline.plan import Job, Settings, check_inputs_are_safe
 from zoo.prediction.batch_size import Batches
-from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
+from zoo.prediction.engine import as_seen, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_strips
-from zoo.prediction.working_size import SMALLEST_WORKING_SIZE, seen_lightness, seen_size
+from zoo.prediction.working_size import SMALLEST_WORKING_SIZE
 
 PIXELS_AT_ONCE = 64_000_000
 """Pixels of photographs in memory at the same time; one larger photograph is taken alone."""
@@ -348,11 +348,7 @@ class Item:
     def show(self, working_size: int | None, colorizer: Colorizer) -> None:
         """Makes the plane that the network sees, at the working size and padded."""
         assert self.photograph is not None
-        self.seen_size = seen_size(
-            self.photograph.size, working_size, squashed=colorizer.info.squashed
-        )
-        padded = padded_size(colorizer, self.seen_size)
-        self.seen = seen_lightness(self.photograph.grey, self.seen_size, padded)
+        self.seen, self.seen_size = as_seen(colorizer, self.photograph.grey, working_size)
 
     def drop(self) -> None:
         """Lets go of all pixels."""

@@ -18,9 +18,8 @@ from zoo.images.photograph import Plane, read_photograph
 from zoo.images.write import Layout, find_format, write_picture
 from zoo.pipeline.plan import Job, Settings, check_inputs_are_safe
 from zoo.pipeline.run import Event, Report, is_disk_trouble, reason_of
-from zoo.prediction.engine import padded_size, pixels_of_short_side, predict_chroma
+from zoo.prediction.engine import as_seen, pixels_of_short_side, predict_chroma
 from zoo.prediction.merge import coloured_images
-from zoo.prediction.working_size import seen_lightness, seen_size
 
 TILE = 512
 """The longest side of a picture on a sheet, in pixels; no photograph is enlarged to it."""
@@ -115,8 +114,7 @@ def _draw(models: Mapping[str, Colorizer], job: Job, settings: Settings) -> bool
 def _answer(colorizer: Colorizer, plane: Plane, tile: Plane, settings: Settings) -> UInt8Array:
     """A tile of the photograph with the chroma that the whole of it would be given."""
     short = pixels_of_short_side(colorizer, settings.working_size)
-    seen = seen_size(plane.shape, short, squashed=colorizer.info.squashed)
-    ab = predict_chroma(colorizer, [seen_lightness(plane, seen, padded_size(colorizer, seen))])
-    chroma = ab[:, :, : seen[0], : seen[1]].float() * settings.saturation
+    seen, (height, width) = as_seen(colorizer, plane, short)
+    chroma = predict_chroma(colorizer, [seen])[:, :, :height, :width].float() * settings.saturation
     picture: UInt8Array = coloured_images([tile], chroma)[0]
     return picture

@@ -46,6 +46,12 @@ def padded_size(colorizer: Colorizer, size: Size) -> Size:
     return colorizer.padded_side(size[0]), colorizer.padded_side(size[1])
 
 
+def as_seen(colorizer: Colorizer, plane: Plane, short: int | None) -> tuple[Tensor, Size]:
+    """H×W L of a grey plane as the network sees it, padded; and its size without the padding."""
+    size = seen_size(plane.shape, short, squashed=colorizer.info.squashed)
+    return seen_lightness(plane, size, padded_size(colorizer, size)), size
+
+
 def predict_chroma(colorizer: Colorizer, seen: Sequence[Tensor]) -> Tensor:
     """The chroma of N equal planes H×W of L: N×2×H×W ab on the colorizer's device."""
     return colorizer.predict_ab(torch.stack(list(seen)).unsqueeze(1).to(colorizer.device))

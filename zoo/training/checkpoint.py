@@ -24,6 +24,7 @@ from zoo._version import __version__
 from zoo.device import random_state
 from zoo.errors import TrainingError, WeightsError
 from zoo.files import atomic_path, check_room, free_bytes, megabytes
+from zoo.text import first_line
 from zoo.training.feed import Feed
 from zoo.weights.file import read_torch, stored_bytes
 
@@ -102,7 +103,7 @@ class Checkpoint:
             state = read_torch(self.path)
             found, written_format = state["identity"], state["format"]
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+            reason = first_line(error)
             raise WeightsError(
                 f"{self.path} is no readable checkpoint ({reason[:120]}); "
                 "delete it to start from the beginning"

@@ -29,7 +29,7 @@ from zoo._version import __version__
 from zoo.color.lab import PLANES
 from zoo.errors import OutputError, WeightsError
 from zoo.files import atomic_path, free_bytes, megabytes, name_text
-from zoo.text import parse_json
+from zoo.text import first_line, parse_json
 from zoo.weights.download import download_bar, file_sha256
 from zoo.weights.hub import CHECKPOINT_SUFFIXES, is_hub
 from zoo.weights.published import (
@@ -477,7 +477,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         state = read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        reason = first_line(error)
         raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
     if isinstance(state, dict) and {"identity", "feed", "net"} <= state.keys():
         raise WeightsError(

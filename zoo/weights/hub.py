@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zoo.errors import DownloadError, WeightsError
+from zoo.text import first_line
 from zoo.weights.download import MOST_BYTES, TIMEOUT, file_sha256, wrong_hash
 
 PREFIX = "hf:"
@@ -151,7 +152,7 @@ def _license(card: Any) -> str:
 
 
 def _fail(text: str, error: Exception) -> NoReturn:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     raise DownloadError(
         f"{text} could not be had from the hub ({reason[:200]}); connect to the network once, or "
         "name a file on disk"
