@@ -20,14 +20,15 @@ from zoo.images.open import to_grey
 from zoo_datasets.photos import Photos
 
 SIZE = (300, 240)
+HISTORIC = Path(__file__).parent / "historic"
 
 
-def main(docs: Path) -> None:
-    """Writes both."""
+def main(out: Path) -> None:
+    """Writes both into a folder."""
     embedded = [photo.pixels() for photo in Photos().manifest]
-    draw([*embedded, data.camera()], 2).save(docs / "colour.jpg", quality=88)
-    historic = [np.asarray(Image.open(file)) for file in sorted((docs / "historic").iterdir())]
-    draw(historic, 1).save(docs / "historic.jpg", quality=88)
+    draw([*embedded, data.camera()], 2).save(out / "colour.jpg", quality=88)
+    historic = [np.asarray(Image.open(file)) for file in sorted(HISTORIC.iterdir())]
+    draw(historic, 1).save(out / "historic.jpg", quality=88)
 
 
 def draw(photographs: Sequence[UInt8Array], columns: int) -> Image.Image:

@@ -134,14 +134,14 @@ def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
         assert made.size == kept.size
 
 
-def test_the_picture_of_the_readme_is_made_by_the_code(tmp_path, monkeypatch):
-    colour = _script("colour", monkeypatch)
-    colour.main(tmp_path / "colour.jpg")
-    with Image.open(tmp_path / "colour.jpg") as made, Image.open(ROOT / "docs/colour.jpg") as kept:
-        difference = np.asarray(made, float) - np.asarray(kept, float)
-        assert made.size == kept.size
-    # Kernels differ from processor to processor; other weights would give other colours.
-    assert np.sqrt((difference**2).mean()) < 2
+def test_the_pictures_of_the_weights_that_come_along_are_made_by_the_code(tmp_path, monkeypatch):
+    _script("colour", monkeypatch).main(tmp_path)
+    for name in ("colour.jpg", "historic.jpg"):
+        with Image.open(tmp_path / name) as made, Image.open(ROOT / "docs" / name) as kept:
+            difference = np.asarray(made, float) - np.asarray(kept, float)
+            assert made.size == kept.size
+        # Kernels differ from processor to processor; other weights would give other colours.
+        assert np.sqrt((difference**2).mean()) < 2, name
 
 
 @pytest.mark.long
