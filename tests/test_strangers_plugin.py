@@ -119,7 +119,8 @@ def test_the_zoo_under_test_is_the_installed_wheel(example: Environment) -> None
 def test_the_example_is_listed(example: Environment) -> None:
     done = example.run("zoo", "list", "--json")
     listed = {plugin["name"]: plugin for plugin in json.loads(done.stdout)}
-    assert set(listed) == {*registry.list_colorizers(), "tiny_cnn"}
+    built_in = {*registry.list_colorizers(), *registry.list_file_colorizers()}
+    assert set(listed) == {*built_in, "tiny_cnn"}
     assert listed["tiny_cnn"]["distribution"] == "zoo-plugin-example"
     assert "tiny_cnn" in example.run("zoo", "list").stdout
 

@@ -44,12 +44,10 @@ def decode_jpeg(image: Image.Image, path: Path | str) -> tuple[Image.Image, tupl
         data = stripped + b"\0"  # 0xFF 0 may be the last of the data
     # One after the other: a scan of 50 megapixels takes 200 MB each time.
     filled = _digest(_decode(data + _FILLING + END))
-    plain = _decode(data + END)
-    if _digest(plain) != filled:
+    picture = image if cut is None else _decode(data + END)
+    if _digest(picture) != filled:
         raise cut or OSError("its data end before the picture does")
-    if cut is None:
-        return image, ()
-    return plain, ("its end marker is missing, but no pixel is",)
+    return picture, () if cut is None else ("its end marker is missing, but no pixel is",)
 
 
 def _decode(content: bytes) -> Image.Image:

@@ -77,7 +77,7 @@ def seen_size(size: Size, working_size: int | None, *, squashed: bool = False) -
 def seen_lightness(grey: Plane, seen: Size, padded: Size) -> Tensor:
     """H×W L of grey as the network sees it: resized to `seen`, its edges padded to `padded`."""
     # A tensor cannot share an array that is read-only or runs backwards.
-    plane = torch.from_numpy(np.array(to_8_bits(grey)))[None, None]
+    plane = torch.from_numpy(np.require(to_8_bits(grey), requirements=("C", "W")))[None, None]
     L = grey_to_L(plane if grey.shape == seen else resized(plane, seen))
     return pad_edges(L, padded)[0, 0]
 
