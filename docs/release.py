@@ -1,6 +1,6 @@
 """Trains the weights that come along, as docs/release.md tells: `unet_timm@release`.
 
-    python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --first 145 --second 55 --device cuda
+    python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --first 250 --second 80 --device cuda
 
 With seconds of 0 it trains nothing, and makes the last step alone, with OUT/mean.safetensors.
 
@@ -35,7 +35,7 @@ OPTIONS: Mapping[str, Any] = {
     "enlargement": 2,
     "head_stride": 2,
     "deepest_stride": 32,
-    "decoder_width": 32,
+    "decoder_width": 64,
     "rebalancing": 0.75,
     "averaging": 0.999,
 }
@@ -105,8 +105,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("thumbnails", "photographs", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--first", type=float, default=145, help="seconds at 64 px")
-    parser.add_argument("--second", type=float, default=55, help="seconds at 128 px")
+    parser.add_argument("--first", type=float, default=250, help="seconds at 64 px")
+    parser.add_argument("--second", type=float, default=80, help="seconds at 128 px")
     parser.add_argument("--batch", type=int, default=256, help="images of 64 px per step")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
@@ -129,8 +129,8 @@ def train(given: argparse.Namespace, thumbnails: ImageSet, out: Path) -> None:
     global shares
     files = [given.out / "first.safetensors", given.out / "second.safetensors"]
     stages = (
-        (given.first, 64, given.batch, 3e-3, (0.35, 0.35), "imagenet", None),
-        (given.second, 128, given.batch // 3, 1e-3, (0.6, 0.2), "none", files[0]),
+        (given.first, 64, given.batch, 3e-3, (0.25, 0.35), "imagenet", None),
+        (given.second, 128, given.batch // 3, 1e-3, (0.5, 0.25), "none", files[0]),
     )
     for file, stage in zip(files, stages, strict=True):
         seconds, size, batch, rate, shares, trunk, start = stage

@@ -30,6 +30,7 @@ from zoo.weights.packaged import PACKAGED, packaged_imagenet
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"
 _VGG_HIDDEN = 4096  # units of the classifier's hidden layer
+_SIDE = 2  # times the deepest stride: of the image that a backbone is tried with
 _EXAMPLES = "type one such as resnet18, efficientnet_lite0, mobilenetv3_small_050 or vgg11"
 
 
@@ -147,16 +148,17 @@ def describe_backbone(name: str) -> Pyramid:
             + (f"did you mean {' or '.join(map(repr, near))}?" if near else _EXAMPLES)
         )
     try:
-        with torch.device("meta"):
-            net = Backbone(name, in_chans=1).build().eval()
-            strides, channels = net.feature_info.reduction(), net.feature_info.channels()
-            side = 2 * max(strides)
-            features = net(torch.empty(1, 1, side, side)) if _doubles(strides) else []
+        try:
+            strides, channels, features = _stages(name, "meta")
+        except NotImplementedError:
+            # timm 1.0.20 to 1.0.29 computes the stages of a RegNet with tensors, on that device.
+            strides, channels, features = _stages(name, "cpu")
     # A model says in its own way that it has no such stages, or takes one size alone.
     except Exception as error:
         raise OptionError(
             f"{name!r} cannot be a backbone: {_reason(error)}; {_EXAMPLES}"
         ) from error
+    side = _SIDE * max(strides)
     shapes = [(1, c, side // s, side // s) for c, s in zip(channels, strides, strict=True)]
     if [tuple(stage.shape) for stage in features] != shapes:
         raise OptionError(
@@ -178,6 +180,16 @@ def check_imagenet(name: str, option: str) -> None:
             f"timm {timm.__version__} has no ImageNet weights of {name!r}; "
             f"type {option}=none, or name another backbone"
         )
+
+
+def _stages(name: str, device: str) -> tuple[list[int], list[int], list[Tensor]]:
+    """Strides and channels of a backbone, and its features of a small image if strides double."""
+    with torch.device(device):
+        net = Backbone(name, in_chans=1).build().eval()
+        strides, channels = net.feature_info.reduction(), net.feature_info.channels()
+        side = _SIDE * max(strides)
+        features = net(torch.empty(1, 1, side, side)) if _doubles(strides) else []
+    return strides, channels, features
 
 
 def _hub_name(name: str) -> str:

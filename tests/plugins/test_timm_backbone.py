@@ -30,6 +30,23 @@ def test_strides_and_channels_are_timms():
     assert pyramid.channels == (64, 64, 128, 256, 512)
 
 
+def test_a_backbone_whose_making_computes_is_described_all_the_same(monkeypatch):
+    """As timm 1.0.20 to 1.0.29 does for the stages of a RegNet."""
+
+    def build(*names, **keywords):
+        stages = torch.unique(torch.tensor([24, 56, 56, 152, 368]))
+        assert len(stages) == 4
+        return make(*names, **keywords)
+
+    make = timm.create_model
+    expected = describe_backbone("regnetx_002")
+    monkeypatch.setattr(timm, "create_model", build)
+    describe_backbone.cache_clear()
+    with torch.device("meta"), pytest.raises(NotImplementedError):
+        timm.create_model("regnetx_002")
+    assert describe_backbone("regnetx_002") == expected
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
