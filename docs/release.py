@@ -1,8 +1,8 @@
 """Trains the weights that come along, as docs/release.md tells: `unet_timm@release`.
 
-    python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --first 250 --second 80 --device cuda
+    python docs/release.py THUMBNAILS PHOTOGRAPHS OUT --device cuda
 
-With seconds of 0 it trains nothing, and makes the last step alone, with OUT/mean.safetensors.
+A stage with 0 seconds is not trained: what it gave before is taken from OUT.
 
 THUMBNAILS and PHOTOGRAPHS are folders of images, with `train/` and `val/` or undivided. Crops and
 variety of the input are the feed's; that it mixes two sets of images is this script's own.
@@ -10,6 +10,7 @@ variety of the input are the feed's; that it mixes two sets of images is this sc
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,55 @@ OPTIONS: Mapping[str, Any] = {
     "rebalancing": 0.75,
     "averaging": 0.999,
 }
-SHARE_OF_SECOND = 0.3
 BOLDNESS = 0.2
 """By how much of the logarithm of its class weight a bin is preferred."""
 ENLARGED = (30 / 64, 60 / 64)
-"""The share of a thumbnail that is enlarged."""
+"""The share of a thumbnail in a crop of it."""
 REDUCED = (88 / 256, 1.0)
 """The share of a photograph that is made smaller."""
 PHOTOGRAPH = 256
 CYCLE = 20
 
+
+@dataclass(frozen=True)
+class Stage:
+    """A training.
+
+    Attributes:
+        name: of its file, and of the option that gives its seconds.
+        seconds: how long it takes where none are given.
+        size: pixels of the square images.
+        batch: images per step.
+        learning_rate: the highest.
+        shares: of photographs and of thumbnails' crops among the images; the rest are whole
+            thumbnails.
+        weight: of its result in the mean.
+        start: the stage whose result it starts from; none for the trunk's ImageNet weights.
+    """
+
+    name: str
+    seconds: float
+    size: int
+    batch: int
+    learning_rate: float
+    shares: tuple[float, float]
+    weight: float
+    start: str = ""
+
+
+STAGES = (
+    Stage("first", 250, 64, 256, 3e-3, (0.25, 0.35), 0.7),
+    Stage("second", 80, 128, 85, 1e-3, (0.5, 0.25), 0.3, start="first"),
+    Stage("third", 1200, 48, 64, 5e-4, (0.1, 0.4), 0.0, start="first"),
+)
+
 photographs: UInt8Array
 shares = (0.0, 0.0)
-"""The shares of photographs and of enlarged thumbnails in twenty images of the stream."""
+"""The shares of photographs and of thumbnails' crops in twenty images of the stream."""
 
 
 class MixedStream(crops.CropStream):
-    """Photographs, thumbnails enlarged and thumbnails as such, by their place in the stream.
+    """Photographs, crops of thumbnails and whole thumbnails, by their place in the stream.
 
     The images of photographs are counted on behind the thumbnails.
     """
@@ -100,14 +133,15 @@ class MixedStore(crops.ImageStore):
 
 
 def main() -> None:
-    """Two trainings, the mean of their weights, and more colour."""
+    """The trainings, the mean of their weights, and more colour."""
     global photographs
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("thumbnails", "photographs", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--first", type=float, default=250, help="seconds at 64 px")
-    parser.add_argument("--second", type=float, default=80, help="seconds at 128 px")
-    parser.add_argument("--batch", type=int, default=256, help="images of 64 px per step")
+    for stage in STAGES:
+        parser.add_argument(
+            f"--{stage.name}", type=float, default=stage.seconds, help="its seconds, or 0"
+        )
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     thumbnails = registry.open_dataset(f"folder:{given.thumbnails}").open("train", 64)
@@ -116,43 +150,52 @@ def main() -> None:
     )
     feed.CropStream, feed.ImageStore = MixedStream, MixedStore  # type: ignore[misc]
     given.out.mkdir(parents=True, exist_ok=True)
-    mean = given.out / "mean.safetensors"
-    if given.first:
-        train(given, thumbnails, mean)
-    colorizer = zoo.load("unet_timm", weights=mean, device="cpu")
+    files = {stage.name: given.out / f"{stage.name}.safetensors" for stage in STAGES}
+    for stage in STAGES:
+        if seconds := getattr(given, stage.name):
+            colorizer = train(stage, seconds, thumbnails, files.get(stage.start), given.device)
+            colorizer.save(files[stage.name])
+            print(files[stage.name], colorizer.record and colorizer.record.cost)  # noqa: T201
+    colorizer = mean(files)
     prefer_rare_bins(colorizer, registry.open_dataset(f"folder:{given.photographs}"))
     colorizer.save(given.out / "unet_timm.safetensors", half=True)
 
 
-def train(given: argparse.Namespace, thumbnails: ImageSet, out: Path) -> None:
-    """Two trainings, and the mean of their weights."""
+def train(
+    stage: Stage, seconds: float, thumbnails: ImageSet, initial: Path | None, device: str
+) -> Colorizer:
+    """One training, from ImageNet weights of the trunk or from those of another stage."""
     global shares
-    files = [given.out / "first.safetensors", given.out / "second.safetensors"]
-    stages = (
-        (given.first, 64, given.batch, 3e-3, (0.25, 0.35), "imagenet", None),
-        (given.second, 128, given.batch // 3, 1e-3, (0.5, 0.25), "none", files[0]),
+    shares = stage.shares
+    colorizer = zoo.load(
+        "unet_timm",
+        device=device,
+        batch_size=stage.batch,
+        learning_rate=stage.learning_rate,
+        backbone_weights="none" if initial else "imagenet",
+        **OPTIONS,
     )
-    for file, stage in zip(files, stages, strict=True):
-        seconds, size, batch, rate, shares, trunk, start = stage
-        colorizer = zoo.load(
-            "unet_timm",
-            device=given.device,
-            batch_size=batch,
-            learning_rate=rate,
-            backbone_weights=trunk,
-            **OPTIONS,
-        )
-        colorizer.fit(
-            thumbnails, budget=f"{seconds:g}s", size=size, crop_scale=ENLARGED, initial=start
-        )
-        colorizer.save(file)
-        print(file, colorizer.record.cost if colorizer.record else "")  # noqa: T201
-    first, second = map(load_file, files)
-    colorizer = zoo.load("unet_timm", weights=files[0], device="cpu")
+    return colorizer.fit(
+        thumbnails,
+        budget=f"{seconds:g}s",
+        size=stage.size,
+        stored_size=max(stage.size, thumbnails.images.shape[1]),
+        crop_scale=ENLARGED,
+        initial=initial,
+    )
+
+
+def mean(files: Mapping[str, Path]) -> Colorizer:
+    """The mean of what the stages gave, by their weights in it."""
+    stored = {stage.name: load_file(files[stage.name]) for stage in STAGES if stage.weight}
+    colorizer = zoo.load("unet_timm", weights=files["first"], device="cpu")
     for name, tensor in colorizer.net.state_dict().items():
         if tensor.is_floating_point():
-            tensor.copy_((1 - SHARE_OF_SECOND) * first[name] + SHARE_OF_SECOND * second[name])
-    colorizer.save(out)
+            tensor.zero_()
+            for stage in STAGES:
+                if stage.weight:
+                    tensor += stage.weight * stored[stage.name][name]
+    return colorizer
 
 
 def prefer_rare_bins(colorizer: Colorizer, data: Dataset) -> None:

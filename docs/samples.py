@@ -36,8 +36,11 @@ def main(run: Path, out: Path) -> None:
     columns = []
     for row in board[board["model"] != "grey"].itertuples():
         model = str(row.model)
-        weights = run / WEIGHTS_FOLDER / f"{slug(model)}.safetensors"
-        colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
+        if "@" in model:  # with given weights
+            colorizer = zoo.load(model, precision="fp32")
+        else:
+            weights = run / WEIGHTS_FOLDER / f"{slug(model)}.safetensors"
+            colorizer = zoo.load(str(runs.loc[model, "colorizer"]), weights, precision="fp32")
         # As they are scored: at their own size, and RGB as it was painted.
         colours = Pictures.from_unit_rgb(colorizer.predict_rgb(L)).rgb8.permute(0, 2, 3, 1)
         painted = [Image.fromarray(colour) for colour in colours.numpy()]

@@ -18,7 +18,7 @@ from skimage.color import rgb2lab
 
 import zoo as package
 import zoo.weights.published as published
-from zoo import default
+from zoo import default, registry
 from zoo.errors import InputError, WeightsError
 from zoo.pipeline import sheet
 
@@ -37,6 +37,14 @@ def scans(zoo):
     grey.save("scans/1927/b.png")
     grey.save("old.jpg")
     return Path()
+
+
+@pytest.fixture
+def unet_timm_alone(monkeypatch):
+    """Of the weights that come along, those of `unet_timm` alone."""
+    listed, problems = published.read_manifests()
+    kept = [each for each in listed if each.name != "release" or each.model == "unet_timm"]
+    monkeypatch.setattr(published, "read_manifests", lambda: (kept, problems))
 
 
 def files_below(folder):
@@ -112,7 +120,7 @@ def test_help_names_the_default(zoo):
     [
         ([], "name photographs to colour: a file, a folder or a pattern, as scans/"),
         (["old.jpg", "--model", "nothing"], "unknown colorizer 'nothing'"),
-        (["old.jpg", "--model", "zhang_rebalanced"], "zoo weights list, as zhang_rebalanced@ecc"),
+        (["old.jpg", "--model", "gray"], "did you mean 'grey'"),
         (["old.jpg", "--weights", "x.safetensors"], "Type --model NAME@x.safetensors"),
         (["old.jpg", "--models", "all", "--model", "grey"], "for which --model means nothing"),
         (["old.jpg", "--models", "all", "--compare"], "for which --compare means nothing"),
@@ -130,6 +138,13 @@ def test_mistakes_are_one_line_before_any_work(zoo, scans, arguments, message):
     assert said.stderr.startswith("error: ")
     assert said.stderr.count("\n") == 1
     assert files_below(scans) == before
+
+
+def test_a_model_without_weights_that_came_along(zoo, scans, unet_timm_alone):
+    said = zoo("colorize", "old.jpg", "--model", "zhang_rebalanced")
+    assert (said.code, said.stdout) == (2, "")
+    assert "zoo weights list, as zhang_rebalanced@ecc" in said.stderr
+    assert said.stderr.count("\n") == 1
 
 
 def test_a_model_alone_takes_the_weights_that_came_along(zoo, scans):
@@ -210,7 +225,21 @@ def test_photographs_in_colour_are_told_of(zoo, scans):
 # ---- sheets ---------------------------------------------------------------------------------
 
 
-def test_a_sheet_of_all_models_that_have_weights(zoo, scans):
+def test_a_sheet_shows_every_model_that_trains(zoo, scans):
+    trained = [
+        name for name in package.list_colorizers() if not registry.colorizer_class(name).info.floor
+    ]
+    said = zoo("colorize", "old.jpg", "--models", "all", "--device", "cpu")
+    assert (said.code, said.stderr) == (0, "")
+    models = ", ".join(f"{name}@release" for name in trained)
+    assert said.stdout.splitlines()[1] == f"by {models}: likely colours, not the true ones"
+    with Image.open("old-models.png") as drawn:
+        grey = np.asarray(Image.open("old.jpg").convert("RGB"))
+        tiles = drawn.width * drawn.height / grey[..., 0].size
+    assert tiles > len(trained) + 1
+
+
+def test_a_sheet_of_all_models_that_have_weights(zoo, scans, unet_timm_alone):
     said = zoo("colorize", "old.jpg", "--models", "all", "--device", "cpu")
     assert said.code == 0
     first, used = said.stdout.splitlines()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from zoo.page import folder, runtime
+from zoo.weights.published import published
 
 
 @pytest.fixture
@@ -35,6 +36,13 @@ def test_what_was_written_as_json(zoo, small_page, tmp_path):
     assert [model["title"] for model in said["models"]] == ["unet_timm@release"]
 
 
+def test_all_that_come_along_are_asked_for_in_a_word(zoo, small_page, tmp_path):
+    said = json.loads(zoo("page", "-o", str(tmp_path / "site"), "--models", "all", "--json").stdout)
+    titles = [model["title"] for model in said["models"]]
+    assert titles == [each.label for each in published() if each.file]
+    assert {"unet_timm@release", "zhang_rebalanced@release"} < set(titles)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -42,6 +50,7 @@ def test_what_was_written_as_json(zoo, small_page, tmp_path):
         (("-o", "site", "--models", "unet_timm@release,"), "commas between"),
         (("-o", "site", "--models", ""), "commas between"),
         (("-o", "site", "--models", "grey"), "grey needs weights"),
+        (("-o", "site", "--models", "all,grey"), "unknown colorizer 'all'"),
         (("--serve", "--port", "70000"), "70000"),
     ],
 )

@@ -11,6 +11,7 @@ from zoo.cli.console import print_json, say
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import OptionError
 from zoo.files import megabytes
+from zoo.weights.published import DEFAULT
 
 
 def page(
@@ -24,12 +25,12 @@ def page(
         ),
     ] = None,
     models: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="Models to offer, with commas between: NAME@WEIGHTS, as zoo colorize takes them. "
-            "[default: those whose weights come along]"
+            help="Models to offer: NAME@WEIGHTS, with commas between, or all whose weights come "
+            "along."
         ),
-    ] = None,
+    ] = DEFAULT,
     serve: Annotated[
         bool,
         typer.Option("--serve", help="Serve the page to this computer alone, until Ctrl-C."),
@@ -52,11 +53,14 @@ def page(
     """
     if out is None and not serve:
         raise OptionError("say where the page goes: type -o FOLDER, or --serve to try it here")
-    from zoo.page.folder import page_folder, write_page
+    from zoo.page.folder import bundled_models, page_folder, write_page
     from zoo.page.server import PageServer
+    from zoo_benchmark.requests import ALL
 
-    named = [name.strip() for name in models.split(",")] if models is not None else []
-    if models is not None and not all(named):
+    named = [name.strip() for name in models.split(",")]
+    if named == [ALL]:
+        named = bundled_models()
+    if not all(named):
         raise OptionError(f"--models takes NAME@WEIGHTS with commas between, got {models!r}")
     folder = out or page_folder()
     server = PageServer(folder, port) if serve else None

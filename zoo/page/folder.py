@@ -16,7 +16,7 @@ from PIL import Image
 
 from zoo._version import __version__
 from zoo.arrays import UInt8Array
-from zoo.errors import OptionError, PageError, WeightsError
+from zoo.errors import OptionError, PageError
 from zoo.export import export_onnx
 from zoo.files import atomic_path, cache_errors, cache_folder, check_writable, write_text
 from zoo.page.runtime import BINARY, VERSION, runtime_files
@@ -24,7 +24,7 @@ from zoo.registry import colorizer_class, name_and_weights, restored
 from zoo.text import parse_json
 from zoo.weights.download import file_sha256
 from zoo.weights.file import StoredWeights, find_weights
-from zoo.weights.published import published
+from zoo.weights.published import DEFAULT, published, weights_for
 
 ASSETS = Path(__file__).parent / "assets"
 MANIFEST = "models.json"
@@ -67,26 +67,26 @@ def page_folder() -> Path:
 
 
 def write_page(
-    folder: Path, models: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+    folder: Path, models: Sequence[str] = (DEFAULT,), say: Callable[[str], None] = lambda _: None
 ) -> Page:
     """Writes the page into a folder, or anew into that of an earlier page.
 
     Args:
         folder: where; it is made.
-        models: `NAME@WEIGHTS` of each; none for those whose weights come along.
+        models: `NAME@WEIGHTS` of each; a name alone takes the weights that came along.
         say: told what takes a while.
 
     Raises:
         PageError: the files of ONNX Runtime are missing, or the folder holds something else.
         OptionError: a model is named twice.
-        WeightsError: weights that are not named, not to be had, or of another model.
+        WeightsError: weights that did not come along, are not to be had, or of another model.
         ExportError: a model cannot be exported.
     """
     runtime = runtime_files()
     if folder.exists() and not folder.is_dir():
         raise PageError(f"{folder} is a file; name a folder")
     earlier = _earlier_models(folder)
-    chosen = [_find(text) for text in models or bundled_models()]
+    chosen = [_find(text) for text in models]
     for model in chosen:
         if [each.key for each in chosen].count(model.key) > 1:
             raise OptionError(f"{model.title} is named twice; name each model once")
@@ -148,11 +148,9 @@ def _earlier_models(folder: Path) -> set[str]:
 
 def _find(text: str) -> _Model:
     name, weights = name_and_weights(text)
-    if weights is None:
-        raise WeightsError(
-            f"{name} needs weights: type {name}@FILE.safetensors, or a published name"
-        )
-    stored = find_weights(weights, colorizer_class(name))
+    cls = colorizer_class(name)
+    weights = weights or weights_for(name)
+    stored = find_weights(weights, cls)
     if (path := Path(weights)).suffix:
         weights = path.stem
     title = f"{name}@{weights}"

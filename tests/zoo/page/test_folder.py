@@ -119,7 +119,8 @@ def test_a_file_is_no_folder(small_page, tmp_path):
     ("models", "error", "words"),
     [
         ([MODEL, MODEL], OptionError, "named twice"),
-        (["unet_timm"], WeightsError, "needs weights"),
+        (["grey"], WeightsError, "needs weights"),
+        (["unet_timm", MODEL], OptionError, "named twice"),
         (["unet_tim@release"], UnknownNameError, "did you mean 'unet_timm'"),
         (["unet_timm@nothing"], UnknownNameError, "nothing"),
     ],

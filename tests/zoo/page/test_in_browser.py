@@ -32,6 +32,7 @@ from zoo.page.server import PageServer
 pytestmark = pytest.mark.long
 
 MODEL = "unet_timm@release"
+HISTORIC = sorted((Path(__file__).parents[3] / "docs/historic").glob("*.jpg"))
 WIDE, NARROW = (1280, 900, False), (390, 844, True)
 
 
@@ -180,6 +181,16 @@ def test_the_canvas_shows_what_zoo_colorize_writes(tab, zoo, tmp_path, name):
     tab.coloured()
     assert_same(tab.canvas(), by_zoo_colorize(zoo, path))
     assert f"{name}.png is coloured by {MODEL}, in " in tab.words()
+
+
+@pytest.mark.parametrize("path", HISTORIC, ids=lambda path: path.stem)
+def test_a_historic_photograph_has_the_colours_of_zoo_colorize(tab, zoo, tmp_path, path):
+    png = tmp_path / f"{path.stem}.png"
+    with Image.open(path) as photograph:
+        photograph.save(png)
+    tab.choose(png)
+    tab.coloured()
+    assert_same(tab.canvas(), by_zoo_colorize(zoo, png))
 
 
 def test_a_grey_photograph_of_an_odd_size_is_coloured_as_zoo_colorize_does(tab, zoo, tmp_path):
