@@ -72,11 +72,19 @@ def _linear_bytes(device: torch.device) -> Tensor:
     return linearise(torch.arange(256, device="cpu").float() / 255).to(device)
 
 
+@lru_cache(maxsize=8)
+def _L_of_bytes(device: torch.device) -> Tensor:
+    return 116 * _f(_linear_bytes(device)) - 16
+
+
+def _look_up(table: Tensor, values: Tensor) -> Tensor:
+    return table.index_select(0, values.flatten().int()).view(values.shape)
+
+
 def linearise(rgb: Tensor) -> Tensor:
     """Undoes sRGB's transfer function, element by element, on values in [0, 1] or uint8."""
     if rgb.dtype == torch.uint8:
-        table = _linear_bytes(rgb.device)
-        return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+        return _look_up(_linear_bytes(rgb.device), rgb)
     return torch.where(
         rgb > 0.04045, _power((rgb.clamp_min(0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92
     )
@@ -121,6 +129,8 @@ def lab_to_rgb(L: Tensor, ab: Tensor) -> Tensor:
 def grey_to_L(grey: Tensor) -> Tensor:
     """N×1×H×W sRGB grey v, in [0, 1] or uint8, read as the colour (v, v, v), to CIE L."""
     _check_planes("grey", grey, 1, or_bytes=True)
+    if grey.dtype == torch.uint8:
+        return _look_up(_L_of_bytes(grey.device), grey)
     return 116 * _f(linearise(grey)) - 16
 
 
