@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from zoo.device import upload
 from zoo.metric import Pictures
 from zoo.training import crops, feed
 from zoo.training.variety import Variety
+from zoo_plugins.unet_timm import UNetTimm
 
 OPTIONS: Mapping[str, Any] = {
     "backbone": "tf_efficientnet_lite0",
@@ -63,6 +65,7 @@ class Stage:
         shares: of photographs and of thumbnails' crops among the images; the rest are whole
             thumbnails.
         weight: of its result in the mean.
+        shrunk: the side in pixels that every second batch is shrunk to; 0 for none.
         start: the stage whose result it starts from; none for the trunk's ImageNet weights.
     """
 
@@ -73,18 +76,41 @@ class Stage:
     learning_rate: float
     shares: tuple[float, float]
     weight: float
+    shrunk: int = 0
     start: str = ""
 
 
 STAGES = (
-    Stage("first", 250, 64, 256, 3e-3, (0.25, 0.35), 0.7),
-    Stage("second", 80, 128, 85, 1e-3, (0.5, 0.25), 0.3, start="first"),
-    Stage("third", 1200, 48, 64, 5e-4, (0.1, 0.4), 0.0, start="first"),
+    Stage("first", 250, 64, 256, 3e-3, (0.25, 0.35), 0.0),
+    Stage("second", 80, 128, 85, 1e-3, (0.5, 0.25), 0.0, start="first"),
+    Stage("third", 1800, 64, 64, 7e-4, (0.0, 0.3), 1.0, shrunk=48, start="first"),
 )
 
 photographs: UInt8Array
 shares = (0.0, 0.0)
 """The shares of photographs and of thumbnails' crops in twenty images of the stream."""
+
+
+class OnTwoSizes(UNetTimm):
+    """The U-Net, taught on batches as they are and on shrunk ones by turns.
+
+    A thumbnail is a JPEG of its own size, soft and with the edges of the blocks. Shrunk it is as
+    sharp and clean as a photograph that was made smaller, and there are a hundred times as many.
+    """
+
+    def __init__(self, shrunk: int = 0, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._shrunk, self._turn = shrunk, 0
+
+    def loss(self, L: Tensor, ab: Tensor) -> Tensor:
+        """That of the U-Net."""
+        self._turn += 1
+        if self._shrunk and self._turn % 2:
+            side = (self._shrunk, self._shrunk)
+            L, ab = (
+                F.interpolate(planes, side, mode="bilinear", antialias=True) for planes in (L, ab)
+            )
+        return super().loss(L, ab)
 
 
 class MixedStream(crops.CropStream):
@@ -167,8 +193,8 @@ def train(
     """One training, from ImageNet weights of the trunk or from those of another stage."""
     global shares
     shares = stage.shares
-    colorizer = zoo.load(
-        "unet_timm",
+    colorizer = OnTwoSizes(
+        stage.shrunk,
         device=device,
         batch_size=stage.batch,
         learning_rate=stage.learning_rate,
@@ -194,7 +220,7 @@ def mean(files: Mapping[str, Path]) -> Colorizer:
             tensor.zero_()
             for stage in STAGES:
                 if stage.weight:
-                    tensor += stage.weight * stored[stage.name][name]
+                    tensor.add_(stored[stage.name][name], alpha=stage.weight)
     return colorizer
 
 

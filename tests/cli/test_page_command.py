@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from documents import help_texts
 
 from zoo.page import folder, runtime
-from zoo.weights.published import published
+from zoo.weights.published import DEFAULT, published
 
 
 @pytest.fixture
@@ -34,6 +35,10 @@ def test_what_was_written_as_json(zoo, small_page, tmp_path):
     said = json.loads(answer.stdout)
     assert said["folder"] == str(tmp_path / "site")
     assert [model["title"] for model in said["models"]] == ["unet_timm@release"]
+
+
+def test_help_names_the_default():
+    assert f"[default: {DEFAULT}]" in " ".join(help_texts()["page"].split())
 
 
 def test_all_that_come_along_are_asked_for_in_a_word(zoo, small_page, tmp_path):

@@ -11,7 +11,6 @@ from zoo.cli.console import print_json, say
 from zoo.cli.parameters import JsonFlag
 from zoo.errors import OptionError
 from zoo.files import megabytes
-from zoo.weights.published import DEFAULT
 
 
 def page(
@@ -25,12 +24,12 @@ def page(
         ),
     ] = None,
     models: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Models to offer: NAME@WEIGHTS, with commas between, or all whose weights come "
-            "along."
+            "along. [default: unet_timm@release]"
         ),
-    ] = DEFAULT,
+    ] = None,
     serve: Annotated[
         bool,
         typer.Option("--serve", help="Serve the page to this computer alone, until Ctrl-C."),
@@ -55,9 +54,10 @@ def page(
         raise OptionError("say where the page goes: type -o FOLDER, or --serve to try it here")
     from zoo.page.folder import bundled_models, page_folder, write_page
     from zoo.page.server import PageServer
+    from zoo.weights.published import DEFAULT
     from zoo_benchmark.requests import ALL
 
-    named = [name.strip() for name in models.split(",")]
+    named = [name.strip() for name in (DEFAULT if models is None else models).split(",")]
     if named == [ALL]:
         named = bundled_models()
     if not all(named):
