@@ -371,7 +371,7 @@ def test_a_protocol_that_trains_nothing_runs_and_shows_what_papers_say(
         ("all", "(and "),
         ("all@{cheat}", "'all' takes no weights"),
         ("unet_timm@release,width=2", "options come first: type unet_timm:width=2@release"),
-        ("unet_timm:decoder_width=64@release", "were trained with decoder_width=32"),
+        ("unet_timm:decoder_width=32@release", "were trained with decoder_width=64"),
         ("unet_timm:decoderwidth=64@release", "unknown option of unet_timm 'decoderwidth'"),
         ("info@release", "unknown colorizer 'info'"),
     ],
@@ -447,7 +447,7 @@ def test_load_takes_both_in_one_word(cheat: Path, tmp_path: Path) -> None:
     loaded = zoo.load(f"mean_color@{cheat}", device="cpu")
     beside = zoo.load("mean_color", cheat, device="cpu")
     assert loaded.net.state_dict()["ab"].equal(beside.net.state_dict()["ab"])
-    assert zoo.load("unet_timm@release", device="cpu").options.decoder_width == 32
+    assert zoo.load("unet_timm@release", device="cpu").options.decoder_width == 64
     with pytest.raises(
         WeightsError, match=r"weights are named twice, .* and other; name them once"
     ):
