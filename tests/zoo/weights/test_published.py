@@ -430,6 +430,7 @@ def test_what_cannot_come_along(change, reason, along):
 def test_every_bundled_file_is_the_pinned_one_and_loads():
     bundled = [each for each in published.published() if each.file is not None]
     assert bundled
+    assert sum(each.size for each in bundled) <= 60e6, "a wheel is downloaded by everybody"
     for weights in bundled:
         assert status(weights) == "bundled", weights.label
         colorizer = zoo.load(weights.model, weights=weights.name, device="cpu")
