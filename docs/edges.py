@@ -20,6 +20,7 @@ from torch import Tensor
 import zoo
 from zoo.color.lab import rgb_to_lab
 from zoo.diagnose.bleeding import edge_error
+from zoo.metric import Pictures
 
 SHORT_SIDE = 64
 Enlarge = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -128,8 +129,9 @@ def main() -> None:
         small = [
             max(1, round(side * SHORT_SIDE / min(height, width) / 16)) * 16 for side in rgb.size
         ]
-        L, truth = rgb_to_lab(as_planes(rgb))
-        small_L, small_truth = rgb_to_lab(as_planes(rgb.resize(small, Image.Resampling.LANCZOS)))
+        shrunk = rgb.resize(small, Image.Resampling.LANCZOS)
+        L, truth = rgb_to_lab(Pictures.from_array(np.array([rgb])).rgb8)
+        small_L, small_truth = rgb_to_lab(Pictures.from_array(np.array([shrunk])).rgb8)
         with torch.inference_mode():
             predicted = colorizer.predict_ab(small_L)
         for name, enlarge in WAYS.items():
@@ -140,11 +142,6 @@ def main() -> None:
     print("| enlarged | truth's chroma | release's |\n| --- | ---: | ---: |")  # noqa: T201
     for name, (of_truth, of_release) in errors.items():
         print(f"| {name} | {np.mean(of_truth):.2f} | {np.mean(of_release):.2f} |")  # noqa: T201
-
-
-def as_planes(image: Image.Image) -> Tensor:
-    """1×3×H×W uint8."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _parsed(loads: Callable[[str], Any], text: str) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an error says; the name of its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

@@ -23,6 +23,7 @@ from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from zoo.errors import OptionError, WeightsError
+from zoo.text import first_line
 from zoo.training.feed import Feed
 from zoo.weights.download import OFFLINE_VARIABLE, is_offline
 from zoo.weights.packaged import PACKAGED, packaged_imagenet
@@ -30,7 +31,6 @@ from zoo.weights.packaged import PACKAGED, packaged_imagenet
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, the means over R, G and B
 _WEIGHTS_FILE = "model.safetensors"
 _VGG_HIDDEN = 4096  # units of the classifier's hidden layer
-_SIDE = 2  # times the deepest stride: of the image that a backbone is tried with
 _EXAMPLES = "type one such as resnet18, efficientnet_lite0, mobilenetv3_small_050 or vgg11"
 
 
@@ -149,18 +149,16 @@ def describe_backbone(name: str) -> Pyramid:
         )
     try:
         try:
-            strides, channels, features = _stages(name, "meta")
+            strides, channels, doubles = _stages(name, "meta")
         except NotImplementedError:
             # timm 1.0.20 to 1.0.29 computes the stages of a RegNet with tensors, on that device.
-            strides, channels, features = _stages(name, "cpu")
+            strides, channels, doubles = _stages(name, "cpu")
     # A model says in its own way that it has no such stages, or takes one size alone.
     except Exception as error:
         raise OptionError(
             f"{name!r} cannot be a backbone: {_reason(error)}; {_EXAMPLES}"
         ) from error
-    side = _SIDE * max(strides)
-    shapes = [(1, c, side // s, side // s) for c, s in zip(channels, strides, strict=True)]
-    if [tuple(stage.shape) for stage in features] != shapes:
+    if not doubles:
         raise OptionError(
             f"{name!r} cannot be a backbone: its stages have the strides "
             f"{', '.join(map(str, strides))}, where each must be a power of two and twice the one "
@@ -182,14 +180,17 @@ def check_imagenet(name: str, option: str) -> None:
         )
 
 
-def _stages(name: str, device: str) -> tuple[list[int], list[int], list[Tensor]]:
-    """Strides and channels of a backbone, and its features of a small image if strides double."""
+def _stages(name: str, device: str) -> tuple[list[int], list[int], bool]:
+    """Strides and channels of a backbone, and whether its features have them, doubling."""
     with torch.device(device):
         net = Backbone(name, in_chans=1).build().eval()
         strides, channels = net.feature_info.reduction(), net.feature_info.channels()
-        side = _SIDE * max(strides)
-        features = net(torch.empty(1, 1, side, side)) if _doubles(strides) else []
-    return strides, channels, features
+        if not _doubles(strides):
+            return strides, channels, False
+        side = 2 * max(strides)
+        features = net(torch.empty(1, 1, side, side))
+    shapes = [(1, c, side // s, side // s) for c, s in zip(channels, strides, strict=True)]
+    return strides, channels, [tuple(stage.shape) for stage in features] == shapes
 
 
 def _hub_name(name: str) -> str:
@@ -204,5 +205,4 @@ def _doubles(strides: list[int]) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return textwrap.shorten(lines[0].rstrip("."), 160, placeholder=" …")
+    return textwrap.shorten(first_line(error).rstrip("."), 160, placeholder=" …")

@@ -19,6 +19,7 @@ from typing import Any
 from zoo._version import __version__
 from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
+from zoo.text import first_line
 from zoo_benchmark.run.executor import Task, local_hardware
 from zoo_benchmark.run.process import ProgressState, Result, run_cell
 from zoo_benchmark.run.trial_spec import (
@@ -65,7 +66,7 @@ class RayExecutor:
             # A cluster that wants a token refuses with an error of Ray's own.
             except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise InputError(
-                    f"no Ray cluster at {address or 'this machine'}: {_first_line(error)}"
+                    f"no Ray cluster at {address or 'this machine'}: {first_line(error)}"
                 ) from error
         nodes = [node for node in ray.nodes() if node["Alive"]]
         cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes]
@@ -139,7 +140,7 @@ class RayExecutor:
         try:
             text, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            reason = f"the cluster lost it {RETRIES + 1} times: {_first_line(error)}"
+            reason = f"the cluster lost it {RETRIES + 1} times: {first_line(error)}"
             return {"spec": asdict(task.spec), "status": FAILED, "error": reason}
         for name, content in files.items():
             file = task.folder / name
@@ -200,7 +201,3 @@ def _describe(device: str, threads: tuple[int, int]) -> tuple[str, str, str]:
     found = resolve_device(device)
     training, timing = (local_hardware(found, count) for count in threads)
     return __version__, training, timing
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
