@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
 
-STRIP_PIXELS = 1 << 20
-"""Pixels that are converted at once; a strip has whole rows."""
+STRIP_PIXELS = 1 << 18
+"""Pixels that are converted at once, which caches hold; a strip has whole rows."""
 
 
 def strips(height: int, width: int, pixels: int = STRIP_PIXELS) -> Iterator[slice]:

@@ -20,7 +20,7 @@ from skimage import color
 
 from zoo import plugins, registry
 from zoo.arrays import UInt8Array
-from zoo.color.lab import lab_to_rgb, rgb_to_lab
+from zoo.color.lab import lab_to_rgb, lab_to_rgb8, rgb_to_lab
 from zoo.color.soft_encoding import SoftEncoding, annealed_mean, soft_cross_entropy
 from zoo.colorizer import Colorizer
 from zoo.device import autocast, casting_once, resolve_device, synchronize
@@ -69,14 +69,14 @@ def test_rgb_to_lab(
 
 
 @pytest.mark.benchmark(group="Lab to RGB, 64 images of 64²")
-@pytest.mark.parametrize("version", ["plain: scikit-image", "fast: torch"])
+@pytest.mark.parametrize("version", ["plain: scikit-image", "fast: torch", "fast: 8 bits"])
 def test_lab_to_rgb(benchmark: Benchmark, version: str, rgb: torch.Tensor) -> None:
     L, ab = rgb_to_lab(rgb)
     if version.startswith("plain"):
         lab = torch.cat((L, ab), dim=1).permute(0, 2, 3, 1).numpy()
         benchmark(color.lab2rgb, lab)
     else:
-        benchmark(lab_to_rgb, L, ab)
+        benchmark(lab_to_rgb8 if version.endswith("bits") else lab_to_rgb, L, ab)
 
 
 @pytest.mark.benchmark(group="soft encoding, 32×16² pixels")

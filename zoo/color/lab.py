@@ -18,6 +18,7 @@ directions agree within 0.01 over the whole 8-bit cube.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -45,6 +46,7 @@ _WHITE = (0.95047, 1.0, 1.08883)
 _EPSILON = 0.008856  # CIE's threshold of the linear part of f, as rounded by skimage
 _KAPPA = 7.787
 _LUMA = (0.299, 0.587, 0.114)  # BT.601
+_LINEAR_STEPS = 1 << 18
 
 
 # Rows divided by the white point, so that f applies to the product directly.
@@ -58,8 +60,12 @@ _XYZ_TO_RGB: list[list[float]] = torch.linalg.inv(_TO_XYZ).tolist()
 def _mix(matrix: list[list[float]], planes: Tensor) -> Tensor:
     # A sum of scaled planes rather than a convolution: exempt from TF32 and autocast, whose
     # ten bits of mantissa would cost whole units of a and b.
-    x, y, z = planes.unbind(1)
-    return torch.stack([p * x + q * y + r * z for p, q, r in matrix], dim=1)
+    return torch.stack(_mixed(matrix, planes.unbind(1)), dim=1)
+
+
+def _mixed(matrix: list[list[float]], planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    x, y, z = planes
+    return tuple(torch.add(torch.add(p * x, y, alpha=q), z, alpha=r) for p, q, r in matrix)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
@@ -70,6 +76,12 @@ def _power(base: Tensor, exponent: float) -> Tensor:
 @lru_cache(maxsize=8)
 def _linear_bytes(device: torch.device) -> Tensor:
     return linearise(torch.arange(256, device="cpu").float() / 255).to(device)
+
+
+@lru_cache(maxsize=8)
+def _bytes_of_linear(device: torch.device) -> Tensor:
+    linear = torch.arange(_LINEAR_STEPS + 1, device="cpu").double() / _LINEAR_STEPS
+    return (gamma_encode(linear) * 255).round().to(device, torch.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -115,15 +127,37 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 def lab_to_rgb(L: Tensor, ab: Tensor) -> Tensor:
     """(L, ab) to N×3×H×W sRGB, colours outside the gamut clipped to [0, 1]. Differentiable."""
+    return gamma_encode(torch.stack(_lab_to_linear(L, ab), dim=1)).clamp(0, 1)
+
+
+def lab_to_rgb8(L: Tensor, ab: Tensor) -> Tensor:
+    """(L, ab) to N×3×H×W sRGB of 8 bits: `lab_to_rgb` rounded, in half the time on a CPU.
+
+    The transfer function is looked up in 2¹⁸ steps of linear light: a value within a hundredth of
+    the middle between two levels may become the other one. A pixel's three values lie side by
+    side in memory, as in a picture.
+    """
+    table = _bytes_of_linear(L.device)
+    planes = [
+        table.index_select(0, _places(plane).flatten()).view(plane.shape)
+        for plane in _lab_to_linear(L, ab)
+    ]
+    return torch.stack(planes, dim=3).permute(0, 3, 1, 2)
+
+
+def _places(linear: Tensor) -> Tensor:
+    return linear.mul(_LINEAR_STEPS).add_(0.5).clamp_(0, _LINEAR_STEPS).int()
+
+
+def _lab_to_linear(L: Tensor, ab: Tensor) -> tuple[Tensor, ...]:
+    """Red, green and blue as linear light, each N×H×W, not clipped."""
     _check_planes("L", L, 1)
     _check_planes("ab", ab, 2)
     fy = (L[:, 0] + 16) / 116
     fx = fy + ab[:, 0] / 500
     # skimage clips negative Z at the level of f; so do we, lest very blue colours differ.
     fz = (fy - ab[:, 1] / 200).clamp_min(0)
-    xyz = _f_inverse(torch.stack((fx, fy, fz), dim=1))
-    linear = _mix(_XYZ_TO_RGB, xyz)
-    return gamma_encode(linear).clamp(0, 1)
+    return _mixed(_XYZ_TO_RGB, [_f_inverse(f) for f in (fx, fy, fz)])
 
 
 def grey_to_L(grey: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class WholePrediction(nn.Module):
         ab = rgb_to_lab(output)[1] if self._colorizer.paints_rgb else output
         ab = ab[:, :, : seen[0], : seen[1]]
         chroma = F.interpolate(ab, size=_sides(full), mode="bilinear", align_corners=False)
-        return merged(grey_to_L(grey / 65535), chroma, 255)[0].permute(1, 2, 0).to(torch.uint8)
+        return merged(grey_to_L(grey / 65535), chroma, 8)[0]
 
     def _seen_size(self, full: Tensor) -> Tensor:
         if self._working_size is None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.arrays import STRIP_PIXELS, UInt8Array, strips, to_8_bits
-from zoo.color.lab import grey_to_L, lab_to_rgb, rgb_to_lab
+from zoo.color.lab import grey_to_L, lab_to_rgb, lab_to_rgb8, rgb_to_lab
 from zoo.images.photograph import Photograph, Plane
 
 Pixels = npt.NDArray[Any]
@@ -90,10 +90,11 @@ def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor
     return F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=False)
 
 
-def merged(L: Tensor, ab: Tensor, white: int) -> Tensor:
-    """The sRGB of N×1×H×W L and N×2×H×W ab, rounded, from 0 to `white`: N×3×H×W float32."""
-    rgb = lab_to_rgb(L, ab + _chroma_of_white(ab.device) * ((L + 16) / 116))
-    return rgb.mul_(white).round_()
+def merged(L: Tensor, ab: Tensor, bits: int) -> Tensor:
+    """The sRGB of N×1×H×W L and N×2×H×W ab in 8 or 16 bits: N×H×W×3, uint8 or float32."""
+    ab = ab + _chroma_of_white(ab.device) * ((L + 16) / 116)
+    rgb = lab_to_rgb8(L, ab) if bits == 8 else lab_to_rgb(L, ab).mul_(65535).round_()
+    return rgb.permute(0, 2, 3, 1)
 
 
 def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: int) -> Pixels:
@@ -102,12 +103,9 @@ def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: 
     stored = grey if grey.dtype == np.uint8 else grey.astype(np.float32) / 65535
     L = grey_to_L(torch.from_numpy(stored).unsqueeze(1).to(ab.device))
     chroma = enlarged_rows(ab, rows, height, grey.shape[2])
-    values = merged(L, chroma, 255 if bits == 8 else 65535).permute(0, 2, 3, 1)
-    if bits == 8:
-        pixels: Pixels = values.to(torch.uint8).contiguous().cpu().numpy()
-        return pixels
-    # numpy, since torch has few operations on 16-bit integers.
-    return np.ascontiguousarray(values.cpu().numpy().astype(np.uint16))
+    pixels: Pixels = merged(L, chroma, bits).cpu().numpy()
+    # In numpy, since torch has few operations on 16-bit integers.
+    return pixels if bits == 8 else np.ascontiguousarray(pixels.astype(np.uint16))
 
 
 @lru_cache(maxsize=8)

@@ -38,6 +38,7 @@ def compare_with_skimage(levels: np.ndarray) -> None:
     back = planes(expected)
     painted = rows(lab.lab_to_rgb(back[:, :1], back[:, 1:]))
     assert np.array_equal((painted * 255).round().astype(int), levels)
+    assert np.array_equal(rows(lab.lab_to_rgb8(back[:, :1], back[:, 1:])), levels)
     # What is painted is the colour that was asked for, in Lab units too.
     assert np.abs(color.rgb2lab(painted) - expected).max() < TOLERANCE
     assert np.abs(painted - color.lab2rgb(expected)).max() < 2e-4
@@ -65,6 +66,9 @@ def test_agrees_with_skimage_outside_the_gamut():
     assert found.min() >= 0
     assert found.max() <= 1
     assert np.abs(found - expected).max() < 5e-4
+    in_bytes = lab.lab_to_rgb8(tensor[:, :1], tensor[:, 1:])
+    assert in_bytes.dtype == torch.uint8
+    assert np.abs(rows(in_bytes) - 255 * expected).max() < 0.5 + 255 * 5e-4
 
 
 @pytest.mark.parametrize("of_bytes", [False, True])
@@ -97,6 +101,8 @@ def test_all_8_bit_greys_have_skimages_lightness_no_chroma_and_come_back():
     assert np.array_equal((rows(lab.L_to_grey(L))[:, 0] * 255).round(), levels)
     painted = rows(lab.lab_to_rgb(L, torch.zeros(1, 2, *L.shape[2:])))
     assert np.array_equal((painted * 255).round(), np.repeat(levels[:, None], 3, axis=1))
+    in_bytes = lab.lab_to_rgb8(L, torch.zeros(1, 2, *L.shape[2:]))
+    assert np.array_equal(rows(in_bytes), np.repeat(levels[:, None], 3, axis=1))
     assert lab.rgb_to_lab(grey.expand(-1, 3, -1, -1))[1].abs().max() < TOLERANCE
 
 
