@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import cache_folder, locked, write_text
 from zoo.info import INTERFACE
-from zoo.text import parse_json
+from zoo.text import kind_and_line, parse_json
 
 COLORIZERS, DATASETS, METRICS = "zoo.colorizers", "zoo.datasets", "zoo.metrics"
 FILES = "zoo.file_colorizers"
@@ -123,10 +123,7 @@ def _import(group: str, name: str) -> Any:
         raise
     except BaseException as error:  # AssertionError and SystemExit get past stevedore
         failures.append(error)
-    reason = str(failures[0]).strip().splitlines()
-    raise PluginError(
-        f"importing it raised {type(failures[0]).__name__}{': ' + reason[0] if reason else ''}"
-    ) from failures[0]
+    raise PluginError(f"importing it raised {kind_and_line(failures[0])}") from failures[0]
 
 
 def _check_interface(loaded: Any, plugin: Plugin, base: type) -> None:

@@ -80,6 +80,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def kind_and_line(error: BaseException) -> str:
+    """The class of an error and the first line of what it says: `ValueError: no such size`."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
 def docstring(documented: Callable[..., object]) -> str:
     """The docstring of a function, out of its source where `python -OO` has dropped it."""
     if documented.__doc__ is not None:

@@ -24,6 +24,7 @@ from zoo.colorizer import Colorizer
 from zoo.errors import ExportError
 from zoo.prediction.merge import merged
 from zoo.prediction.working_size import pad_edges, resized
+from zoo.text import kind_and_line
 
 INPUT, OUTPUT = "image", "colour"
 """The names of the graph's input and output: H×W×3 uint8 both."""
@@ -110,10 +111,9 @@ def write_graph(
                 dynamic_axes=free,
             )
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:200]
         raise ExportError(
             f"{network._colorizer.info.name} cannot be exported: PyTorch cannot translate its "
-            f"forward: {type(error).__name__}{': ' if reason else ''}{reason}"
+            f"forward: {kind_and_line(error)[:240]}"
         ) from error
 
 

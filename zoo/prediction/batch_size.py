@@ -12,6 +12,7 @@ import torch
 
 from zoo.device import is_out_of_memory
 from zoo.errors import InputError
+from zoo.text import first_line
 
 BatchSize = int | Literal["auto"] | None
 """Images per pass of the network: a number, by measurement, or what suits the device."""
@@ -140,7 +141,7 @@ class Batches(Generic[Item, Result]):
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).partition("\n")[0]
+                reason = first_line(error)
             else:
                 if self._search:
                     self._fastest(shape).took(len(batch), time.perf_counter() - began)

@@ -218,7 +218,7 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    told = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    told = getattr(error, "strerror", None) or first_line(error)
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
         if free < _LITTLE:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from zoo.errors import WeightsError
+from zoo.text import first_line
 from zoo.weights.file import read_torch, utf8_path
 
 
@@ -35,7 +36,7 @@ def read_state(path: Path, where: str, whose: str) -> dict[str, Any]:
             state = read_torch(path)
     # Whatever the many readers behind torch.load raise, it means the same to the user.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise WeightsError(f"{where} cannot be read as weights: {reason[:200]}") from error
     if not isinstance(state, dict):
         raise WeightsError(f"{where} is not {whose}: it holds a {type(state).__name__}")
