@@ -109,6 +109,14 @@ class Colorizer(ABC):
         """The smallest side in pixels that the network takes; smaller input is padded."""
         return self.multiple
 
+    @property
+    def pretrained(self) -> Sequence[str]:
+        """Names of the network's submodules that `prepare` fills with published weights; none.
+
+        The shared loop trains them at the option `pretrained_rate`.
+        """
+        return ()
+
     @abstractmethod
     def build(self) -> nn.Module:
         """A new network with fresh weights, from `self.options`; on the CPU, float32."""
@@ -145,7 +153,7 @@ class Colorizer(ABC):
 
     def train(self, feed: Feed) -> None:
         """Trains `self.net` until the feed is spent; by default the shared loop on `loss`."""
-        train(self.net, self.loss, feed, self.training_options, self.precision)
+        train(self.net, self.loss, feed, self.training_options, self.precision, self.pretrained)
 
     # ---- what a user calls -------------------------------------------------------------
 
@@ -239,6 +247,7 @@ class Colorizer(ABC):
             on_step: called with the feed after every step, for progress bars.
 
         Raises:
+            OptionError: `pretrained_rate` is set, and nothing starts from published weights.
             BudgetError: the budget cannot be read, or not one step, or no search, fits into it.
             InputError: images of a wrong kind, or none; shares that are none; a stored size below
                 the crops, or without a size.

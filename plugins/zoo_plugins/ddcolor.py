@@ -341,6 +341,11 @@ class DDColor(Colorizer):
         self._encoder = Backbone(name, in_chans=len(_MEAN), stages=tuple(stages))
         self._channels = [pyramid.channels[i] for i in stages]
 
+    @property
+    def pretrained(self) -> Sequence[str]:
+        """The encoder, where it starts from ImageNet weights."""
+        return ("encoder",) if self.options.encoder_weights == "imagenet" else ()
+
     def build(self) -> nn.Module:
         """Encoder, both decoders and the mixing layer, with fresh weights."""
         return DDColorNet(self.options, self._encoder, self._channels)

@@ -50,12 +50,13 @@ class GANOptions(TrainingOptions):
     learning_rate: float = 5e-4
 
     def check(self) -> None:
-        """Raises `ValueError` for averaging, which is the shared loop's alone."""
+        """Raises `ValueError` for what the shared loop alone can do."""
         super().check()
-        if self.averaging:
-            raise ValueError(
-                f"averaging must stay 0, got {self.averaging}: the loop of two networks has none"
-            )
+        for name, usual in (("averaging", 0.0), ("pretrained_rate", 1.0)):
+            if (value := getattr(self, name)) != usual:
+                raise ValueError(
+                    f"{name} must stay {usual:g}, got {value:g}: the loop of two networks has none"
+                )
 
     @classmethod
     def small(cls) -> GANOptions:

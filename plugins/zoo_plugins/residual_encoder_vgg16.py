@@ -9,6 +9,7 @@ place costs less than a wrong one. It tends to sepia: the mean of what is possib
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -97,6 +98,11 @@ class ResidualEncoderVGG16(Colorizer):
     multiple = 8
     Options = ResidualEncoderOptions
     options: ResidualEncoderOptions
+
+    @property
+    def pretrained(self) -> Sequence[str]:
+        """The trunk, where it starts from ImageNet weights."""
+        return ("trunk",) if self.options.trunk_weights == "imagenet" else ()
 
     def build(self) -> nn.Module:
         """The trunk from timm and the joining layers, all with fresh weights."""

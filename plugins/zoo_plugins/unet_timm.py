@@ -11,6 +11,7 @@ rebalancing can be had in parts. docs/unet_timm.md tells how the defaults were f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -212,6 +213,11 @@ class UNetTimm(Colorizer):
     def multiple(self) -> int:
         """The deepest stride, in pixels of the image."""
         return self.options.deepest_stride // self.options.enlargement
+
+    @property
+    def pretrained(self) -> Sequence[str]:
+        """The backbone, where it starts from ImageNet weights."""
+        return ("backbone",) if self.options.backbone_weights == "imagenet" else ()
 
     def build(self) -> nn.Module:
         """Backbone, expanding path and head with fresh weights, and the encoding's table."""

@@ -197,9 +197,10 @@ def test_the_papers_discriminator_has_pix2pix_parameters():
     assert sum(p.numel() for p in discriminator.parameters()) == expected
 
 
-def test_averaging_is_not_passed_over():
-    with pytest.raises(OptionError, match=r"averaging must stay 0, got 0\.9"):
-        zoo.load(NAME, averaging=0.9, device="cpu")
+@pytest.mark.parametrize(("option", "usual"), [("averaging", 0), ("pretrained_rate", 1)])
+def test_options_of_the_shared_loop_alone_are_not_passed_over(option, usual):
+    with pytest.raises(OptionError, match=rf"{option} must stay {usual}, got 0\.9"):
+        zoo.load(NAME, device="cpu", **{option: 0.9})
 
 
 @pytest.mark.parametrize("options", [{"discriminator_layers": 0}, {"discriminator_width": 0}])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,13 @@ class TrainingOptions(Options):
         most=1,
     )
     clip: float = option(1.0, "largest norm of the gradient", above=0)
+    pretrained_rate: float = option(
+        1.0,
+        "factor on the learning rate of layers that start from published weights, such as a trunk "
+        "with those of ImageNet; 0 leaves them as they are",
+        least=0,
+        most=1,
+    )
     averaging: float = option(
         0.0,
         "decay per step of the exponential moving average of the weights that training ends with, "
@@ -48,7 +55,16 @@ def schedule(progress: float, options: TrainingOptions) -> float:
 
 
 class Optimizer:
-    """AdamW with the shared schedule, gradient clipping and the feed's NaN detection."""
+    """AdamW with the shared schedule, gradient clipping and the feed's NaN detection.
+
+    Args:
+        parameters: those to train.
+        feed: the batches, which know the progress and how the learning rate scales.
+        options: the learning rate, its schedule, weight decay and clipping.
+        learning_rate: in the place of the options'.
+        betas: AdamW's.
+        pretrained: those of the parameters that learn at the options' `pretrained_rate`.
+    """
 
     def __init__(
         self,
@@ -58,22 +74,32 @@ class Optimizer:
         *,
         learning_rate: float | None = None,
         betas: tuple[float, float] = (0.9, 0.99),
+        pretrained: Iterable[nn.Parameter] = (),
     ) -> None:
         self._parameters = [p for p in parameters if p.requires_grad]
         self._feed, self._options = feed, options
         self._learning_rate = feed.scaled_rate(
             options.learning_rate if learning_rate is None else learning_rate
         )
-        # Norms, biases and other vectors are not decayed, as is usual.
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self._parameters if p.ndim > 1]},
-            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        slower = set(pretrained)
+        groups: list[dict[str, Any]] = []
+        self._factors: list[float] = []
+        for factor, chosen in (
+            (1.0, [p for p in self._parameters if p not in slower]),
+            (options.pretrained_rate, [p for p in self._parameters if p in slower]),
+        ):
+            # Norms, biases and other vectors are not decayed, as is usual.
+            for decay, members in (
+                (options.weight_decay, [p for p in chosen if p.ndim > 1]),
+                (0.0, [p for p in chosen if p.ndim <= 1]),
+            ):
+                if members:
+                    groups.append({"params": members, "weight_decay": decay})
+                    self._factors.append(factor)
         self._adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            groups,
             lr=self._learning_rate,
             betas=betas,
-            weight_decay=options.weight_decay,
             fused=feed.device.type in ("cpu", "cuda"),
         )
         feed.keep(self)
@@ -99,8 +125,8 @@ class Optimizer:
         progress = self._feed.progress
         swept = self._feed.rate_factor
         factor = swept(progress) if swept else schedule(progress, self._options)
-        for group in self._adamw.param_groups:
-            group["lr"] = self._learning_rate * factor
+        for group, mine in zip(self._adamw.param_groups, self._factors, strict=True):
+            group["lr"] = self._learning_rate * factor * mine
         self._adamw.step()
 
 
@@ -144,13 +170,18 @@ def train(
     feed: Feed,
     options: TrainingOptions,
     precision: str,
+    pretrained: Sequence[str] = (),
 ) -> None:
     """Minimises `loss(L, ab)` over `net`'s parameters until the feed's budget is spent.
+
+    The parameters of the submodules `pretrained` learn at the options' `pretrained_rate`.
 
     Raises:
         TrainingError: the loss became NaN or infinite.
     """
-    optimizer = Optimizer(net.parameters(), feed, options)
+    parts = [net.get_submodule(name) for name in pretrained]
+    slower = [parameter for part in parts for parameter in part.parameters()]
+    optimizer = Optimizer(net.parameters(), feed, options, pretrained=slower)
     average = WeightAverage(net, options.averaging, feed) if options.averaging else None
     for L, ab in feed:
         with autocast(feed.device, precision):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data import containers
 from zoo.device import set_random_state
-from zoo.errors import InputError
+from zoo.errors import InputError, OptionError
 from zoo.training.budget import Budget
 from zoo.training.checkpoint import Checkpoint
 from zoo.training.feed import Feed
@@ -51,6 +51,12 @@ class Session:
         on_step: Callable[[Feed], None] | None = None,
     ) -> None:
         self._colorizer, self._checkpoint, self._on_step = colorizer, checkpoint, on_step
+        rate = colorizer.training_options.pretrained_rate
+        if rate != 1 and not colorizer.pretrained:
+            raise OptionError(
+                f"{colorizer.info.name}: pretrained_rate={rate:g} would change nothing, since no "
+                "part of the network starts from published weights; leave it at 1"
+            )
         self._budget = Budget.parse(budget)
         self._variety = variety
         if variety.stored_size is not None:
