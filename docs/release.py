@@ -4,14 +4,18 @@ r"""Trains the weights that come along, as docs/release.md tells: `unet_timm@rel
     zoo fit unet_timm --init first.safetensors --data folder:THUMBNAILS -o second.safetensors \
         --size 48 --stored-size 64 --crop-scale 0.75,1 --budget 15min --set batch_size=64 \
         --set learning_rate=7e-4 --set decay=0.8 --set averaging=0.998
-    python docs/release.py balance second.safetensors PHOTOGRAPHS unet_timm.safetensors
+    zoo fit unet_timm --init second.safetensors … -o third.safetensors --budget 300kimages
+    zoo fit unet_timm --init third.safetensors … -o fourth.safetensors --budget 64kimages --seed 1
+    python docs/release.py finish PHOTOGRAPHS unet_timm.safetensors \
+        third.safetensors fourth.safetensors
 
-THUMBNAILS and PHOTOGRAPHS are folders of images, with `train/` and `val/` or undivided. Crops and
+The dots stand for what the fit above them has. THUMBNAILS and PHOTOGRAPHS are folders of images,
+with `train/` and `val/` or undivided. Crops and
 variety of the input are the feed's; that it mixes two sets of images is this script's own.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +44,8 @@ OPTIONS: Mapping[str, Any] = {
     "rebalancing": 0.75,
     "averaging": 0.999,
 }
-BOLDNESS = -0.1
+TEMPERATURE = 0.6
+BOLDNESS = 0.1
 """By how much of the logarithm of its class weight a bin is preferred; below 0 common ones are."""
 SHARES = (0.25, 0.35)
 """The shares of photographs and of thumbnails' crops in twenty images of the stream."""
@@ -103,12 +108,12 @@ def main() -> None:
     """The training of the first step, or the last step."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
-    first, last = steps.add_parser("train"), steps.add_parser("balance")
+    first, last = steps.add_parser("train"), steps.add_parser("finish")
     first.add_argument("thumbnails", type=Path)
-    last.add_argument("weights", type=Path)
     for step in (first, last):
         step.add_argument("photographs", type=Path)
         step.add_argument("out", type=Path)
+    last.add_argument("weights", type=Path, nargs="+")
     first.add_argument("--seconds", type=float, default=250)
     first.add_argument("--batch", type=int, default=256)
     first.add_argument("--device", default="auto")
@@ -117,7 +122,7 @@ def main() -> None:
     if given.step == "train":
         train(given, data).save(given.out)
         return
-    colorizer = zoo.load("unet_timm", weights=given.weights, device="cpu")
+    colorizer = average(given.weights)
     balance(colorizer, data)
     colorizer.save(given.out)
 
@@ -137,6 +142,22 @@ def train(given: argparse.Namespace, data: Dataset) -> Colorizer:
         **OPTIONS,
     )
     return colorizer.fit(thumbnails, budget=f"{given.seconds:g}s", size=64, crop_scale=ENLARGED)
+
+
+def average(files: Sequence[Path]) -> Colorizer:
+    """The mean of trained weights: a model soup (Wortsman et al., ICML 2022).
+
+    The record that goes with it is that of the last file.
+    """
+    colorizers = [
+        zoo.load("unet_timm", weights=file, device="cpu", temperature=TEMPERATURE) for file in files
+    ]
+    mean = colorizers[-1]
+    states = [colorizer.net.state_dict() for colorizer in colorizers]
+    for name, tensor in mean.net.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.stack([state[name] for state in states]).mean(0))
+    return mean
 
 
 def balance(colorizer: Colorizer, data: Dataset) -> None:
