@@ -172,6 +172,7 @@ def _copy_of(kind: str) -> Callable[[Path], None]:
 PRESUMED: Mapping[str, Callable[[Path], None]] = {
     "holiday": _photographs,
     "tiny-imagenet-20k": _divided,
+    "tiny-imagenet-100k": _divided,
     "scans": _scans,
     "photos": _photographs,
     "photo.jpg": _photograph,
