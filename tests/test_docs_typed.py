@@ -104,7 +104,9 @@ def test_scripts_for_a_cluster_run(name, tmp_path):
         (programs / program).chmod(0o755)
     for script in scripts(DOCUMENTS[name]):
         environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-        subprocess.run(["bash", "-eu", "-c", script], env=environment, check=True, cwd=tmp_path)
+        # What it leaves in the background writes its line before the log is read.
+        waiting = f"{script}\nwait\n"
+        subprocess.run(["bash", "-eu", "-c", waiting], env=environment, check=True, cwd=tmp_path)
         called = log.read_text(encoding="utf-8").splitlines()
         (bench,) = [line for line in called if line.startswith("zoo ")]
         assert bench.endswith("--executor ray=node-1:6379 --out results-7")
