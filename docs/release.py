@@ -10,8 +10,8 @@ r"""Trains the weights that come along, as docs/release.md tells: `unet_timm@rel
         third.safetensors fourth.safetensors
 
 The dots stand for what the fit above them has. THUMBNAILS and PHOTOGRAPHS are folders of images,
-with `train/` and `val/` or undivided. Crops and
-variety of the input are the feed's; that it mixes two sets of images is this script's own.
+with `train/` and `val/` or undivided. Crops and variety of the input are the feed's; that it mixes
+two sets of images is this script's own.
 """
 
 import argparse

@@ -139,14 +139,10 @@ def lab_to_rgb8(L: Tensor, ab: Tensor) -> Tensor:
     """
     table = _bytes_of_linear(L.device)
     planes = [
-        table.index_select(0, _places(plane).flatten()).view(plane.shape)
+        _look_up(table, plane.mul(_LINEAR_STEPS).add_(0.5).clamp_(0, _LINEAR_STEPS))
         for plane in _lab_to_linear(L, ab)
     ]
     return torch.stack(planes, dim=3).permute(0, 3, 1, 2)
-
-
-def _places(linear: Tensor) -> Tensor:
-    return linear.mul(_LINEAR_STEPS).add_(0.5).clamp_(0, _LINEAR_STEPS).int()
 
 
 def _lab_to_linear(L: Tensor, ab: Tensor) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -82,20 +83,17 @@ class Optimizer:
             options.learning_rate if learning_rate is None else learning_rate
         )
         slower = set(pretrained)
+
+        def kind(parameter: nn.Parameter) -> tuple[bool, bool]:
+            return parameter in slower, parameter.ndim <= 1
+
         groups: list[dict[str, Any]] = []
         self._factors: list[float] = []
-        for factor, chosen in (
-            (1.0, [p for p in self._parameters if p not in slower]),
-            (options.pretrained_rate, [p for p in self._parameters if p in slower]),
-        ):
+        for (is_slower, is_vector), members in groupby(sorted(self._parameters, key=kind), kind):
             # Norms, biases and other vectors are not decayed, as is usual.
-            for decay, members in (
-                (options.weight_decay, [p for p in chosen if p.ndim > 1]),
-                (0.0, [p for p in chosen if p.ndim <= 1]),
-            ):
-                if members:
-                    groups.append({"params": members, "weight_decay": decay})
-                    self._factors.append(factor)
+            decay = 0.0 if is_vector else options.weight_decay
+            groups.append({"params": list(members), "weight_decay": decay})
+            self._factors.append(options.pretrained_rate if is_slower else 1.0)
         self._adamw = torch.optim.AdamW(
             groups,
             lr=self._learning_rate,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stopping import stop_after
 
 import zoo
 import zoo.training.checkpoint
@@ -26,16 +27,6 @@ every = pytest.mark.parametrize("name", NAMES)
 
 def state(colorizer):
     return {k: v.numpy().tobytes() for k, v in colorizer.net.state_dict().items()}
-
-
-def stop_after(checkpoint, steps):
-    """An `on_step` that stops training, as Ctrl-C does, after so many steps in all."""
-
-    def on_step(feed):
-        if feed.cost.steps == steps:
-            checkpoint.stop()
-
-    return on_step
 
 
 LEARNERS = [name for name in NAMES if not colorizer_class(name).info.floor]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stopping import stop_after
 
 import zoo
 from zoo import registry
@@ -51,18 +52,18 @@ def test_none_at_all_leaves_the_part_as_it_is(tiles):
 
 def test_stopped_and_resumed_it_goes_on_as_it_would_have(tiles, tmp_path):
     whole = new(pretrained_rate=0.1).fit(tiles, budget="8steps", size=32)
-    path = tmp_path / "half.pt"
-
-    def stop(feed):
-        if feed.cost.steps == 4:
-            raise KeyboardInterrupt
-
+    checkpoint = Checkpoint(tmp_path / "half.pt")
     with pytest.raises(KeyboardInterrupt):
         new(pretrained_rate=0.1).fit(
-            tiles, budget="8steps", size=32, checkpoint=Checkpoint(path), on_step=stop
+            tiles,
+            budget="8steps",
+            size=32,
+            checkpoint=checkpoint,
+            on_step=stop_after(checkpoint, 4),
         )
+    assert checkpoint.path.is_file()
     again = new(pretrained_rate=0.1).fit(
-        tiles, budget="8steps", size=32, checkpoint=Checkpoint(path)
+        tiles, budget="8steps", size=32, checkpoint=Checkpoint(checkpoint.path)
     )
     for name, tensor in whole.net.state_dict().items():
         assert torch.equal(tensor, again.net.state_dict()[name]), name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stopping import stop_after
 from torch import Tensor, nn
 
 from zoo.color.lab import lab_to_rgb, rgb_to_lab, rgb_to_yuv
@@ -307,13 +308,10 @@ def test_larger_images_are_kept_at_the_stored_size(new: Any, tiles: np.ndarray) 
 def stopped(new: Any, tiles: np.ndarray, tmp_path: Any) -> Checkpoint:
     """A training of five steps with all variety, stopped after two."""
     checkpoint = Checkpoint(tmp_path / "c.pt")
-
-    def stop(feed: Feed) -> None:
-        if feed.cost.steps == 2:
-            checkpoint.stop()
-
     with pytest.raises(KeyboardInterrupt):
-        new("zhang_rebalanced").fit(tiles, **HOW, checkpoint=checkpoint, on_step=stop)
+        new("zhang_rebalanced").fit(
+            tiles, **HOW, checkpoint=checkpoint, on_step=stop_after(checkpoint, 2)
+        )
     return checkpoint
 
 
