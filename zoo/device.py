@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,29 @@ def casting_once(device: torch.device) -> AbstractContextManager[None]:
     """
     # Autocast forgets its copies at the end of its outermost block, even of one that is off.
     return torch.autocast(device.type, enabled=False)
+
+
+def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
+    """Threads in each of which PyTorch computes with that thread alone.
+
+    Otherwise each would have a team of OpenMP threads of its own, as many as there are cores, and
+    the teams would be in each other's way.
+    """
+    threads = torch.get_num_threads()
+    ready = Barrier(workers + 1)
+
+    def prepare() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # the first question in a thread settles its answer
+        ready.wait()
+
+    pool = ThreadPoolExecutor(workers, "zoo-compute", initializer=prepare)
+    for _ in range(workers):
+        pool.submit(int)  # a pool starts a thread for each task while none is idle
+    ready.wait()
+    # What a thread sets for itself is also what threads that start later begin with.
+    torch.set_num_threads(threads)
+    return pool
 
 
 def is_traced() -> bool:

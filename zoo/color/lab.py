@@ -65,7 +65,7 @@ def _mix(matrix: list[list[float]], planes: Tensor) -> Tensor:
 
 def _mixed(matrix: list[list[float]], planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
     x, y, z = planes
-    return tuple(torch.add(torch.add(p * x, y, alpha=q), z, alpha=r) for p, q, r in matrix)
+    return tuple((p * x).add_(y, alpha=q).add_(z, alpha=r) for p, q, r in matrix)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
@@ -113,7 +113,9 @@ def _f(t: Tensor) -> Tensor:
 
 
 def _f_inverse(f: Tensor) -> Tensor:
-    return torch.where(f > 0.2068966, f.clamp_min(0.2068966) ** 3, (f - 16 / 116) / _KAPPA)
+    # Below the threshold a line goes on from the cube: t³ + (f − t)/κ with t = max(f, threshold).
+    t = f.clamp_min(0.2068966)
+    return (t**3).add_(f - t, alpha=1 / _KAPPA)
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +141,7 @@ def lab_to_rgb8(L: Tensor, ab: Tensor) -> Tensor:
     """
     table = _bytes_of_linear(L.device)
     planes = [
-        _look_up(table, plane.mul(_LINEAR_STEPS).add_(0.5).clamp_(0, _LINEAR_STEPS))
+        _look_up(table, plane.mul_(_LINEAR_STEPS).add_(0.5).clamp_(0, _LINEAR_STEPS))
         for plane in _lab_to_linear(L, ab)
     ]
     return torch.stack(planes, dim=3).permute(0, 3, 1, 2)
@@ -149,10 +151,10 @@ def _lab_to_linear(L: Tensor, ab: Tensor) -> tuple[Tensor, ...]:
     """Red, green and blue as linear light, each N×H×W, not clipped."""
     _check_planes("L", L, 1)
     _check_planes("ab", ab, 2)
-    fy = (L[:, 0] + 16) / 116
-    fx = fy + ab[:, 0] / 500
+    fy = (L[:, 0] + 16).div_(116)
+    fx = torch.add(fy, ab[:, 0], alpha=1 / 500)
     # skimage clips negative Z at the level of f; so do we, lest very blue colours differ.
-    fz = (fy - ab[:, 1] / 200).clamp_min(0)
+    fz = torch.add(fy, ab[:, 1], alpha=-1 / 200).clamp_min_(0)
     return _mixed(_XYZ_TO_RGB, [_f_inverse(f) for f in (fx, fy, fz)])
 
 

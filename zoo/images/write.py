@@ -142,7 +142,7 @@ def write_picture(path: Path, form: Format, layout: Layout, strips: Iterable[Str
 
 def _write_with_pillow(path: Path, form: Format, layout: Layout, strips: Iterable[Strip]) -> None:
     mode = "RGBA" if layout.channels == 4 else "RGB"
-    picture = Image.new(mode, (layout.width, layout.height))
+    picture = Image.new(mode, (layout.width, layout.height), None)  # the strips fill it
     top = 0
     for strip in strips:
         picture.paste(Image.fromarray(strip), (0, top))

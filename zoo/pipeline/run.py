@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from zoo.colorizer import Colorizer
-from zoo.device import casting_once, is_out_of_memory
+from zoo.device import casting_once, is_out_of_memory, single_threaded_pool
 from zoo.errors import InputError, NotFittedError, OutputError, ZooError
 from zoo.files import NO_ROOM, atomic_path, check_writable
 from zoo.images.metadata import fit_metadata
@@ -131,11 +131,12 @@ class _Pipeline:
         self.inbox: queue.SimpleQueue[Event | Item | OutputError] = queue.SimpleQueue()
         self.finished: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
+        self.pool = single_threaded_pool(torch.get_num_threads())
         self.outcomes: list[Event] = []
 
     def run(self) -> Report:
         start = time.perf_counter()
-        with self._threads(), casting_once(self.colorizer.device):
+        with self.pool, self._threads(), casting_once(self.colorizer.device):
             while len(self.outcomes) < len(self.jobs):
                 try:
                     message = self.inbox.get(block=not self.batches.waiting)
@@ -326,6 +327,7 @@ class _Pipeline:
             alpha=alpha,
             saturation=self.settings.saturation,
             compare=self.settings.compare,
+            pool=self.pool,
         )
         with atomic_path(target) as partial:
             write_picture(partial, item.form, layout, strips)

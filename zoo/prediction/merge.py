@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +20,8 @@ from zoo.images.photograph import Photograph, Plane
 
 Pixels = npt.NDArray[Any]
 """The pixels of a strip: …rows×width×channels, uint8 or uint16."""
+
+_STRIPS_AHEAD = 4
 
 
 def coloured_images(
@@ -47,6 +51,7 @@ def coloured_strips(
     saturation: float = 1.0,
     compare: bool = False,
     strip_pixels: int = STRIP_PIXELS,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Iterator[Pixels]:
     """The photograph in colour, from top to bottom: rows×width×3, or ×4 with alpha.
 
@@ -58,12 +63,14 @@ def coloured_strips(
         saturation: what ab is multiplied by.
         compare: whether to put grey on the left and colour on the right, twice as wide.
         strip_pixels: how many are merged at once; the result does not depend on it.
+        pool: threads that merge the next strips meanwhile; None for the calling thread alone.
     """
     height, width = photograph.size
     ab = ab[None].float() * saturation
-    for rows in strips(height, width, strip_pixels):
+
+    def coloured(rows: slice) -> Pixels:
         grey = photograph.grey[rows]
-        (colour,) = _merged(grey[None], ab, rows, height, bits)
+        colour: Pixels = _merged(grey[None], ab, rows, height, bits)[0]
         if compare:
             uncoloured = np.repeat(_to_bits(grey, bits)[:, :, None], 3, axis=2)
             colour = np.concatenate((uncoloured, colour), axis=1)
@@ -72,7 +79,10 @@ def coloured_strips(
             layer = _to_bits(photograph.alpha[rows], bits)
             layer = np.concatenate((layer, layer), axis=1) if compare else layer
             colour = np.concatenate((colour, layer[:, :, None]), axis=2)
-        yield colour
+        return colour
+
+    parts = strips(height, width, strip_pixels)
+    return map(coloured, parts) if pool is None else _in_order(pool, coloured, parts)
 
 
 def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor:
@@ -87,12 +97,14 @@ def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor
     lower = (upper + 1).clamp_max(source - 1)
     share = (place - upper)[:, None].float().to(plane.device)
     lines = plane[:, :, upper] * (1 - share) + plane[:, :, lower] * share
-    return F.interpolate(lines, size=(lines.shape[2], width), mode="bilinear", align_corners=False)
+    # As rows of no height: in two dimensions, each would be mixed with itself once more.
+    wide = F.interpolate(lines.flatten(1, 2), width, mode="linear", align_corners=False)
+    return wide.view(*lines.shape[:3], width)
 
 
 def merged(L: Tensor, ab: Tensor, bits: int) -> Tensor:
     """The sRGB of N×1×H×W L and N×2×H×W ab in 8 or 16 bits: N×H×W×3, uint8 or float32."""
-    ab = ab + _chroma_of_white(ab.device) * ((L + 16) / 116)
+    ab = torch.addcmul(ab, _chroma_of_white(ab.device), L + 16, value=1 / 116)
     rgb = lab_to_rgb8(L, ab) if bits == 8 else lab_to_rgb(L, ab).mul_(65535).round_()
     return rgb.permute(0, 2, 3, 1)
 
@@ -106,6 +118,19 @@ def _merged(grey: npt.NDArray[Any], ab: Tensor, rows: slice, height: int, bits: 
     pixels: Pixels = merged(L, chroma, bits).cpu().numpy()
     # In numpy, since torch has few operations on 16-bit integers.
     return pixels if bits == 8 else np.ascontiguousarray(pixels.astype(np.uint16))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[slice], Pixels], parts: Iterable[slice]
+) -> Iterator[Pixels]:
+    """The results in the order of the parts; a few are worked out ahead of the one asked for."""
+    waiting: deque[Future[Pixels]] = deque()
+    for part in parts:
+        waiting.append(pool.submit(work, part))
+        if len(waiting) > _STRIPS_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @lru_cache(maxsize=8)
