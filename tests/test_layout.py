@@ -169,7 +169,7 @@ def test_the_wheel_declares_the_projects_entry_points_and_license(wheel, reposit
     [info] = {n.split("/")[0] for n in wheel.namelist() if n.split("/")[0].endswith(".dist-info")}
     written = wheel.read(f"{info}/entry_points.txt").decode()
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    assert "zoo = zoo.cli.main:main" in written
+    assert "zoo = zoo.__main__:program" in written
     for group, entries in project["entry-points"].items():
         assert f"[{group}]" in written
         for name, target in entries.items():

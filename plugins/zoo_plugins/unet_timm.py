@@ -220,7 +220,7 @@ class UNetTimm(Colorizer):
         return ("backbone",) if self.options.backbone_weights == "imagenet" else ()
 
     def build(self) -> nn.Module:
-        """Backbone, expanding path and head with fresh weights, and the encoding's table."""
+        """Backbone, expanding path and head with fresh weights."""
         self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
         self._class_weights = torch.ones(BIN_COUNT, device=self.device)
         return UNet(self.options, self._pyramid)

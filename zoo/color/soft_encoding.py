@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -101,11 +101,18 @@ class SoftEncoding:
     """
 
     def __init__(self, neighbours: int, sigma: float, device: torch.device) -> None:
-        self._neighbours, self._sigma = neighbours, sigma
-        self._candidates = candidate_table(neighbours).to(device)
+        self._neighbours, self._sigma, self._device = neighbours, sigma, device
+
+    # Made for the first colours: who only decodes does without.
+    @cached_property
+    def _candidates(self) -> Tensor:
+        return candidate_table(self._neighbours).to(self._device)
+
+    @cached_property
+    def _centres(self) -> Tensor:
         # The padding bin lies out of everyone's reach.
         far = torch.full((1, 2), 1e6)
-        self._centres = torch.cat((bin_centres(), far)).to(device)
+        return torch.cat((bin_centres(), far)).to(self._device)
 
     def __call__(self, ab: Tensor) -> SoftTarget:
         """N×2×H×W ab, not rounded, to its soft target. Ties go to the lowest bin."""

@@ -88,7 +88,7 @@ class ZhangClassifier(Colorizer):
     options: ZhangOptions
 
     def build(self) -> nn.Module:
-        """The network of eight blocks up to the logits, and the encoding's table."""
+        """The network of eight blocks up to the logits."""
         self._encode = SoftEncoding(self.options.neighbours, self.options.sigma, self.device)
         self._class_weights = torch.ones(BIN_COUNT, device=self.device)
         return ZhangNet(self.options.width, self.options.initialization, self.options.decoder)
