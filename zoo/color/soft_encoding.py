@@ -101,18 +101,15 @@ class SoftEncoding:
     """
 
     def __init__(self, neighbours: int, sigma: float, device: torch.device) -> None:
-        self._neighbours, self._sigma, self._device = neighbours, sigma, device
-
-    # Made for the first colours: who only decodes does without.
-    @cached_property
-    def _candidates(self) -> Tensor:
-        return candidate_table(self._neighbours).to(self._device)
-
-    @cached_property
-    def _centres(self) -> Tensor:
+        self._neighbours, self._sigma = neighbours, sigma
         # The padding bin lies out of everyone's reach.
         far = torch.full((1, 2), 1e6)
-        return torch.cat((bin_centres(), far)).to(self._device)
+        self._centres = torch.cat((bin_centres(), far)).to(device)
+
+    @cached_property
+    def _candidates(self) -> Tensor:
+        # Made for the first colours: who only decodes does without.
+        return candidate_table(self._neighbours).to(self._centres.device)
 
     def __call__(self, ab: Tensor) -> SoftTarget:
         """N×2×H×W ab, not rounded, to its soft target. Ties go to the lowest bin."""
