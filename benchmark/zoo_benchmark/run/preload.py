@@ -6,10 +6,24 @@ import contextlib
 import gc
 import importlib
 import signal
+import sys
 import warnings
+from types import TracebackType
 
 from zoo_benchmark.run.process import PRELOADED
 
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None, /) -> None:
+    """Prints an error, unless it says that whoever asked for a process is gone.
+
+    A bench that is killed while it asks leaves half a request. The server, or its fork, ends for
+    that, and nobody is left to whom a traceback would say anything.
+    """
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell
 # Ctrl-C is the parent's to hear; the server ignores it, too, as soon as it serves.
 _interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
 with warnings.catch_warnings():

@@ -312,6 +312,39 @@ def test_what_is_preloaded_exists() -> None:
 
 
 @needs_fork
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(
+            "socket.socket(socket.AF_UNIX).connect(server._forkserver_address);"
+            "os.waitpid(server._forkserver_pid, 0)",  # or it would see the end before this
+            id="nothing sent",
+        ),
+        pytest.param("server.connect_to_new_process([])", id="no work sent"),
+    ],
+)
+def test_the_server_ends_without_a_word_when_its_bench_dies_as_it_asks(
+    asked: str, tmp_path: Path
+) -> None:
+    program = (
+        "import os, socket; from multiprocessing import forkserver;"
+        "from zoo_benchmark.run import process; process.prepare();"
+        f"server = forkserver._forkserver; {asked}; os._exit(7)"
+    )
+    # Its standard error stays open until the server and its forks have ended, too.
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert done.stderr == ""
+
+
+@needs_fork
 def test_ctrl_c_while_the_server_imports_is_the_parents_alone(tmp_path: Path) -> None:
     program = (
         "import time; from zoo_benchmark.run import process; process.prepare();"
