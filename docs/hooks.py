@@ -4,7 +4,6 @@ Named in `mkdocs.yml` under `hooks`. Everything here is made at build time and n
 written into `docs`:
 
 - `README.md`, `CONTRIBUTING.md` and `CHANGELOG.md` are pages as they stand at the root;
-- `commands.md` is the help of every command, from the command line itself;
 - `api/MODULE.md` is a page for every such entry of `nav`; mkdocstrings fills it, and
   `api/index.md` says what each module is for;
 - `source/PATH.md` shows a file of the repository that some document links to;
@@ -65,7 +64,6 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for name, uri in ROOT_PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=text))
-    files.append(File.generated(config, "commands.md", content=command_page()))
     files.append(File.generated(config, _API_INDEX, content=api_index(config.nav)))
     for uri in _api_uris(config.nav):
         module = Path(uri).stem
@@ -99,44 +97,6 @@ def _has_runtime() -> bool:
         return bool(runtime_files())
     except PageError:
         return False
-
-
-def command_page() -> str:
-    """The help of `zoo` and of all its commands, as Markdown."""
-    from typer.main import get_command
-
-    from zoo.cli.main import app
-
-    top = get_command(app)
-    text = ["# Commands", "What `zoo COMMAND --help` shows, made from the same source."]
-    for command, context in _commands(top, top.make_context("zoo", [], resilient_parsing=True)):
-        text.append(f"## `{context.command_path}`")
-        text.append(command.help or "")
-        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-        text.append(f"```text\n{usage}\n```")
-        records = [p.get_help_record(context) for p in command.get_params(context)]
-        rows = [f"| {_names(name)} | {_cell(text)} |" for name, text in filter(None, records)]
-        text.append("\n".join(["| what | meaning |", "| --- | --- |", *rows]))
-    return "\n\n".join(text) + "\n"
-
-
-def _commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
-    """A command with its context, then all below it; typer may bring a click of its own."""
-    yield command, context
-    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
-        below = command.get_command(context, name)
-        inner = below.make_context(name, [], parent=context, resilient_parsing=True)
-        yield from _commands(below, inner)
-
-
-def _names(text: str) -> str:
-    """`-o, --out <path>` as code, each name and the type apart: lines break between them."""
-    return re.sub(r"[^\s,/][^\s,]*", r"`\g<0>`", text)
-
-
-def _cell(text: str) -> str:
-    """Help as the cell of a table, letter by letter."""
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
 
 
 def api_index(nav: Any) -> str:

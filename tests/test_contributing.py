@@ -7,12 +7,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from documents import DOCUMENTS, ROOT, files, flags, help_texts, run, typed, write_plugin
+from documents import (
+    DOCUMENTS,
+    ROOT,
+    blocks,
+    files,
+    flags,
+    help_texts,
+    run,
+    script,
+    typed,
+    write_plugin,
+)
 
 from zoo import plugins, registry
 from zoo.testing import CHECKS
 
 README, CONTRIBUTING = DOCUMENTS["README.md"], DOCUMENTS["CONTRIBUTING.md"]
+METRICS, DATASETS = DOCUMENTS["docs/metrics.md"], DOCUMENTS["docs/datasets.md"]
 
 
 def table_row(document, name):
@@ -53,9 +65,7 @@ def test_the_readme_shows_the_same_plugin():
     first = {}
     for name, content in files(CONTRIBUTING):
         first.setdefault(name, content)
-    shown = dict(files(README))
-    assert set(shown) == {"pyproject.toml", "my_colorizer.py"}
-    assert all(first[name] == content for name, content in shown.items())
+    assert first["my_colorizer.py"] in blocks(README, "python")
 
 
 def test_the_first_version_is_listed_trains_and_gets_a_row(tmp_path):
@@ -118,12 +128,22 @@ def test_the_second_version_brings_options_a_dataset_and_a_metric(tmp_path):
 # ---- what the documents say of the zoo ----------------------------------------------------
 
 
-def test_the_readme_names_every_command_and_option():
+def test_the_readme_names_every_command():
+    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in span.split()}
+    for command in help_texts():
+        assert not command or f"`zoo {command.split()[0]}" in README
+        assert set(command.split()) <= named, f"zoo {command}"
+
+
+def test_the_page_of_commands_is_what_their_help_says(monkeypatch):
+    page = DOCUMENTS["docs/commands.md"]
+    made = script("commands", monkeypatch).command_page()
+    assert page == made, "a help text has changed: type python docs/commands.py"
+    sections = dict(re.findall(r"^## `zoo ?([^`]*)`\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+    assert set(sections) == set(help_texts())
     for command, text in help_texts().items():
-        assert f"`zoo {command}" in README
-        named = flags(README)
-        named |= {flag.replace("--no-", "--", 1) for flag in named}  # that it says in the negative
-        assert flags(text) <= named, f"zoo {command}"
+        own, _, _ = text.partition("Commands:")
+        assert flags(own) - {"--help"} <= flags(sections[command]), f"zoo {command}"
 
 
 @pytest.mark.parametrize("name", own(plugins.COLORIZERS))
@@ -137,17 +157,17 @@ def test_the_readme_gives_every_colorizer_and_its_parameters(name):
 
 
 @pytest.mark.parametrize("name", own(plugins.METRICS))
-def test_the_readme_gives_every_metric_its_unit_and_direction(name):
+def test_the_documents_give_every_metric_its_unit_and_direction(name):
     info = registry.metric_class(name).info
-    _, unit, direction, _ = table_row(README, name)
+    _, unit, direction, _ = table_row(METRICS, name)
     assert unit == info.unit
     assert direction == {"match": "nearest to the truth"}.get(info.direction, info.direction)
 
 
 @pytest.mark.parametrize("name", own(plugins.DATASETS))
-def test_the_readme_gives_every_dataset_and_its_download(name):
+def test_the_documents_give_every_dataset_and_its_download(name):
     info = registry.dataset_class(name).info
-    row = table_row(README, f"{name}:{info.argument}" if info.argument else name)
+    row = table_row(DATASETS, f"{name}:{info.argument}" if info.argument else name)
     assert row[2] == (info.download or "none") or info.download.startswith(f"{row[2]} for")
 
 
@@ -155,4 +175,4 @@ def test_the_embedded_photographs_are_credited():
     manifest = ROOT / "datasets" / "zoo_datasets" / "photos.json"
     for photo in json.loads(manifest.read_text(encoding="utf-8"))["photos"]:
         row = f"| [{photo['name']}]({photo['source']}) | {photo['credit']} | {photo['license']} |"
-        assert row in README
+        assert row in DATASETS

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from documents import (
     flags,
     help_texts,
     lines_to_type,
+    script,
     scripts,
     write_plugin,
 )
@@ -29,16 +28,19 @@ from zoo.page.runtime import runtime_files
 
 WRITTEN = {
     "README.md": [
-        *("results/leaderboard.csv", "lr-zhang_classifier.png", "overfit-zhang_rebalanced.png"),
-        *("prior.csv", "pictures/truth", "scores/scores.csv", "colour/0.jpg"),
-        *("mine.safetensors", "tuned.safetensors", "scans-colour/0.jpg", "old-models.png"),
+        *("results/leaderboard.csv", "mine.safetensors", "own/0.jpg"),
+        *("scans-colour/0.jpg", "old-models.png"),
     ],
+    "docs/benchmark.md": ["pictures/truth", "scores/scores.csv"],
     "docs/colorize.md": [
         *("scans-colour/0.jpg", "colour/0.jpg", "old-models.png", "scans-models/0.png"),
     ],
     "docs/export.md": ["unet.onnx", "colour/0.jpg"],
     "docs/page.md": ["site/index.html", "site/models/unet_timm-release.onnx"],
-    "docs/training.md": ["mine.safetensors", "prior.csv", "overfit-zhang_rebalanced.png"],
+    "docs/training.md": [
+        *("mine.safetensors", "tuned.safetensors", "lr-zhang_classifier.png"),
+        *("prior.csv", "overfit-zhang_rebalanced.png"),
+    ],
     "docs/release.md": ["scans-colour/0.jpg", "colour-96/0.jpg"],
     "docs/weights.md": ["eccv16.safetensors"],
     "docs/tutorial/first-bench.md": ["first/report.html", "first/samples.png"],
@@ -102,10 +104,10 @@ def test_scripts_for_a_cluster_run(name, tmp_path):
         says = "echo node-1" if program == "hostname" else f'echo {program} "$@" >> {log}'
         (programs / program).write_text(f"#!/bin/sh\n{says}\n", encoding="utf-8")
         (programs / program).chmod(0o755)
-    for script in scripts(DOCUMENTS[name]):
+    for written in scripts(DOCUMENTS[name]):
         environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
         # What it leaves in the background writes its line before the log is read.
-        waiting = f"{script}\nwait\n"
+        waiting = f"{written}\nwait\n"
         subprocess.run(["bash", "-eu", "-c", waiting], env=environment, check=True, cwd=tmp_path)
         called = log.read_text(encoding="utf-8").splitlines()
         (bench,) = [line for line in called if line.startswith("zoo ")]
@@ -114,18 +116,9 @@ def test_scripts_for_a_cluster_run(name, tmp_path):
         assert any(line.startswith("srun ") and "ray start --head" in line for line in called)
 
 
-def _script(name, monkeypatch):
-    """A file of `docs`, imported."""
-    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.long
 def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
-    cost = _script("cost", monkeypatch)
+    cost = script("cost", monkeypatch)
     cost.main(tmp_path / "cost.png", ["fc_generator", "zhang_classifier"], (64, 128))
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == [
@@ -137,7 +130,7 @@ def test_the_plot_of_costs_is_made_by_the_code(tmp_path, capsys, monkeypatch):
 
 
 def test_the_pictures_of_the_weights_that_come_along_are_made_by_the_code(tmp_path, monkeypatch):
-    _script("colour", monkeypatch).main(tmp_path)
+    script("colour", monkeypatch).main(tmp_path)
     for name in ("colour.jpg", "historic.jpg"):
         with Image.open(tmp_path / name) as made, Image.open(ROOT / "docs" / name) as kept:
             difference = np.asarray(made, float) - np.asarray(kept, float)
@@ -149,7 +142,7 @@ def test_the_pictures_of_the_weights_that_come_along_are_made_by_the_code(tmp_pa
 @pytest.mark.long
 def test_the_pictures_of_the_methods_are_made_by_the_code(tmp_path, monkeypatch):
     """With fewer steps, and otherwise as `docs/pictures.py` makes them."""
-    pictures = _script("pictures", monkeypatch)
+    pictures = script("pictures", monkeypatch)
     monkeypatch.setattr(pictures, "STEPS", dict.fromkeys(pictures.STEPS, 1))
     monkeypatch.setattr(pictures, "OVERFIT_STEPS", 1)
     monkeypatch.setattr(pictures, "SWEEP_STEPS", 20)

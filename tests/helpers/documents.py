@@ -10,9 +10,11 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.main import get_command
 
 from zoo.cli.main import app
@@ -80,6 +82,17 @@ def help_texts() -> Mapping[str, str]:
     top = get_command(app)
     add("", top, top.make_context("zoo", [], resilient_parsing=True))
     return texts
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A file of `docs`, imported."""
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def flags(text: str) -> set[str]:
