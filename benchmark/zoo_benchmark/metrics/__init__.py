@@ -34,6 +34,11 @@ def installed_metrics() -> list[MetricInfo]:
     return sorted(found, key=lambda info: info.place)
 
 
+def judged_column(info: MetricInfo) -> str:
+    """The column that tells how good a metric's value is: of `match`, its difference."""
+    return f"{info.name}{DIFFERENCE}" if info.direction == "match" else info.name
+
+
 def check_count(names: Iterable[str], count: int, whose: str) -> None:
     """Checks that there are as many images as each metric needs at least.
 

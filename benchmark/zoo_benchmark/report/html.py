@@ -21,6 +21,7 @@ from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
 from zoo.files import atomic_path, write_text
 from zoo_benchmark.conditions import CONDITIONS
+from zoo_benchmark.metrics import TRUTH, judged_column
 from zoo_benchmark.report.condition_pictures import condition_pictures
 from zoo_benchmark.report.markdown import write_markdown
 from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
@@ -97,6 +98,13 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _score(value: float | None) -> float | str | None:
+    """A number, None where there is none; infinity as JavaScript reads it from text."""
+    if value is not None and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return _number(value)
+
+
 # ---- what the page's script draws ------------------------------------------------------------
 
 
@@ -111,6 +119,7 @@ def _data(
     infos = [shown.metrics[m].metric for m in run.manifest["metrics"] if m in shown.metrics]
     metrics = {
         info.name: {"title": info.title, "unit": info.unit, "direction": info.direction}
+        | {"judged": judged_column(info)}
         for info in infos
         if info is not None and info.per == "image"
     }
@@ -138,12 +147,13 @@ def _data(
             "rows": _records(conditions.table),
         }
     if run.truth is not None and painted and metrics:
+        first = metrics[content["ranking"]]
         gallery = make_gallery(
             run.truth,
             painted,
             run.scores,
-            content["ranking"],
-            lower_is_better=metrics[content["ranking"]]["direction"] == "lower",
+            first["judged"],
+            lower_is_better=first["direction"] != "higher",
         )
         content["pictures"] = {**vars(gallery), "scores": _scores(run, gallery.ids, metrics)}
         content["pictures"]["all"] = run.manifest["data"]["splits"]["test"]["count"]
@@ -188,6 +198,7 @@ def _learning(run: Run) -> list[dict[str, Any]]:
         if not cell.trained:
             continue
         learning = cell.learning()
+        learning = learning[~learning["metric"].str.endswith(TRUTH)]
         for metric, part in learning.groupby("metric", sort=False):
             curve = {name: [_number(v) for v in part[name]] for name in (*COSTS, "value")}
             curves.append({"model": cell.label, "metric": str(metric), **curve})
@@ -215,14 +226,18 @@ def _first_cells(run: Run) -> list[Cell]:
 
 
 def _scores(run: Run, ids: list[str], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """{model: {metric: [value of each picture]}}, means over seeds."""
-    part = run.scores[run.scores["image"].isin(ids) & run.scores["metric"].isin(list(metrics))]
+    """{model: {column: [value of each picture]}}, means over seeds.
+
+    Columns are those of the metrics, and those that tell the better value.
+    """
+    columns = dict.fromkeys([*metrics, *(each["judged"] for each in metrics.values())])
+    part = run.scores[run.scores["image"].isin(ids) & run.scores["metric"].isin(list(columns))]
     means = part.groupby(["model", "metric", "image"])["value"].mean()
     found: dict[str, Any] = {}
     values = means.to_dict()
     for model in part["model"].unique():
         found[str(model)] = {
-            name: [_number(values.get((model, name, i))) for i in ids] for name in metrics
+            name: [_score(values.get((model, name, i))) for i in ids] for name in columns
         }
     return found
 

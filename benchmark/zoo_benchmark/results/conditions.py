@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from zoo_benchmark.conditions import CLEAN
-from zoo_benchmark.metrics import DIFFERENCE, POOLED, TRUTH
+from zoo_benchmark.metrics import DIFFERENCE, POOLED, TRUTH, judged_column
 from zoo_benchmark.results.columns import Column, metric_column
 from zoo_benchmark.results.leaderboard import metric_means
 from zoo_benchmark.results.run_folder import Run
@@ -81,8 +81,7 @@ def shown_conditions(
     column = metric_column(ranking)
     info = column.metric
     assert info is not None
-    counted = f"{ranking}{DIFFERENCE}" if info.direction == "match" else ranking
-    part = table[table["metric"] == counted]
+    part = table[table["metric"] == judged_column(info)]
     wide = part.pivot_table(index="model", columns="condition", values="mean", sort=False)
     best = (wide[wide.index.isin(list(floors))] * info.sign).min()
     rows = {}

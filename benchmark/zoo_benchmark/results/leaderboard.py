@@ -13,11 +13,11 @@ import pandas as pd
 from zoo.files import atomic_path, name_text
 from zoo.metric import MetricInfo
 from zoo_benchmark.metrics import (
-    DIFFERENCE,
     POOLED,
     WORST,
     WORST_CONDITION,
     installed_metrics,
+    judged_column,
     set_note,
 )
 from zoo_benchmark.results.columns import (
@@ -123,7 +123,7 @@ def worst_conditions(run: Run, info: MetricInfo) -> pd.DataFrame:
 
     Of a metric that should match the truth's, the difference counts.
     """
-    column = f"{info.name}{DIFFERENCE}" if info.direction == "match" else info.name
+    column = judged_column(info)
     found: dict[str, dict[str, float]] = {}
     for condition in run.conditions:
         part = run.under(condition)

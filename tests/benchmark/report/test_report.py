@@ -139,17 +139,52 @@ def test_pictures_step_by_key_and_button(page: Any, finished: Any) -> None:
     assert page.execute_script(loaded)
 
 
-def test_best_and_worst_are_by_the_scores(page: Any, finished: Any, painter: str) -> None:
+def _chosen_first(page: Any, model: str, metric: str, order: str) -> str:
+    """The picture that is shown first in an order."""
     from selenium.webdriver.support.ui import Select
 
-    scores = open_run(finished.out).scores
-    of_model = scores[(scores["model"] == painter) & (scores["metric"] == "psnr")]
-    values = of_model.set_index("image")["value"]
-    Select(page.find_element("id", "picture-model")).select_by_value(painter)
-    Select(page.find_element("id", "picture-metric")).select_by_value("psnr")
+    for name, value in (("model", model), ("metric", metric), ("order", order)):
+        Select(page.find_element("id", f"picture-{name}")).select_by_value(value)
+    return page.find_element("id", "picture-place").text.partition(" ·")[0]
+
+
+def _kept_scores(folder: Path, model: str, metric: str) -> pd.Series:
+    """A model's scores of the pictures that the report can show, by name."""
+    run = open_run(folder)
+    assert run.truth is not None
+    wanted = (run.scores["model"] == model) & (run.scores["metric"] == metric)
+    return run.scores[wanted].set_index("image")["value"].loc[list(run.truth.ids)]
+
+
+def test_best_and_worst_are_by_the_scores(page: Any, finished: Any, painter: str) -> None:
+    values = _kept_scores(finished.out, painter, "psnr")
     for order, expected in (("best", values.idxmax()), ("worst", values.idxmin())):
-        Select(page.find_element("id", "picture-order")).select_by_value(order)
-        assert page.find_element("id", "picture-place").text.startswith(f"{expected} ·")
+        assert _chosen_first(page, painter, "psnr", order) == expected
+
+
+def test_the_best_colourfulness_is_the_truth_s(page: Any, finished: Any, painter: str) -> None:
+    values = _kept_scores(finished.out, painter, "colourfulness_difference")
+    assert values.idxmin() != _kept_scores(finished.out, painter, "colourfulness").idxmin()
+    for order, expected in (("best", values.idxmin()), ("worst", values.idxmax())):
+        assert _chosen_first(page, painter, "colourfulness", order) == expected
+
+
+def test_a_picture_without_an_error_is_the_best(
+    browser: Any, finished: Any, painter: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "perfect"
+    shutil.copytree(finished.out, folder)
+    name = _kept_scores(folder, painter, "psnr").idxmin()
+    (cell,) = (cell for cell in open_run(folder).cells if cell.label == painter)
+    scores = pd.read_csv(cell.folder / "scores.csv")
+    scores.loc[(scores["image"] == name) & (scores["metric"] == "psnr"), "value"] = np.inf
+    scores.to_csv(cell.folder / "scores.csv", index=False)
+    seal(cell.folder)
+    redraw(folder)
+    browser.get((folder / "report.html").as_uri())
+    assert _chosen_first(browser, painter, "psnr", "best") == name
+    assert _chosen_first(browser, painter, "psnr", "worst") != name
+    assert browser.get_log("browser") == []
 
 
 def test_selects_change_the_plots(page: Any) -> None:
@@ -257,6 +292,24 @@ def test_the_gallery_starts_with_the_best_and_the_worst(tiles: np.ndarray) -> No
     assert gallery.ids[:2] == [ids[values.argmin()], ids[values.argmax()]]
     assert sorted(gallery.ids) == sorted(ids)
     assert all(uri.startswith("data:image/webp;base64,") for uri in gallery.models["m"])
+
+
+def test_the_gallery_starts_with_what_is_nearest_to_a_truth_to_be_matched(
+    finished: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.out, folder)
+    manifest = json.loads((folder / "run.json").read_text())
+    manifest["metrics"] = {"colourfulness": manifest["metrics"]["colourfulness"]}
+    (folder / "run.json").write_text(json.dumps(manifest))
+    redraw(folder)
+    text = (folder / "report.html").read_text()
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*)</script>', text)
+    data = json.loads(found)
+    values = _kept_scores(
+        folder, next(iter(data["pictures"]["models"])), "colourfulness_difference"
+    )
+    assert data["pictures"]["ids"][:2] == [values.idxmin(), values.idxmax()]
 
 
 def test_a_histogram_knows_how_colourful_its_pictures_are(tiles: np.ndarray) -> None:

@@ -109,16 +109,14 @@
   const mean = (model, metric) => data.intervals.find((row) => row.model === model && row.metric === metric);
   const drawSpeed = () => {
     const metric = byId("speed-metric").value, hardware = byId("speed-hardware").value;
-    const direction = data.metrics[metric].direction;
+    const { direction, judged } = data.metrics[metric];
     const points = data.speeds.filter((row) => row.device + " · " + row.hardware === hardware)
       .map((row) => ({ ...row, found: mean(row.model, metric) }))
       .filter((row) => row.found && row.found.mean !== null);
     const goodness = (row) => {
-      if (direction === "match") {
-        const off = mean(row.model, metric + "_difference");
-        return off ? -off.mean : 0;
-      }
-      return direction === "lower" ? -row.found.mean : row.found.mean;
+      const found = mean(row.model, judged);
+      if (!found) return -Infinity;
+      return direction === "higher" ? found.mean : -found.mean;
     };
     const traces = points.map((row) => ({
       x: [row.images_per_s], y: [row.found.mean], name: plain(row.model), text: [plain(row.model)],
@@ -164,7 +162,7 @@
     const axis = { type: "log" };
     Plotly.react("learning-plot", traces, layout(cost === "flops" ? "FLOP" : cost, loss ? "loss" : title(metric), { xaxis: axis, yaxis: loss ? { type: "log" } : {} }), options);
   };
-  const learned = [...new Set(data.learning.map((curve) => curve.metric))].filter((name) => !/_(truth)$/.test(name));
+  const learned = [...new Set(data.learning.map((curve) => curve.metric))];
   const lossName = "loss (of each method's own kind)";
   fill(byId("learning-metric"), [...learned.map((name) => [name, data.metrics[name] ? title(name) : name]), ...(data.losses.length ? [[lossName, lossName]] : [])], learned.includes(data.ranking) ? data.ranking : learned[0]);
   const hasLearning = data.learning.length > 0 || data.losses.length > 0;
@@ -234,13 +232,11 @@
         [order[i], order[j]] = [order[j], order[i]];
       }
     } else {
-      const direction = data.metrics[metric].direction;
+      const { direction, judged } = data.metrics[metric];
       const sign = (direction === "higher" ? -1 : 1) * (kind === "best" ? 1 : -1);
       const value = (index) => {
-        const found = score(model, metric, index);
-        if (found === undefined || found === null) return Infinity;
-        if (direction !== "match") return sign * found;
-        return sign * Math.abs(found - (score(model, metric + "_truth", index) ?? 0));
+        const found = score(model, judged, index);
+        return found === undefined || found === null ? Infinity : sign * found;
       };
       order.sort((one, other) => value(one) - value(other));
     }
