@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,8 @@ def score_conditions(
     metrics: Sequence[str],
     weights: MetricFiles,
     device: torch.device,
+    *,
+    keep_grey: bool = False,
 ) -> dict[str, FolderScores]:
     """Scores `PRED/CONDITION`, for each condition, against one truth; see `score_folder`.
 
@@ -193,7 +196,13 @@ def score_conditions(
         matched(pictures_under(pred, condition), truth, pred / condition)
     return {
         condition: score_folder(
-            pred / condition, truth, metrics, weights, device, copy_lightness=True
+            pred / condition,
+            truth,
+            metrics,
+            weights,
+            device,
+            keep_grey=keep_grey,
+            copy_lightness=True,
         )
         for condition in conditions
     }
@@ -344,8 +353,10 @@ def add_to_run(
         key: np.asarray(picture) for key, picture in zip(ids, test.images, strict=True)
     }
     metrics = list(run.manifest["metrics"])
-    under = score_conditions(everything, truth, conditions, metrics, weights, device)
     keep_grey = run.manifest["protocol"].get("grey_chroma", 0) < 0
+    under = score_conditions(
+        everything, truth, conditions, metrics, weights, device, keep_grey=keep_grey
+    )
     found = score_folder(pred, truth, metrics, weights, device, keep_grey=keep_grey)
 
     def write(scored: FolderScores, folder: Path) -> None:
@@ -356,12 +367,10 @@ def add_to_run(
     facts = {
         "name": name,
         "source": name_text(pred.resolve().name),
-        "count": found.count,
+        **_counted(found),
         "grey": len(found.grey),
         "metrics": found.metrics,
-        "set_scores": found.sets,
-        "set_halves": found.halves,
-        "conditions": {each: {"set_scores": scored.sets} for each, scored in under.items()},
+        "conditions": {each: _counted(scored) for each, scored in under.items()},
         "notes": found.notes,
         "zoo_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -377,6 +386,11 @@ def add_to_run(
             write_pictures(partial / PREDICTIONS, ImageSet(kept, run.truth.ids))
         write_text(partial / "external.json", json.dumps(facts, indent=1))
     return found, under
+
+
+def _counted(scored: FolderScores) -> dict[str, Any]:
+    """Values of the whole folder, half their intervals, and of how many pictures they are."""
+    return {"count": scored.count, "set_scores": scored.sets, "set_halves": scored.halves}
 
 
 def _check_conditions(run: Run, conditions: Sequence[str]) -> None:

@@ -123,12 +123,12 @@ _manifest = checked.table(
         ),
     },
 )
+_counted = {**SET_FACTS, "count": checked.whole}
 _external_facts = checked.table(
     {"name": checked.line},
     {
-        **SET_FACTS,
-        "count": checked.whole,
-        "conditions": checked.table_of(checked.table({}, SET_FACTS), checked.name),
+        **_counted,
+        "conditions": checked.table_of(checked.table({}, _counted), checked.name),
         "notes": checked.list_of(checked.line),
     },
 )

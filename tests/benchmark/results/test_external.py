@@ -33,6 +33,7 @@ from zoo_benchmark.results.external import (
     score_folder,
     truth_of,
 )
+from zoo_benchmark.results.leaderboard import comparable_sets
 from zoo_benchmark.results.run_folder import External, open_run
 from zoo_benchmark.run import scoring
 
@@ -361,6 +362,47 @@ def test_a_row_is_there_whole_or_not_at_all(
             add(name, replace=replace)
     assert sorted(run_copy.rglob("*")) == before
     assert [row.facts["time"] for row in open_run(run_copy).externals] == facts
+
+
+def test_a_row_under_conditions_is_of_the_same_images_as_the_run_s(
+    run_copy: Path, tiles: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a protocol keeps what is grey already, the row does, too."""
+    originals = tiles[:3]
+    originals[0] = originals[0].mean(2, keepdims=True).astype(np.uint8)
+    test = ImageSet(originals, ["grey", "b", "c"])
+    manifest = json.loads((run_copy / "run.json").read_text())
+    manifest["metrics"] = {"psnr": 1, "delta_cf": 1}
+    manifest["conditions"] = {"clean": 1, "faded": 1}
+    manifest["protocol"]["grey_chroma"] = -1.0
+    manifest["data"]["splits"]["test"]["count"] = len(test)
+    (run_copy / "run.json").write_text(json.dumps(manifest))
+    (run_copy / "truth.npz").unlink()
+    monkeypatch.setattr(external, "truth_of", lambda _: test)
+    for number, condition in enumerate(("clean", "faded")):
+        painted = {f"{i}.png": originals[n] // (2 + number) for n, i in enumerate(test.ids)}
+        _write(tmp_path / "painted" / condition, painted)
+    _, scored = add_to_run(
+        open_run(run_copy),
+        "them",
+        tmp_path / "painted",
+        NO_FILES,
+        CPU,
+        replace=False,
+        conditions=["clean", "faded"],
+    )
+    (row,) = open_run(run_copy).externals
+    for each in (row, *row.under.values()):
+        assert each.images_scored == len(test)
+        assert set(each.scores()["image"]) == set(test.ids)
+    run = open_run(run_copy)
+    faded = row.under["faded"]
+    assert faded.set_scores == scored["faded"].sets
+    assert faded.set_halves == scored["faded"].halves
+    assert comparable_sets(faded, run) == faded.set_scores
+    assert "delta_cf" in faded.set_scores
+    run.manifest["data"]["splits"]["test"]["count"] += 1
+    assert comparable_sets(faded, run) == {}
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", ".hidden", "two\nlines"])

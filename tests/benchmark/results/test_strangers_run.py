@@ -229,6 +229,7 @@ def test_a_pipe_in_such_a_row_is_not_waited_for(run: Path) -> None:
     [
         ({"../x": {}}, "a key of conditions must be a plain name"),
         ({"jpeg75": {"set_scores": {"fid": "low"}}}, "set_scores.fid must be a number"),
+        ({"jpeg75": {"count": "all"}}, "conditions.jpeg75.count must be a whole number"),
         ({"jpeg75": {}}, "under jpeg75, scores.csv is no table"),
     ],
 )
