@@ -18,9 +18,9 @@ from zoo_benchmark.results.run_folder import Cell, Run, environment_facts, open_
 from zoo_benchmark.results.statistics import analyse
 
 _A, _B = "A", "B"
-# What may differ between the protocols of two machines that follow the same rules, and what is
-# compared by itself.
-_NO_RULES = ("title", "note", "dataset", "manifests", "metrics")
+# What may differ between the protocols of two machines that follow the same rules, what is
+# compared by itself, and conditions, which leave the scores of clean photographs as they are.
+_NO_RULES = ("title", "note", "dataset", "manifests", "metrics", "conditions")
 
 
 @dataclass(frozen=True)

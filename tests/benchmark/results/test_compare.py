@@ -107,6 +107,17 @@ def test_the_same_images_elsewhere_are_the_same(finished: Any, other: Path) -> N
     assert not compare_runs(finished.out, other).obstacles
 
 
+def test_conditions_leave_clean_scores_comparable(finished: Any, other: Path) -> None:
+    def more(run: dict[str, Any]) -> None:
+        run["conditions"] = run["protocol"]["conditions"] = {"clean": 1, "faded": 1}
+
+    _edit(other / "run.json", more)
+    for pair in ((finished.out, other), (other, finished.out)):
+        found = compare_runs(*pair)
+        assert not found.obstacles
+        assert set(found.scores["model"]) == set(finished.models)
+
+
 def test_what_is_in_one_run_alone(finished: Any, other: Path, floors: list[str]) -> None:
     """A model that was not asked for, one that failed, and one whose sources changed."""
     gone, failed = floors
