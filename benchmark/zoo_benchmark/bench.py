@@ -36,7 +36,6 @@ from zoo_benchmark.results.checked import DamagedError
 from zoo_benchmark.results.references import write_references
 from zoo_benchmark.results.run_folder import FORMAT, SHARED_CELLS, open_run, refuse_links
 from zoo_benchmark.run.executor import Executor, LocalExecutor, Task
-from zoo_benchmark.run.learning_curve import spread
 from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.trial import CONDITION_PICTURES, KEPT_IMAGES
 from zoo_benchmark.run.trial_spec import (
@@ -112,7 +111,7 @@ def run_bench(settings: BenchSettings, display: Display) -> Comparison:
         manifest = _manifest(out, store, named, protocol, settings, data, cells, notes)
         _check_same_protocol(out, manifest)
         write_text(out / RUN, json.dumps(manifest, indent=1))
-        write_pictures(out / TRUTH, spread(data.test, KEPT_IMAGES))
+        write_pictures(out / TRUTH, data.test.spread(KEPT_IMAGES))
         showcase = dataset.showcase(SHOWCASE_COUNT, protocol.size)
         write_pictures(out / SHOWCASE_TRUTH, showcase)
         if protocol.conditions:

@@ -24,7 +24,7 @@ from zoo_benchmark.report.samples import Column, write_samples
 from zoo_benchmark.report.training_plot import plot_training
 from zoo_benchmark.results.columns import score_note
 from zoo_benchmark.run import scoring
-from zoo_benchmark.run.learning_curve import LearningCurve, spread, write_losses
+from zoo_benchmark.run.learning_curve import LearningCurve, write_losses
 
 IMAGES = 96
 """How many held-out images are measured, spread over all of them."""
@@ -90,8 +90,8 @@ class Validation:
         self._budget, self._title = budget, title
         self._on_point, self._on_problem = on_point, on_problem
         self._held_out = held_out.manifest_hash()
-        self._images = spread(held_out, IMAGES)
-        self._pictures = spread(held_out, ROWS)
+        self._images = held_out.spread(IMAGES)
+        self._pictures = held_out.spread(ROWS)
         self._looks: list[tuple[float, str, UInt8Array]] = []
         self._losses: list[dict[str, float]] = []
         self._curve = LearningCurve(

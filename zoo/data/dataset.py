@@ -89,6 +89,11 @@ class ImageSet:
         """The side of the images in pixels."""
         return int(self.images.shape[1])
 
+    def spread(self, count: int) -> ImageSet:
+        """Up to `count` images spread evenly over the set: the same ones whoever asks."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
+        return ImageSet(np.asarray(self.images[chosen]), [self.ids[i] for i in chosen])
+
     def without_grey(self) -> ImageSet:
         """The set without the images that are grey already, which are named in `grey`."""
         if self.grey_left_out:
@@ -191,6 +196,4 @@ class Dataset(ABC):
 
     def showcase(self, count: int, size: int) -> ImageSet:
         """Test images for the picture grid; by default spread evenly over the test split."""
-        test = self.open("test", size)
-        chosen = np.unique(np.linspace(0, len(test) - 1, min(count, len(test))).round().astype(int))
-        return ImageSet(np.asarray(test.images[chosen]), [test.ids[i] for i in chosen])
+        return self.open("test", size).spread(count)

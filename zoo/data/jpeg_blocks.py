@@ -70,8 +70,7 @@ def block_note(images: ImageSet) -> str:
     A sample of them is looked at, spread over the set.
     """
     most = max(2, min(_MOST_IMAGES, _MOST_PIXELS // images.size**2))
-    chosen = np.unique(np.linspace(0, len(images) - 1, most).round().astype(int))
-    found = block_edges(np.asarray(images.images[chosen]))
+    found = block_edges(images.spread(most).images)
     if not found.found:
         return ""
     return (

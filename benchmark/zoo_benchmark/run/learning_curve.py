@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from zoo.colorizer import Colorizer
@@ -29,12 +28,6 @@ COSTS = [each.name for each in fields(Cost)]
 """What training spends, as budgets and curves count it."""
 
 COLUMNS = ["share", *COSTS, "metric", "value"]
-
-
-def spread(images: ImageSet, count: int) -> ImageSet:
-    """Up to `count` images spread evenly over a set: the same ones whoever asks."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
-    return ImageSet(np.asarray(images.images[chosen]), [images.ids[i] for i in chosen])
 
 
 def write_losses(path: Path, points: Sequence[Mapping[str, float]]) -> None:

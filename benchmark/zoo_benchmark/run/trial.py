@@ -32,7 +32,7 @@ from zoo_benchmark.run import scoring
 from zoo_benchmark.run.control import measure_control
 from zoo_benchmark.run.environment import describe_environment
 from zoo_benchmark.run.given import load_given
-from zoo_benchmark.run.learning_curve import CURVE_IMAGES, LearningCurve, spread, write_losses
+from zoo_benchmark.run.learning_curve import CURVE_IMAGES, LearningCurve, write_losses
 from zoo_benchmark.run.memory import PeakMemory
 from zoo_benchmark.run.pictures import write_pictures
 from zoo_benchmark.run.process import Progress
@@ -89,7 +89,7 @@ def train_and_score(spec: TrialSpec, out: Path, result: dict[str, Any], progress
         assert colorizer.record is not None
         curve.finish(colorizer.record.cost)
         curve.write(out / LEARNING)
-    _keep_predictions(colorizer, spread(test, KEPT_IMAGES), out)
+    _keep_predictions(colorizer, test.spread(KEPT_IMAGES), out)
     _paint_showcase(colorizer, dataset, spec, out)
 
 
@@ -116,7 +116,7 @@ def _train(
     """Trains the model within the budget; the curve lacks its last point yet."""
     progress.stage("training")
     memory = PeakMemory(colorizer.device)
-    curve = LearningCurve(colorizer, metrics, spread(test, CURVE_IMAGES), _pause(colorizer, memory))
+    curve = LearningCurve(colorizer, metrics, test.spread(CURVE_IMAGES), _pause(colorizer, memory))
     memory.resume()
     colorizer.fit(
         train,

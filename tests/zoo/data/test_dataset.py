@@ -38,6 +38,15 @@ def test_a_set_without_grey_images_is_not_copied(tiles):
     assert found.without_grey() is found
 
 
+def test_a_part_is_spread_over_the_set_from_end_to_end():
+    given = Swatches()._load("test", 9, None)
+    found = given.spread(4)
+    assert list(found.ids) == ["test/0", "test/13", "test/26", "test/39"]
+    np.testing.assert_array_equal(found.images, given.images[[0, 13, 26, 39]])
+    assert list(given.spread(99).ids) == list(given.ids)
+    assert len(given.spread(0)) == 0
+
+
 def test_nothing_is_looked_for_where_the_cache_of_tiles_has_looked():
     # A set of millions in a file must not be read through at every start.
     images = np.full((2, 8, 8, 3), 90, np.uint8)
