@@ -58,7 +58,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 
+ERROR_SCALE = 60.0
+"""The ab distance that an error map shows in its brightest colour."""
+
 __all__ = [
+    "ERROR_SCALE",
     "Axes",
     "Figure",
     "LogLocator",

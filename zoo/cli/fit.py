@@ -360,7 +360,9 @@ class _View:
 
 def _shown(metrics: dict[str, float]) -> dict[str, float]:
     """The metrics without those that follow from the others."""
-    return {name: value for name, value in metrics.items() if not name.endswith("_difference")}
+    from zoo_benchmark.metrics import DIFFERENCE
+
+    return {name: value for name, value in metrics.items() if not name.endswith(DIFFERENCE)}
 
 
 @contextlib.contextmanager
@@ -450,6 +452,7 @@ def _show(
         }
         print_json(facts)
         return
+    from zoo_benchmark.metrics import TRUTH
     from zoo_benchmark.run.learning_curve import COLUMNS
 
     console = make_console()
@@ -457,8 +460,8 @@ def _show(
     table = make_table("held-out images", *numbers, right=numbers)
     last = points[-1] if points else {}
     for name, value in _shown(last).items():
-        if name not in COLUMNS and not name.endswith("_truth"):
-            cells = (floor.get(name), value, last.get(f"{name}_truth"))
+        if name not in COLUMNS and not name.endswith(TRUTH):
+            cells = (floor.get(name), value, last.get(f"{name}{TRUTH}"))
             table.add_row(name, *("" if cell is None else f"{cell:.4g}" for cell in cells))
     cost = record.cost
     lines = [

@@ -11,12 +11,9 @@ from PIL import Image
 from zoo.arrays import UInt8Array
 from zoo.diagnose.bleeding import REACH, EdgeError, edge_band, error_map
 from zoo.diagnose.overfit import Overfit, grey_error, truth_ab
-from zoo.figures import figure
+from zoo.figures import ERROR_SCALE, figure
 from zoo.files import name_text
 from zoo.images.open import to_grey
-
-ERROR_SCALE = 60.0
-"""The ab distance that the error map shows in its brightest colour."""
 
 _INK, _OUTLINE = "#3f4650", "#7fe3f0"
 _LIGHTNESS = "lightness, all that a model sees"

@@ -12,6 +12,7 @@ from zoo import plugins, registry
 from zoo.cost import Unit
 from zoo.figures import figure
 from zoo.files import name_text
+from zoo_benchmark.metrics import TRUTH
 
 # Seconds, once there are many, are shown in these units: from when on, how long, its name.
 _LONGER = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"))
@@ -61,7 +62,7 @@ def plot_training(
             info = registry.metric_class(name).info
             points = table[table["metric"] == name]
             panel.plot(points[unit] / factor, points["value"], color=_RED, marker="o", markersize=4)
-            truth = table[table["metric"] == f"{name}_truth"]
+            truth = table[table["metric"] == f"{name}{TRUTH}"]
             if len(truth):
                 panel.axhline(truth["value"].iloc[-1], color=_FAINT, linestyle="--", label="truth")
                 panel.legend(frameon=False, loc="best")

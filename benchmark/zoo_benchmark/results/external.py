@@ -51,7 +51,6 @@ _NAMED = 5
 # Mean |ΔL| of a set above which its lightness is not the truth's. Measured on photographs: 8-bit
 # rounding and clipping leave 0.1 to 0.4 where L was kept, good JPEG as much, a sepia tone 4.
 _OTHER_LIGHTNESS = 0.5
-_BATCH_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -643,7 +642,7 @@ def _painted(
     for name, picture in decoded.truths.items():
         by_shape.setdefault(picture.shape, []).append(name)
     for shape, alike in by_shape.items():
-        count = max(1, _BATCH_PIXELS // math.prod(shape[:2]))
+        count = scoring.batch_count(math.prod(shape[:2]))
         for start in range(0, len(alike), count):
             names = alike[start : start + count]
             source, predicted = (

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import bootstrap
 
+from zoo_benchmark.metrics import DIFFERENCE, TRUTH
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 
@@ -78,7 +80,7 @@ def analyse(
     intervals, pairs = [], []
     for metric, of_metric in scores.groupby("metric", sort=False):
         name = str(metric)
-        if name.endswith("_truth"):
+        if name.endswith(TRUTH):
             continue
         models = [str(model) for model in of_metric["model"].unique()]
         wide = of_metric.groupby(["image", "model"])["value"].mean().unstack("model")[models]
@@ -132,7 +134,7 @@ def _direction(metric: str, directions: Mapping[str, str]) -> str | None:
         return None
     if directions[base] != "match":
         return directions[base]
-    return "lower" if metric == f"{base}_difference" else None
+    return "lower" if metric == f"{base}{DIFFERENCE}" else None
 
 
 def _distributions(values: Array, resamples: int, seed: int) -> Array:

@@ -184,9 +184,14 @@ def score_pictures(pictures: Iterable[Painted], metrics: Sequence[Metric]) -> Sc
     )
 
 
+def batch_count(pixels: int) -> int:
+    """How many pictures of so many pixels are scored at once."""
+    return max(1, _BATCH_PIXELS // pixels)
+
+
 def batches(test: ImageSet, device: torch.device) -> Iterator[tuple[Sequence[str], Pictures]]:
     """The ids and pictures of a test set, so many at a time that memory stays bounded."""
-    count = max(1, _BATCH_PIXELS // test.size**2)
+    count = batch_count(test.size**2)
     for start in range(0, len(test), count):
         part = slice(start, start + count)
         yield list(test.ids[part]), Pictures.from_array(test.images[part], device)
