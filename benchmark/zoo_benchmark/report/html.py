@@ -19,12 +19,13 @@ from markupsafe import Markup
 from zoo import registry
 from zoo.data.dataset import ImageSet
 from zoo.errors import PluginError, UnknownNameError
+from zoo.figures import ERROR_SCALE
 from zoo.files import atomic_path, write_text
 from zoo_benchmark.conditions import CONDITIONS
 from zoo_benchmark.metrics import TRUTH, judged_column
 from zoo_benchmark.report.condition_pictures import condition_pictures
 from zoo_benchmark.report.markdown import write_markdown
-from zoo_benchmark.report.pictures import ERROR_SCALE, ab_histogram, make_gallery
+from zoo_benchmark.report.pictures import ab_histogram, make_gallery
 from zoo_benchmark.results.columns import ShownTable, metric_column
 from zoo_benchmark.results.conditions import ShownConditions
 from zoo_benchmark.results.run_folder import Cell, External, Run, environment_facts

@@ -16,11 +16,8 @@ from PIL import Image
 from zoo.arrays import UInt8Array
 from zoo.color.lab import AB_RANGE, lab_to_rgb, rgb_to_lab
 from zoo.data.dataset import ImageSet
-from zoo.figures import colormaps, figure
+from zoo.figures import ERROR_SCALE, colormaps, figure
 from zoo.images.open import to_grey
-
-ERROR_SCALE = 60.0
-"""The ab distance that an error map shows in its brightest colour."""
 
 _BYTES = 10 << 20
 _LARGEST_SIDE = 160
@@ -34,7 +31,6 @@ class Gallery:
 
     Attributes:
         ids: names of the images.
-        kept: how many images of the run could have been chosen.
         grey: the inputs, as data URIs.
         truth: the originals.
         models: what each row made of them.
@@ -42,7 +38,6 @@ class Gallery:
     """
 
     ids: list[str]
-    kept: int
     grey: list[str]
     truth: list[str]
     models: dict[str, list[str]]
@@ -81,9 +76,7 @@ def make_gallery(
     """
     position = {name: row for row, name in enumerate(truth.ids)}
     wanted = _most_telling(list(painted), scores, metric, position, lower_is_better)
-    gallery = Gallery(
-        [], len(truth), [], [], {name: [] for name in painted}, {n: [] for n in painted}
-    )
+    gallery = Gallery([], [], [], {name: [] for name in painted}, {n: [] for n in painted})
     size = 0
     for row in wanted:
         original = truth.images[row]

@@ -310,6 +310,9 @@ def test_the_gallery_starts_with_what_is_nearest_to_a_truth_to_be_matched(
         folder, next(iter(data["pictures"]["models"])), "colourfulness_difference"
     )
     assert data["pictures"]["ids"][:2] == [values.idxmin(), values.idxmax()]
+    # Nothing that the page does not read: it is as large as it is.
+    read = {"ids", "all", "grey", "truth", "models", "errors", "scores"}
+    assert data["pictures"].keys() == read
 
 
 def test_a_histogram_knows_how_colourful_its_pictures_are(tiles: np.ndarray) -> None:
