@@ -272,7 +272,8 @@ class Colorizer(ABC):
             session.run(feed)
         self.net.eval()
         self._fitted = True
-        self.origin, self.record = session.origin, session.record(feed)
+        self.record = session.record(feed)
+        self.origin = session.origin(self.record)
         return self
 
     @contextmanager

@@ -91,11 +91,6 @@ class Session:
             "the manifest of the training images": self._given.images.manifest_hash(),
         }
 
-    @property
-    def origin(self) -> Origin:
-        """The origin of the weights, and their license."""
-        return Origin(self._colorizer.info.license) if self.initial is None else self.initial.origin
-
     def new_feed(self) -> Feed:
         """The batches of this training, for its budget."""
         return Feed(
@@ -158,6 +153,16 @@ class Session:
             crop_scale=list(feed.variety.crop_scale),
             stored_size=feed.variety.stored(feed.size),
         )
+
+    def origin(self, record: TrainingRecord) -> Origin:
+        """The origin of the weights of this training: one's own, under the initial ones' license.
+
+        Its record tells of its own images alone, so of fine-tuned weights the origin names both.
+        """
+        if self.initial is None:
+            return Origin(self._colorizer.info.license)
+        images = f"{self.initial.taught}; then {record.images}"
+        return Origin(self.initial.origin.license, trained_on=images)
 
     def _after_step(self, feed: Feed) -> None:
         if self._on_step is not None:

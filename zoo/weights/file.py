@@ -58,8 +58,8 @@ class Origin:
 
     Attributes:
         license: the weights' license as an SPDX identifier, or `unknown`.
-        source: where they were published; empty for weights of one's own.
-        trained_on: the images, in words.
+        source: where they were published; empty for weights of one's own, fine-tuned ones too.
+        trained_on: the images, in words; empty where a record tells of all of them.
     """
 
     license: str
@@ -101,12 +101,13 @@ class StoredWeights:
 
     @property
     def taught(self) -> str:
-        """The images and the budget that they learnt from, in words; as far as they say so."""
+        """The images and the budget that they learnt from, in words; as far as they say so.
+
+        Of fine-tuned weights that is all that the initial ones were taught, then their own.
+        """
         record, words = self.record, self.origin.trained_on
         if record is not None:
-            count = record.images_seen or record.images_available  # one may count, and not step
-            of = f" of {record.data}" if record.data else ""
-            words = f"{words or f'{count:,} images{of}'}; budget {record.budget}"
+            words = f"{words or record.images}; budget {record.budget}"
         return words or "not stated"
 
     def differing(self, options: Mapping[str, object]) -> str:

@@ -78,6 +78,12 @@ class TrainingRecord:
     stored_size: int | None = None
     clock: str = CLOCK_RULES
 
+    @property
+    def images(self) -> str:
+        """The images that the weights learnt from, in words."""
+        count = self.images_seen or self.images_available  # one may count, and not step
+        return f"{count:,} images of {self.data}" if self.data else f"{count:,} images"
+
 
 def read_record(stored: Any) -> TrainingRecord | None:
     """The record as it lies in weights, without its curve; None where there is none to be read."""

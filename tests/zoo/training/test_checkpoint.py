@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from stopping import stop_after
 import zoo
 import zoo.training.checkpoint
 from zoo.colorizer import TrainingOptions
+from zoo.data.dataset import ImageSet
 from zoo.errors import TrainingError, WeightsError
 from zoo.registry import colorizer_class
 from zoo.training.checkpoint import Checkpoint
+from zoo.weights.card import model_card
+from zoo.weights.file import Origin, open_weights
 
 NAMES = zoo.list_colorizers()
 SIZE = 32
@@ -393,6 +397,24 @@ def test_fine_tuning_starts_from_the_weights(name, new, fitted, saved, tiles, tm
     scratch = type(colorizer)(options, device="cpu", precision="fp32")
     scratch.fit(tiles, budget="1steps", size=SIZE, seed=9)
     assert state(scratch) != state(tuned)
+
+
+def test_fine_tuned_weights_are_ones_own_and_name_all_their_images(new, saved, tiles, tmp_path):
+    name, files = LEARNERS[0], [tmp_path / f"{i}.safetensors" for i in range(3)]
+    published = zoo.load(name, saved(name), device="cpu")
+    published.origin = Origin("CC-BY-4.0", "https://example.org", "flowers")
+    published.save(files[0])
+    photographs = ImageSet(tiles[:4], ["a", "b", "c", "d"], source="folder")
+    images = "flowers; budget 2steps; then 4 images of folder"
+    for data, (start, end) in zip((photographs, tiles[:3]), pairwise(files), strict=True):
+        new(name).fit(data, budget="1steps", size=SIZE, initial=start).save(end)
+        stored = open_weights(end, type(published))
+        assert stored.origin == Origin("CC-BY-4.0", "", images)
+        assert stored.taught == f"{images}; budget 1steps"
+        card = model_card(stored, published.info)
+        assert f"| trained on | {images} |" in card
+        assert "published at" not in card
+        images = f"{images}; budget 1steps; then 3 images"
 
 
 def test_weights_of_something_else_are_refused_before_training(new, saved, tiles):
