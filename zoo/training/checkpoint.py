@@ -8,12 +8,10 @@ never stopped.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +217,9 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
 
 def _reason(error: Exception, path: Path) -> str:
     told = getattr(error, "strerror", None) or first_line(error)
-    with suppress(OSError):
-        free = shutil.disk_usage(path.parent).free
-        if free < _LITTLE:
-            return f"{told} ({free / 1e6:.1f} MB are free there)"
+    free = free_bytes(path)
+    if free is not None and free < _LITTLE:
+        return f"{told} ({megabytes(free)} are free there)"
     return str(told)
 
 

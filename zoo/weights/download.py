@@ -31,7 +31,7 @@ from filelock import Timeout
 
 from zoo._version import __version__
 from zoo.errors import DownloadError, WeightsError
-from zoo.files import NO_ROOM, atomic_path, locked, way_out, write_text
+from zoo.files import NO_ROOM, atomic_path, free_bytes, locked, way_out, write_text
 from zoo.text import parse_json
 
 if TYPE_CHECKING:
@@ -377,8 +377,8 @@ def _fail(url: str, error: Exception) -> NoReturn:
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    free = free_bytes(folder)
+    if free is not None and needed > free:
         raise WeightsError(
             f"{needed:,} bytes are to come, but {folder} has room for {free:,}; make room there"
         )

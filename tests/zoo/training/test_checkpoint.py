@@ -246,6 +246,23 @@ def test_a_full_disk_does_not_end_training(error, new, tiles, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    # Some network file systems say 0 of 0.
+    [((10**12, 0, 99 * 10**6), " (99.0 MB are free there)"), ((0, 0, 0), "")],
+)
+def test_little_room_is_named_where_it_is_known(usage, told, new, tiles, tmp_path, monkeypatch):
+    def full(state, path):
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(zoo.training.checkpoint.torch, "save", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(*usage))
+    problems = []
+    checkpoint = Checkpoint(tmp_path / "c.pt", every=1e-9, on_problem=problems.append)
+    new(LEARNERS[0]).fit(tiles, budget="1steps", size=SIZE, checkpoint=checkpoint)
+    assert problems[-1].endswith(f"could not be written: No space left{told}; training goes on")
+
+
 def test_what_is_stopped_on_a_full_disk_is_kept_elsewhere(new, tiles, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "here").mkdir()
