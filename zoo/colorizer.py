@@ -229,7 +229,8 @@ class Colorizer(ABC):
             budget: such as `30s`, `10min`, `500steps`, `50kimages`, `2PFLOP`.
             seed: decides the weights and whatever else the method draws.
             data_seed: decides the images' order, crops, flips and variety; `seed` where None.
-            size: side of the training crops in pixels; by default what the images allow.
+            size: side of the training crops in pixels; by default the dataset's own, or what
+                the images allow.
             input_variety: whether the lightness that the network sees is changed at random as
                 scanners, cameras and codecs change it. The target stays the image's own colour.
             crop_scale: the smallest and the largest share of the stored side that a crop

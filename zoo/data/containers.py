@@ -39,8 +39,8 @@ def training_set(
 
     Args:
         data: as `Colorizer.fit` takes it.
-        size: the wanted crop; where None the images' short side, at most 256, rounded down
-            to `multiple`.
+        size: the wanted crop; where None a dataset's own size, or the images' short side, at
+            most 256, rounded down to `multiple`.
         multiple: what the network wants sides to be a multiple of.
         minimum: the smallest side that it takes; smaller images are enlarged to it.
         stored_size: the least side to keep images at, for crops that are made smaller later;
@@ -51,7 +51,10 @@ def training_set(
     """
     smallest = check_size(size, multiple, minimum)
     if isinstance(data, Dataset):
-        data = data.open("train", stored_size or size or data.info.native_size)
+        if size is None:
+            # Not by the tiles that come, which are larger, and whose margin is for random crops.
+            size = max(smallest, data.info.native_size // multiple * multiple)
+        data = data.open("train", stored_size or size)
     given = data if isinstance(data, ImageSet) else None
     if given is not None:
         data = given.images
@@ -68,15 +71,18 @@ def training_set(
     if len(images) == 0:
         raise InputError("fit was given no images; give at least one")
 
-    shortest = min(min(image.shape[:2]) for image in images)
+    one_shape = isinstance(images, np.ndarray)
+    shapes = {image.shape[:2] for image in (images[:1] if one_shape else images)}
+    shortest = min(map(min, shapes))
     if size is None:
         size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
     stored = stored_size or size
-    if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= stored:
-        tiles = images
+    # An eighth of margin gives room for random crops, where every image has that much.
+    largest = stored + stored // 8
+    if shapes == {(shortest, shortest)} and stored <= shortest <= largest:
+        tiles = images if isinstance(images, np.ndarray) else np.stack(images)
     else:
-        # An eighth of margin gives room for random crops, where every image has that much.
-        side = stored + stored // 8 if shortest >= stored + stored // 8 else stored
+        side = largest if shortest >= largest else stored
         tiles = np.stack([square_tile(image, side) for image in images])
     if given is None:
         return TrainingSet(ImageSet(tiles, [str(i) for i in range(len(tiles))]), size)

@@ -1,0 +1,71 @@
+"""Training sets: the same tiles and crops of the same images, whatever they are given in."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import zoo
+from zoo.data.containers import training_set
+from zoo.data.dataset import Dataset, DatasetInfo, ImageSet
+from zoo.registry import colorizer_class
+
+CONTAINERS = {
+    "array": np.array,
+    "arrays": list,
+    "pil": lambda images: [*map(Image.fromarray, images)],
+    "set": lambda images: ImageSet(images, ["a", "b", "c"]),
+}
+
+
+class Ribbons(Dataset):
+    """Training tiles with an eighth of margin, as those of photographs have."""
+
+    info = DatasetInfo("ribbons", "Ribbons", "MIT", "none")
+
+    def _load(self, split, size, progress):
+        side = size + size // 8
+        return ImageSet(np.resize(np.arange(251, dtype=np.uint8), (2, side, side, 3)), ["a", "b"])
+
+
+class NarrowRibbons(Ribbons):
+    """Those of an unusual size."""
+
+    info = DatasetInfo("narrow", "Ribbons", "MIT", "none", native_size=60)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    ("given", "size", "stored_size", "kept", "crop"),
+    [
+        (512, None, None, 288, 256),
+        (512, 64, None, 72, 64),
+        (512, 64, 128, 144, 64),
+        (72, 64, None, 72, 64),
+        (68, 64, None, 68, 64),  # less margin, and no resize
+        (68, None, None, 68, 64),
+        (40, 64, None, 64, 64),
+    ],
+)
+def test_any_container_gives_the_same_tiles(container, given, size, stored_size, kept, crop):
+    images = np.stack([np.roll(data.astronaut(), i, axis=1)[:given, :given] for i in range(3)])
+    expected = training_set(list(images), size, 8, stored_size=stored_size)
+    assert (expected.images.size, expected.size) == (kept, crop)
+    found = training_set(CONTAINERS[container](images), size, 8, stored_size=stored_size)
+    assert found.size == crop
+    assert np.array_equal(found.images.images, expected.images.images)
+
+
+@pytest.mark.parametrize("name", zoo.list_colorizers())
+def test_every_model_gets_the_crops_that_a_dataset_is_made_for(name):
+    model = colorizer_class(name)(device="cpu")
+    found = training_set(Ribbons(), None, model.multiple, model.minimum_size)
+    assert (found.images.size, found.size) == (72, 64)
+
+
+@pytest.mark.parametrize(
+    ("multiple", "minimum", "size"), [(1, 1, 60), (16, 16, 48), (32, 64, 64), (8, 90, 96)]
+)
+def test_a_dataset_is_opened_at_a_size_that_the_network_takes(multiple, minimum, size):
+    found = training_set(NarrowRibbons(), None, multiple, minimum)
+    assert (found.images.size, found.size) == (size + size // 8, size)
