@@ -225,7 +225,8 @@ class Colorizer(ABC):
 
         Args:
             data: colour images: N×H×W×3 uint8, a list of H×W×3 uint8 arrays or PIL images of
-                any sizes, an `ImageSet`, or a `Dataset` (its training split).
+                any sizes, an `ImageSet`, or a `Dataset` (its training split). A PIL image with
+                an EXIF orientation is turned upright.
             budget: such as `30s`, `10min`, `500steps`, `50kimages`, `2PFLOP`.
             seed: decides the weights and whatever else the method draws.
             data_seed: decides the images' order, crops, flips and variety; `seed` where None.
@@ -355,7 +356,7 @@ class Colorizer(ABC):
         Args:
             images: a PIL image, an H×W or N×H×W uint8 array, or a list of H×W arrays and PIL
                 images of any sizes. 8-bit grey v is read as sRGB (v, v, v). A PIL image in
-                colour is taken as its lightness.
+                colour is taken as its lightness; one with an EXIF orientation comes back upright.
             working_size: what the network sees, in pixels of the short side, or of both where
                 `info.squashed`; nothing is ever enlarged to it. `auto` is the size that suits the
                 weights, see `working_size`; `full` is each image's own.

@@ -39,7 +39,8 @@ def colorize(images: Any, working_size: WorkingSize = "auto") -> Any:
             `Colorizer.predict`.
 
     Returns:
-        A PIL image for a path, upright; otherwise the container that was given, as 8-bit RGB.
+        A PIL image for a path; otherwise the container that was given, as 8-bit RGB. PIL images
+        are upright.
 
     Raises:
         InputError: no such file, no photograph, or the wrong kind, dtype or shape of images.

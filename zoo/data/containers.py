@@ -12,7 +12,7 @@ from PIL import Image
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Dataset, ImageSet
 from zoo.errors import InputError
-from zoo.images.open import square_tile, to_rgb
+from zoo.images.open import square_tile, to_rgb, upright
 from zoo.images.photograph import Plane, lightness_plane
 
 # Training crops that the user gives no size for are at most this large.
@@ -142,7 +142,7 @@ def open_greys(images: Any) -> tuple[list[Plane], Callable[[list[UInt8Array]], A
 
 def _colour_array(image: Any, where: str) -> UInt8Array:
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        return to_rgb(upright(image))
     if not isinstance(image, np.ndarray):
         raise InputError(f"{where} must be a PIL image or an array, got {_describe(image)}")
     return _check_colour(image, where, ndim=3)
@@ -159,7 +159,7 @@ def _grey(image: Any, where: str) -> Plane:
     if isinstance(image, Image.Image):
         if 0 in image.size:
             raise InputError(f"{where} must not be empty, got {image.width}×{image.height} pixels")
-        return lightness_plane(image)
+        return lightness_plane(upright(image))
     if not isinstance(image, np.ndarray):
         raise InputError(f"{where} must be a PIL image or an array, got {_describe(image)}")
     if image.ndim != 2:

@@ -68,6 +68,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What Pillow reads the orientation of a decoded image from.
+_ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _opening = threading.Lock()
 
 
@@ -93,11 +95,28 @@ def read_image(path: Path | str) -> Image.Image:
             image, _ = decode(image, path)
         if image.mode == "F":
             image = Image.fromarray(to_grey(image))
-        upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
+        turned = _turned(image, orientation)
         profile = info.get("icc_profile")
         if profile:
-            upright.info["icc_profile"] = profile
-        return upright
+            turned.info["icc_profile"] = profile
+        return turned
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A PIL image turned as its EXIF orientation says; the image itself where it is upright."""
+    image.load()  # as it decodes a TIFF, Pillow turns it, and takes the orientation away
+    orientation = orientation_of(image)
+    return _turned(image, orientation) if orientation != 1 else image
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """A copy of an image, turned as that orientation says, which it does not have any more."""
+    if orientation not in _TURNS:
+        return image.copy()
+    turned = image.transpose(_TURNS[orientation])
+    for key in _ORIENTED:
+        turned.info.pop(key, None)
+    return turned
 
 
 def read_size(path: Path | str) -> tuple[int, int]:

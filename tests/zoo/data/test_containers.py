@@ -1,13 +1,14 @@
-"""Training sets: the same tiles and crops of the same images, whatever they are given in."""
+"""What users have: the same images are the same, upright, whatever they are given in."""
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 
 import zoo
-from zoo.data.containers import training_set
+from zoo.data.containers import open_greys, training_set
 from zoo.data.dataset import Dataset, DatasetInfo, ImageSet
+from zoo.images.open import read_image
 from zoo.registry import colorizer_class
 
 CONTAINERS = {
@@ -69,3 +70,35 @@ def test_every_model_gets_the_crops_that_a_dataset_is_made_for(name):
 def test_a_dataset_is_opened_at_a_size_that_the_network_takes(multiple, minimum, size):
     found = training_set(NarrowRibbons(), None, multiple, minimum)
     assert (found.images.size, found.size) == (size + size // 8, size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize(
+    "reader", [Image.open, read_image, lambda path: ImageOps.exif_transpose(Image.open(path))]
+)
+def test_pil_images_are_upright_once(reader, suffix, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(data.coffee()[100:130, 200:240]).save(path, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(path))
+    given, upright = (
+        training_set([image], 30, 1).images.images for image in (reader(path), np.array(expected))
+    )
+    assert np.array_equal(given, upright)
+    [plane], pack = open_greys(reader(path))
+    [same], _ = open_greys([Image.fromarray(np.array(expected))])
+    assert np.array_equal(plane, same)
+    assert pack([np.zeros((*plane.shape, 3), np.uint8)]).size == expected.size
+
+
+def test_a_photograph_lying_on_its_side_comes_back_upright(fitted, tmp_path):
+    grey = Image.fromarray(data.coffee()[100:130, 200:240, 1])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey.save(tmp_path / "turned.png", exif=exif)
+    painted = fitted("mean_color").predict(Image.open(tmp_path / "turned.png"))
+    expected = fitted("mean_color").predict(np.rot90(np.array(grey), -1))
+    assert painted.size == (30, 40)
+    assert np.array_equal(painted, expected)
