@@ -15,11 +15,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
+from zoo.color.prior import read_prior, smoothed_prior, write_prior
+from zoo.color.soft_encoding import SoftEncoding, candidate_table
 from zoo.colorizer import Colorizer
 from zoo.errors import (
     InputError,
     WeightsError,
 )
+from zoo.prediction.merge import _chroma_of_white, enlarged_rows
 from zoo.registry import colorizer_class
 from zoo.weights.file import open_weights
 
@@ -249,3 +252,35 @@ def test_a_failed_restore_leaves_a_fitted_colorizer_as_it_was(
         with pytest.raises(WeightsError):
             colorizer.restore(open_weights(path, type(colorizer)))
     assert np.array_equal(colorizer.predict(greys), before)
+
+
+@pytest.fixture
+def elsewhere():
+    """A caller whose tensors are made on another device, where nothing can be read back."""
+    candidate_table.cache_clear()
+    _chroma_of_white.cache_clear()
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@every
+def test_predictions_do_not_ask_for_the_callers_default_device(name, fitted, greys, request):
+    colorizer = fitted(name)
+    large = np.tile(greys[0], (3, 4))
+    expected = colorizer.predict(greys), colorizer.predict(large, 64)
+    request.getfixturevalue("elsewhere")
+    assert np.array_equal(colorizer.predict(greys), expected[0])
+    assert np.array_equal(colorizer.predict(large, 64), expected[1])
+
+
+def test_nor_do_soft_targets_their_prior_and_enlarged_rows(elsewhere, tmp_path):
+    cpu = torch.device("cpu")
+    assert candidate_table(5).device == cpu
+    ab = torch.arange(-64, 64, dtype=torch.float32, device=cpu).view(1, 2, 8, 8)
+    target = SoftEncoding(5, 5.0, cpu)(ab)
+    assert target.weight.sum(1).allclose(torch.ones(1, 8, 8, device=cpu))
+    prior = smoothed_prior([target])
+    write_prior(tmp_path / "prior.csv", prior)
+    assert read_prior(tmp_path / "prior.csv").allclose(prior)
+    assert enlarged_rows(ab, slice(0, 16), 16, 16)[0, 0, 0, 0] == -64

@@ -58,7 +58,7 @@ class RebalancingOptions(BinOptions):
 
 def smoothed_prior(targets: Iterable[SoftTarget]) -> Tensor:
     """p̃: the bins' distribution over all pixels of soft targets; 313 float64, sums to 1."""
-    total = torch.zeros(BIN_COUNT, dtype=torch.float64)
+    total = torch.zeros(BIN_COUNT, dtype=torch.float64, device="cpu")
     for target in targets:
         index, weight = target.index.cpu().flatten(), target.weight.cpu().flatten()
         total += torch.bincount(index, weights=weight.double(), minlength=BIN_COUNT)
@@ -167,7 +167,7 @@ def read_prior(path: Path | str) -> Tensor:
         raise InputError(f"there is no prior at {path}; zoo prior DATA -o {path} makes one")
     try:
         rows = list(islice(csv.reader(io.StringIO(read_text(path))), BIN_COUNT + 2))
-        prior = torch.tensor(_probabilities(rows), dtype=torch.float64)
+        prior = torch.tensor(_probabilities(rows), dtype=torch.float64, device="cpu")
         flaw = _flaw(prior)
     except (ValueError, csv.Error) as error:  # a UnicodeDecodeError is a ValueError
         flaw = str(error)

@@ -70,7 +70,9 @@ def candidate_table(neighbours: int) -> Tensor:
         `BIN_COUNT`.
     """
     centres = bin_centres().double()
-    corner = torch.arange(_CELLS + 1, dtype=torch.float64) + AB_RANGE[0]
+    corner = torch.arange(_CELLS + 1, dtype=torch.float64, device="cpu") + AB_RANGE[0]
+    bins = torch.arange(BIN_COUNT, device="cpu")
+    far = torch.full((_CELLS, 4, 1), torch.inf, device="cpu")
     rows = []
     for row in range(_CELLS):
         a = corner[row : row + 2].repeat_interleave(2)  # the corners' a: low, low, high, high
@@ -81,8 +83,8 @@ def candidate_table(neighbours: int) -> Tensor:
         bound = farthest.kthvalue(neighbours, dim=1, keepdim=True).values + 2**0.5
         near = nearest <= bound
         width = int(near.sum(1).max())
-        index = torch.where(near, torch.arange(BIN_COUNT), BIN_COUNT).sort(1).values[:, :width]
-        padded = torch.cat((distance, torch.full((_CELLS, 4, 1), torch.inf)), dim=2)
+        index = torch.where(near, bins, BIN_COUNT).sort(1).values[:, :width]
+        padded = torch.cat((distance, far), dim=2)
         local = padded.gather(2, index[:, None].expand(-1, 4, -1))
         beaten_by = (local[:, :, :, None] > local[:, :, None, :]).all(1).sum(2)
         rows.append(torch.where(beaten_by < neighbours, index, BIN_COUNT).sort(1).values)
@@ -103,7 +105,7 @@ class SoftEncoding:
     def __init__(self, neighbours: int, sigma: float, device: torch.device) -> None:
         self._neighbours, self._sigma = neighbours, sigma
         # The padding bin lies out of everyone's reach.
-        far = torch.full((1, 2), 1e6)
+        far = torch.full((1, 2), 1e6, device="cpu")
         self._centres = torch.cat((bin_centres(), far)).to(device)
 
     @cached_property

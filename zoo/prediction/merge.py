@@ -91,8 +91,8 @@ def enlarged_rows(plane: Tensor, rows: slice, height: int, width: int) -> Tensor
     if tuple(plane.shape[2:]) == (height, width):
         return plane[:, :, rows]
     # Where each row lies is counted in float64, which not every device has.
-    place = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) * (source / height)
-    place = (place - 0.5).clamp(0, source - 1)
+    place = torch.arange(rows.start, rows.stop, dtype=torch.float64, device="cpu") + 0.5
+    place = (place * (source / height) - 0.5).clamp(0, source - 1)
     upper = place.floor().long()
     lower = (upper + 1).clamp_max(source - 1)
     share = (place - upper)[:, None].float().to(plane.device)
@@ -137,7 +137,7 @@ def _in_order(
 def _chroma_of_white(device: torch.device) -> Tensor:
     # By the rounding of the standard's matrices greys have an ab of some thousandths, in
     # proportion to L + 16. Counted from there, no chroma gives the grey back in 16 bits, too.
-    return rgb_to_lab(torch.ones(1, 3, 1, 1))[1].to(device)
+    return rgb_to_lab(torch.ones(1, 3, 1, 1, device="cpu"))[1].to(device)
 
 
 def _to_bits(plane: Plane, bits: int) -> Pixels:
