@@ -40,7 +40,7 @@ class FastestBatch:
     The first batch of a size warms up and is not counted.
 
     Attributes:
-        size: how many to take next.
+        size: how many to take next, where there is no limit; see `within`.
         settled: whether the search is over, and `size` is its result.
     """
 
@@ -67,11 +67,9 @@ class FastestBatch:
         self.size = self._best if self.settled else 2 * count
         self._warm = False
 
-    def stay_within(self, limit: int) -> None:
-        """Keeps the search from trying anything larger than `limit`."""
-        if self.size > limit:
-            self.size = min(self._best, limit)
-            self.settled = True
+    def within(self, limit: int) -> int:
+        """How many to take next where there may be at most `limit`; the search may go on later."""
+        return self.size if self.size <= limit else min(self._best, limit)
 
 
 def _warn(count: int, half: int) -> None:
@@ -161,6 +159,4 @@ class Batches(Generic[Item, Result]):
         limit = max(1, min(self._most, self._pixels // prod(shape)))
         if not self._search:
             return limit
-        fastest = self._fastest(shape)
-        fastest.stay_within(limit)
-        return fastest.size
+        return self._fastest(shape).within(limit)

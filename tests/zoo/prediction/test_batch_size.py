@@ -13,11 +13,10 @@ from zoo.errors import InputError
 from zoo.prediction.batch_size import Batches, FastestBatch
 
 
-def search(cost, limit=1 << 20) -> FastestBatch:
+def search(cost) -> FastestBatch:
     """A search on a machine where a batch of n takes cost(n) seconds."""
     fastest = FastestBatch()
     for _ in range(60):
-        fastest.stay_within(limit)
         fastest.took(fastest.size, cost(fastest.size))
     assert fastest.settled
     return fastest
@@ -51,8 +50,42 @@ def test_the_first_batch_of_a_size_does_not_count():
     assert fastest.size == 4
 
 
-def test_nothing_beyond_the_limit_is_tried():
-    assert search(lambda n: 1.0, limit=12).size == 8
+def test_nothing_beyond_the_limit_is_tried_and_the_search_goes_on_without_it():
+    fastest = FastestBatch()
+    taken = []
+    for limit in [12] * 20 + [3, 1] + [64] * 6:
+        taken.append(fastest.within(limit))
+        fastest.took(taken[-1], 1.0)
+    assert taken[:20] == [1, 1, 2, 2, 4, 4, *[8] * 14]
+    assert taken[20:] == [3, 1, 16, 16, 32, 32, 64, 64]
+    assert search(lambda n: 1.0 if n <= 8 else 1.0 * n).within(4) == 4
+
+
+def test_a_limited_search_is_not_over(monkeypatch):
+    """Neither `most`, as `zoo colorize` sets it, nor memory that ended once, lasts for good."""
+    now = [0.0]
+    monkeypatch.setattr(zoo.prediction.batch_size.time, "perf_counter", lambda: now[0])
+    fastest, memory = FastestBatch(), 99
+
+    def run(batch):
+        now[0] += 1.0
+        if len(batch) > memory:
+            raise OUT[0]
+
+    def sizes(**limits):
+        batches = Batches("auto", 1 << 16, lambda _: fastest, run, lambda *_: None, **limits)
+        for item in range(40):
+            batches.add(item, (8, 8))
+        found = []
+        while batches.waiting:
+            found.append(len(batches.run_next((8, 8))[0]))
+        return found
+
+    assert max(sizes(most=4)) == 4
+    memory = 9
+    assert max(sizes()) == 8
+    memory = 99
+    assert sizes()[:2] == [16, 16]
 
 
 class Tight(Colorizer):
