@@ -400,8 +400,7 @@ class Colorizer(ABC):
             InputError: the wrong shape, dtype or range.
             PluginError: the method gave NaN or the wrong shape.
         """
-        output = self._run(check_L(L))
-        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
+        return self._predict_ab(check_L(L))
 
     def predict_rgb(self, L: Tensor) -> Tensor:
         """The colours of lightness: N×1×H×W L to N×3×H×W sRGB, merged with L or as painted."""
@@ -506,6 +505,11 @@ class Colorizer(ABC):
         channels_last = self.device.type == "cuda" or self.precision == "bf16"
         layout = torch.channels_last if channels_last else torch.contiguous_format
         return net.to(device=self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+    def _predict_ab(self, L: Tensor) -> Tensor:
+        """`predict_ab` without its checks, of what is known to be lightness."""
+        output = self._run(L)
+        return (rgb_to_lab(output)[1] if self.paints_rgb else output).to(L.device)
 
     def _run(self, L: Tensor) -> Tensor:
         """`forward` on any size: padded to what the network takes, cropped back, checked."""

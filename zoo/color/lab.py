@@ -18,6 +18,7 @@ directions agree within 0.01 over the whole 8-bit cube.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -226,10 +227,14 @@ def check_L(L: Tensor) -> Tensor:
     low, high = (value.item() for value in torch.aminmax(L))
     if low != low or high != high:
         cause = "it holds NaN"
+    elif math.isinf(low) or math.isinf(high):
+        cause = "it holds infinity"
     elif high > 101:
         cause = "it looks like 8-bit grey; convert it with zoo.color.lab.grey_to_L(grey / 255)"
-    elif low < L_RANGE[0] - 0.01 or high > L_RANGE[1] + 0.01:
+    elif low < L_RANGE[0] - 0.01:
         cause = "it looks centred; L is not (L − 50)"
+    elif high > L_RANGE[1] + 0.01:
+        cause = "it is a little lighter than white; clip it with L.clamp(0, 100)"
     # Eight bits have no more than four greys this dark: a black photograph is not refused.
     elif high <= 1.0 and torch.unique(L).numel() > 4:
         cause = "it looks scaled to [0, 1]; multiply by 100, or convert grey with "

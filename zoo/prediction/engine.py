@@ -54,7 +54,8 @@ def as_seen(colorizer: Colorizer, plane: Plane, short: int | None) -> tuple[Tens
 
 def predict_chroma(colorizer: Colorizer, seen: Sequence[Tensor]) -> Tensor:
     """The chroma of N equal planes H×W of L: N×2×H×W ab on the colorizer's device."""
-    return colorizer.predict_ab(torch.stack(list(seen)).unsqueeze(1).to(colorizer.device))
+    # Unchecked: it was made of grey, and a dark one may look like L scaled to [0, 1].
+    return colorizer._predict_ab(torch.stack(list(seen)).unsqueeze(1).to(colorizer.device))
 
 
 def colour_planes(

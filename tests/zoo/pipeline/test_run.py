@@ -118,8 +118,16 @@ def test_network_sees_the_working_size_and_the_file_keeps_its_own(tmp_path):
 
 
 def test_nearly_black_photographs_are_coloured(tmp_path):
-    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 3).save(tmp_path / "x.png")
-    assert not run(Painter(), tmp_path / "x.png", tmp_path / "out").failures
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 3).save(tmp_path / "in/x.png")
+    # Made smaller, it has hundreds of values: many more than eight bits have that are so dark.
+    noise = np.random.default_rng(0).integers(0, 4, (60, 80), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in/large.png")
+    # An L of so many values below 1 is refused where it comes from a caller.
+    with pytest.raises(InputError, match="scaled to"):
+        Painter().predict_ab(torch.linspace(0, 0.9, 64).view(1, 1, 8, 8))
+    assert not run(Painter(), tmp_path / "in", tmp_path / "out", working_size=24).failures
+    assert Painter().predict(noise, working_size=24).shape == (60, 80, 3)
 
 
 def test_painters_of_rgb_give_their_chroma_only(tmp_path):
