@@ -58,7 +58,7 @@ GREY_CHROMA = 5.0
 # Formats named one by one: Pillow would also hand a file to Ghostscript, if it asks for it.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "PPM")
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
-"""Files that are read where the extra `heic` is installed."""
+"""Files that are read and written where the extra `heic` is installed."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -403,7 +403,7 @@ def _open(path: Path | str) -> Iterator[Image.Image]:
     source = without_gaps(path, scan) if scan.gaps else path
     formats: tuple[str, ...] = _FORMATS
     if kinds.is_heic(head):
-        _register_heif()
+        register_heif()
         formats = ("HEIF",)
     # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
     with _opening:
@@ -439,12 +439,17 @@ def _check_size(image: Image.Image) -> None:
         image.check_size()
 
 
-def _register_heif() -> None:
+def register_heif() -> None:
+    """Makes Pillow read and write HEIC.
+
+    Raises:
+        InputError: the extra `heic` is not installed.
+    """
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
         raise InputError(
-            "HEIC is read with pillow-heif: type pip install 'colorizer-zoo[heic]'"
+            "HEIC is read and written with pillow-heif: type pip install 'colorizer-zoo[heic]'"
         ) from None
     register_heif_opener()
 

@@ -24,7 +24,7 @@ from zoo.errors import InputError
 from zoo.images.exif import KEPT_BLOCKS, described, exif_bytes
 from zoo.images.icc import srgb_profile
 from zoo.images.metadata import Metadata
-from zoo.images.open import HEIC_SUFFIXES
+from zoo.images.open import HEIC_SUFFIXES, register_heif
 from zoo.images.png import SIGNATURE, XMP_KEYWORD, content_of
 
 Strip = npt.NDArray[Any]
@@ -141,6 +141,8 @@ def write_picture(path: Path, form: Format, layout: Layout, strips: Iterable[Str
 
 
 def _write_with_pillow(path: Path, form: Format, layout: Layout, strips: Iterable[Strip]) -> None:
+    if form.name == "HEIF":
+        register_heif()
     mode = "RGBA" if layout.channels == 4 else "RGB"
     picture = Image.new(mode, (layout.width, layout.height), None)  # the strips fill it
     top = 0

@@ -21,7 +21,7 @@ from zoo.images.find import (
     choose_images,
     find_images,
 )
-from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES
+from zoo.images.open import HEIC_SUFFIXES, IMAGE_SUFFIXES, register_heif
 from zoo.images.write import FORMATS, Format, find_format
 from zoo.prediction.working_size import WorkingSize, check_working_size
 
@@ -103,7 +103,7 @@ def plan(
 
     Raises:
         InputError: nothing to do, an input that is not there, two inputs for one output, an
-            output that is an input, or that exists.
+            output that is an input, or that exists; HEIC is asked for, without its extra.
         OptionError: a format that is not written.
     """
     chosen = None if suffix is None else find_format(suffix)
@@ -118,6 +118,8 @@ def plan(
             f"read are {' '.join(sorted(_SUFFIXES))}"
         )
     file = None if out is None else _single_file(inputs, out, chosen)
+    if FORMATS["HEIF"] in (chosen, None if file is None else find_format(file.suffix)):
+        register_heif()
     if file is not None:
         jobs = [Job(found[0][0], file)]
     else:

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -436,6 +438,23 @@ def test_alpha_is_written(suffix, rgb, tmp_path):
     back = np.asarray(Image.open(path))
     assert back.shape == pixels.shape
     np.testing.assert_allclose(back[..., 3].astype(int), pixels[..., 3], atol=8)
+
+
+def test_heic_is_written_by_a_process_that_has_read_none(rgb, tmp_path):
+    opener = pytest.importorskip("pillow_heif").register_heif_opener
+    Image.fromarray(rgb).save(tmp_path / "x.png")
+    program = (
+        "import sys; import numpy as np; from pathlib import Path; from PIL import Image;"
+        "from zoo.images.write import FORMATS, Layout, write_picture;"
+        "pixels = np.asarray(Image.open(sys.argv[1])); height, width = pixels.shape[:2];"
+        "layout = Layout(height=height, width=width, channels=3, bits=8);"
+        "write_picture(Path(sys.argv[2]), FORMATS['HEIF'], layout, [pixels])"
+    )
+    paths = [tmp_path / "x.png", tmp_path / "x.heic"]
+    subprocess.run([sys.executable, "-c", program, *paths], check=True)
+    opener()
+    written = np.asarray(Image.open(tmp_path / "x.heic")).astype(int)
+    assert np.abs(written - rgb).mean() < 3
 
 
 def test_jpeg_keeps_its_colours_at_full_resolution(rgb, tmp_path):

@@ -1,5 +1,7 @@
 """What is made of which file, decided before any work."""
 
+import sys
+
 import pytest
 
 from zoo.errors import InputError, OptionError
@@ -42,6 +44,18 @@ def test_plan_for_one_file(scans, tmp_path):
         target(tmp_path, suffix="gif")
     with pytest.raises(InputError, match="grey only"):
         target(tmp_path, suffix="pgm")
+
+
+def test_plan_refuses_heic_without_its_extra_where_it_is_asked_for(scans, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    hint = r"written with pillow-heif: type pip install 'colorizer-zoo\[heic\]'"
+    with pytest.raises(InputError, match=hint):
+        plan([scans / "a.png"], tmp_path / "x.heic")
+    with pytest.raises(InputError, match=hint):
+        plan([scans], tmp_path / "out", suffix="heic")
+    # One among others that is of that format stops nothing else.
+    (scans / "d.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert tmp_path / "out" / "d.heic" in [job.target for job in plan([scans], tmp_path / "out")]
 
 
 def test_plan_refuses_two_inputs_for_one_output(scans, tmp_path):
