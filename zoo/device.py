@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from threading import Barrier
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.errors import DeviceError
+from zoo.errors import DeviceError, ZooError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -84,6 +84,9 @@ def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
 
     Otherwise each would have a team of OpenMP threads of its own, as many as there are cores, and
     the teams would be in each other's way.
+
+    Raises:
+        ZooError: the system gives fewer threads.
     """
     threads = torch.get_num_threads()
     ready = Barrier(workers + 1)
@@ -91,15 +94,36 @@ def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     def prepare() -> None:
         torch.set_num_threads(1)
         torch.get_num_threads()  # the first question in a thread settles its answer
-        ready.wait()
+        with suppress(BrokenBarrierError):
+            ready.wait()
 
     pool = ThreadPoolExecutor(workers, "zoo-compute", initializer=prepare)
-    for _ in range(workers):
-        pool.submit(int)  # a pool starts a thread for each task while none is idle
-    ready.wait()
-    # What a thread sets for itself is also what threads that start later begin with.
-    torch.set_num_threads(threads)
+    try:
+        for _ in range(workers):
+            with refused_threads_told("set OMP_NUM_THREADS=1"):
+                pool.submit(int)  # a pool starts a thread for each task while none is idle
+        ready.wait()
+    except BaseException:
+        ready.abort()  # those that have started wait for the others
+        pool.shutdown()
+        raise
+    finally:
+        # What a thread sets for itself is also what threads that start later begin with.
+        torch.set_num_threads(threads)
     return pool
+
+
+@contextmanager
+def refused_threads_told(instead: str) -> Iterator[None]:
+    """A block that starts a thread; where the system refuses it, the error says what to do.
+
+    Raises:
+        ZooError: it does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise ZooError(f"the system gives no more threads ({error}); {instead}") from error
 
 
 def is_traced() -> bool:

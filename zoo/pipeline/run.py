@@ -22,7 +22,12 @@ import torch
 from torch import Tensor
 
 from zoo.colorizer import Colorizer
-from zoo.device import casting_once, is_out_of_memory, single_threaded_pool
+from zoo.device import (
+    casting_once,
+    is_out_of_memory,
+    refused_threads_told,
+    single_threaded_pool,
+)
 from zoo.errors import InputError, NotFittedError, OutputError, ZooError
 from zoo.files import NO_ROOM, atomic_path, check_writable
 from zoo.images.metadata import fit_metadata
@@ -96,6 +101,7 @@ def colorize_files(
         InputError: before any work: an output is an input.
         OutputError: before any work: an output's folder cannot be written to; or later, when
             the disk is full. What was finished is whole.
+        ZooError: the system gives too few threads.
         KeyboardInterrupt: after the files that were being written are whole.
     """
     if not colorizer.is_fitted:
@@ -160,16 +166,19 @@ class _Pipeline:
             for name, target in (("read", self._read_all), ("write", self._write_all))
             for i in range(min(self.workers, len(self.jobs)))
         ]
-        for thread in threads:
-            thread.start()
+        started: list[threading.Thread] = []
         try:
+            for thread in threads:
+                with refused_threads_told("type --workers 1"):
+                    thread.start()
+                started.append(thread)
             yield
         finally:
             self.stopping.set()
             self.gate.close()
-            for _ in threads:
+            for _ in started:
                 self.finished.put(None)
-            for thread in threads:
+            for thread in started:
                 thread.join()
             # What was finished while stopping is told, too.
             while not self.inbox.empty():

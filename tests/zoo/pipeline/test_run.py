@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -418,6 +420,45 @@ def test_ctrl_c_leaves_whole_files_only_and_no_threads(tmp_path, rgb):
 
 
 # The pipeline
+
+
+REFUSED = """
+import sys
+import threading
+import torch
+import zoo
+from zoo.errors import ZooError
+from zoo.pipeline.plan import Settings, plan
+from zoo.pipeline.run import colorize_files
+
+torch.set_num_threads(1)
+start = threading.Thread.start
+
+def refuse(thread):
+    if thread.name == sys.argv[1]:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = refuse
+try:
+    colorize_files(zoo.load("grey").ready(), plan([sys.argv[2]], sys.argv[3]), Settings(workers=2))
+except ZooError as error:
+    print(error)
+print("threads left:", threading.active_count() - 1)
+"""
+
+
+@pytest.mark.parametrize("name", ["zoo-read-0", "zoo-write-1"])
+def test_a_thread_that_is_refused_ends_the_run(name, scans, tmp_path):
+    # In a process of its own, which would hang otherwise.
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, name, scans, tmp_path / "out"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "the system gives no more threads (can't start new thread); type --workers 1",
+        "threads left: 0",
+    ]
 
 
 def test_reading_network_and_writing_overlap_in_bounded_memory(tmp_path, rgb, monkeypatch):
