@@ -15,6 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from zoo.images.any_size import any_size
+
 END = b"\xff\xd9"
 _FILLING = bytes(1 + (i * i * 7 + i * 3) % 251 for i in range(1 << 14))
 _ZEROS = 16
@@ -51,7 +53,8 @@ def decode_jpeg(image: Image.Image, path: Path | str) -> tuple[Image.Image, tupl
 
 
 def _decode(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    with any_size():
+        image = Image.open(io.BytesIO(content), formats=("JPEG",))
     image.load()
     return image
 

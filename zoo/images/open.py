@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
@@ -26,6 +25,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from zoo.arrays import UInt8Array, strips, to_8_bits
 from zoo.errors import InputError
 from zoo.images import kinds
+from zoo.images.any_size import any_size
 from zoo.images.exif import orientation_of
 from zoo.images.icc import declared_profile
 from zoo.images.jpeg import decode_jpeg
@@ -70,7 +70,6 @@ _TURNS = {
 }
 # What Pillow reads the orientation of a decoded image from.
 _ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
-_opening = threading.Lock()
 
 
 def read_image(path: Path | str) -> Image.Image:
@@ -405,13 +404,8 @@ def _open(path: Path | str) -> Iterator[Image.Image]:
     if kinds.is_heic(head):
         register_heif()
         formats = ("HEIF",)
-    # Pillow's own limit is global: it warns from 89 megapixels on and refuses 179.
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image: Image.Image = Image.open(source, formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with any_size():
+        image: Image.Image = Image.open(source, formats=formats)
     with image:
         _check_size(image)
         if image.format == "PNG":

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image
 
 from zoo.arrays import strips, to_8_bits
 from zoo.errors import InputError
+from zoo.images.any_size import any_size
 from zoo.images.exif import KEPT_BLOCKS
 from zoo.images.levels import Levels, levels_of_floats, levels_of_integers
 
@@ -298,13 +299,17 @@ class TiffImage(Image.Image):
 
     def _decode_with_pillow(self) -> Samples:
         """What tifffile does not decode: JPEG of the old kind, subsampled chroma."""
-        with Image.open(Path(self._file.name), formats=("TIFF",)) as image:
+        with any_size():
+            image = Image.open(Path(self._file.name), formats=("TIFF",))
+        with image:
             if image.tag_v2._offset != self._page.offset:  # type: ignore[attr-defined]
                 raise InputError(
                     f"a preview, and a picture of compression {self._page.compression!s}"
                 )
             image.filename = ""
             image.getexif()[ExifTags.Base.Orientation.value] = 1
+            with any_size():
+                image.load_prepare()  # asks for the size once more
             image.load()
             rgb = np.array(image.convert("L" if image.mode == "L" else "RGB"))
         return Samples(rgb.reshape(*rgb.shape[:2], -1), "RGB" if rgb.ndim == 3 else "L", False)

@@ -272,6 +272,22 @@ def test_decompression_bombs_are_errors_not_warnings(tmp_path):
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.parametrize("name", ["flat.jpg", "subsampled.tif"])
+def test_the_limit_of_pillow_is_not_met_by_a_second_decoding(name, chelsea, tmp_path, monkeypatch):
+    pixels = chelsea[:64, :96].copy()
+    pixels[48:, 80:] = 200  # where the end of a JPEG is flat, it is decoded again
+    image = Image.fromarray(pixels)
+    # tifffile does not decode YCbCr.
+    save(image.convert("YCbCr") if name.endswith("tif") else image, tmp_path / name)
+    expected = to_rgb(read_image(tmp_path / name))
+    for limit in (4000, 1000):  # of which Pillow warns, and which it refuses
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_array_equal(to_rgb(read_image(tmp_path / name)), expected)
+        assert limit == Image.MAX_IMAGE_PIXELS
+
+
 # Tiles
 
 
