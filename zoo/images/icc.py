@@ -20,6 +20,8 @@ Curve = Callable[[Floats], Floats]
 
 _HEADER, _ENTRY = 128, 12
 _IDENTITY = 0.5 / 255  # a profile that changes no 8-bit value is none
+# What parsing and computing raise where the numbers of a file make no sense.
+_BROKEN = (LookupError, ValueError, ArithmeticError, struct.error)
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +47,7 @@ def grey_table(profile: bytes, levels: int) -> npt.NDArray[np.uint16] | None:
         tone = _curve(tags[b"kTRC"])(values)
         # Where colours connect through Lab, the curve gives L* instead of Y.
         grey = grey_of_luminance(_luminance_of_L(tone) if profile[20:24] == b"Lab " else tone)
-    except (KeyError, IndexError, ValueError, struct.error):
+    except _BROKEN:
         return None
     if np.abs(grey - values).max() <= _IDENTITY:
         return None
@@ -63,9 +65,9 @@ def rgb_curves(profile: bytes) -> tuple[tuple[Curve, float], ...] | None:
             struct.unpack(">i", tags[c + b"XYZ"][12:16])[0] / 65536 for c in (b"r", b"g", b"b")
         ]
         curves = [_curve(tags[c + b"TRC"]) for c in (b"r", b"g", b"b")]
-    except (KeyError, IndexError, ValueError, struct.error):
+        return tuple(zip(curves, [share / sum(shares) for share in shares], strict=True))
+    except _BROKEN:
         return None
-    return tuple(zip(curves, (share / sum(shares) for share in shares), strict=True))
 
 
 def declared_profile(chunks: Mapping[bytes, bytes], grey: bool) -> bytes:
@@ -93,9 +95,9 @@ def declared_profile(chunks: Mapping[bytes, bytes], grey: bool) -> bytes:
         return b""
     try:
         matrix = _to_d50(places)
-    except (np.linalg.LinAlgError, ZeroDivisionError):
+        tags = {b"rgb"[i : i + 1] + b"XYZ": _xyz(matrix[:, i]) for i in range(3)}
+    except _BROKEN:
         return b""
-    tags = {b"rgb"[i : i + 1] + b"XYZ": _xyz(matrix[:, i]) for i in range(3)}
     tags |= {b"rgb"[i : i + 1] + b"TRC": curve for i in range(3)}
     return _profile(b"RGB ", tags)
 

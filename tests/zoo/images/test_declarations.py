@@ -330,6 +330,18 @@ def test_display_p3_by_its_code_and_hdr_is_told(tmp_path):
     assert "HDR" in read_photograph(tmp_path / "x.png").notes[0]
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("blue", [(47000, 46500), (47001, 46500), (47000, 0)])
+def test_primaries_of_png_that_span_no_colours_are_ignored(blue, bits, tmp_path):
+    pixels = RGB.astype(np.uint16) * (257 if bits == 16 else 1)
+    png(tmp_path / "plain.png", pixels, bits, 2)
+    # Red, green and blue on a line, or nearly: what is computed of them is none, or too large.
+    places = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, *blue)
+    png(tmp_path / "x.png", pixels, bits, 2, (b"cHRM", places))
+    expected = read_photograph(tmp_path / "plain.png").grey
+    np.testing.assert_array_equal(read_photograph(tmp_path / "x.png").grey, expected)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "ppm"])
 def test_16_bit_colour_is_rounded_to_8_bits(suffix, tmp_path):
     path = tmp_path / f"x.{suffix}"

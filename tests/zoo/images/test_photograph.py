@@ -70,14 +70,14 @@ def grey_profile(value=1.8):
     )
 
 
-def wide_profile():
+def wide_profile(changes=None):
     # The primaries of Adobe RGB (1998), adapted to D50.
     primaries = {b"r": (0.6097, 0.3111, 0.0195), b"g": (0.2053, 0.6257, 0.0609)}
     primaries[b"b"] = (0.1492, 0.0632, 0.7446)
     tags = {b"desc": b"desc" + bytes(90), b"wtpt": xyz(0.9642, 1, 0.8249)}
     for name, values in primaries.items():
         tags |= {name + b"XYZ": xyz(*values), name + b"TRC": gamma(2.2)}
-    return profile(b"RGB ", tags)
+    return profile(b"RGB ", tags | (changes or {}))
 
 
 # Lightness
@@ -290,6 +290,30 @@ def test_parametric_curve_of_srgb_changes_nothing(tmp_path):
 def test_a_broken_profile_is_ignored(cut, grey, tmp_path):
     Image.fromarray(grey).save(tmp_path / "x.png", icc_profile=grey_profile()[:cut] or b"x")
     np.testing.assert_array_equal(read_photograph(tmp_path / "x.png").grey, grey)
+
+
+def flat_curve(kind):
+    """A parametric curve that has no slope, where ICC.1 divides by it."""
+    parts = (2.2, 0, 0.1, 0.1)[: kind + 2]
+    numbers = (round(part * 65536) for part in parts)
+    return b"para" + bytes(4) + struct.pack(f">HH{len(parts)}i", kind, 0, *numbers)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_grey_profile_that_divides_by_zero_is_ignored(kind, grey, tmp_path):
+    icc = profile(b"GRAY", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": flat_curve(kind)})
+    Image.fromarray(grey).save(tmp_path / "x.png", icc_profile=icc)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "x.png").grey, grey)
+
+
+@pytest.mark.parametrize(("tag", "content"), [(b"TRC", flat_curve(1)), (b"XYZ", xyz(0.3, 0, 0.3))])
+def test_a_colour_profile_that_divides_by_zero_is_left_to_littlecms(tag, content, rgb, tmp_path):
+    icc = wide_profile({channel + tag: content for channel in (b"r", b"g", b"b")})
+    Image.fromarray(rgb).save(tmp_path / "x.png", icc_profile=icc)
+    deep = rgb.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "x.tif", deep, photometric="rgb", iccprofile=icc)
+    expected = read_photograph(tmp_path / "x.png").grey
+    np.testing.assert_array_equal(read_photograph(tmp_path / "x.tif").grey, expected)
 
 
 def test_profile_of_8_and_16_bit_colour(rgb, tmp_path):
