@@ -56,7 +56,7 @@ class Colorizer(ABC):
 
     Args:
         options: an instance of the class' `Options`; the paper's where None.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: `auto`, `cpu`, `cuda` or `mps`, or one of PyTorch's.
         precision: `auto`, `fp32` or `bf16` for convolutions and matrix products.
         **changes: single options that replace those of `options`.
 
@@ -75,7 +75,7 @@ class Colorizer(ABC):
         self,
         options: Any = None,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         **changes: object,
     ) -> None:

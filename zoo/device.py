@@ -15,30 +15,33 @@ from torch import Tensor
 from zoo.errors import DeviceError, ZooError
 
 
-def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `mps` (or an indexed `cuda:1`) to a device that is there.
+def resolve_device(name: str | torch.device) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`, or one of PyTorch's, to a device that is there.
 
     Raises:
         DeviceError: the machine does not have it.
     """
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind = name.split(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"unknown device {name!r}; type auto, cpu, cuda or mps")
-    if kind == "cuda":
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"unknown device {name!r}; type auto, cpu, cuda, cuda:1 or mps")
+    if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = name.partition(":")[2] or "0"
-        if not index.isdigit() or int(index) >= count:
+        if (device.index or 0) >= count:
             raise DeviceError(
                 f"device {name!r} is not there ({count} CUDA devices found); "
                 "type --device auto or --device cpu"
             )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device 'mps' is not there; type --device auto or --device cpu")
-    return torch.device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"device {name!r} is not there; type --device auto or --device cpu")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

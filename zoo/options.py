@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -230,9 +231,10 @@ def _convert(value: object, kind: Any, where: str) -> object:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
     elif kind in (int, float):
-        # A whole number will do for a float, but not the other way round.
-        if isinstance(value, str | int | kind) and not isinstance(value, bool):
-            with contextlib.suppress(ValueError):
+        # A whole number will do for a float, but not the other way round; NumPy's are numbers, too.
+        number = numbers.Integral if kind is int else numbers.Real
+        if isinstance(value, str | number) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError, OverflowError):
                 return kind(value)
     elif kind is str:
         if isinstance(value, str):

@@ -23,6 +23,8 @@ from zoo.plugins import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from zoo.colorizer import Colorizer
     from zoo.data.dataset import Dataset
     from zoo.metric import Metric
@@ -46,7 +48,7 @@ def load(
     name: str,
     weights: str | Path | None = None,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     **options: object,
 ) -> Colorizer:
@@ -57,12 +59,13 @@ def load(
         weights: a file written by `Colorizer.save`, one of another program in a format that the
             colorizer knows, or the name of published weights (`zoo weights list`), which are
             fetched at first use. Their options are taken over.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: `auto`, `cpu`, `cuda` or `mps`, or one of PyTorch's.
         precision: `auto`, `fp32` or `bf16`.
         **options: options of the colorizer, as `zoo info NAME` lists them.
 
     Raises:
         UnknownNameError: no such colorizer or option; near names are offered.
+        DeviceError: a device that is not there.
         PluginError: it is installed but broken.
         WeightsError: the weights are missing, unreadable, of another model, named twice, or
             could not be fetched.
@@ -96,7 +99,7 @@ def restored(
     cls: type[Colorizer],
     stored: StoredWeights,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     **options: object,
 ) -> Colorizer:

@@ -97,6 +97,7 @@ def test_a_device_or_precision_that_is_not_there_is_refused(name):
     for keywords in ({"device": "tpu"}, {"device": "cuda:99"}, {"precision": "fp8"}):
         with pytest.raises(DeviceError, match=r"type|found"):
             zoo.load(name, **keywords)
+    assert zoo.load(name, device=torch.device("cpu")).device == torch.device("cpu")
 
 
 @every

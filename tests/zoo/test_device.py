@@ -4,9 +4,11 @@ import subprocess
 import sys
 from threading import Thread
 
+import pytest
 import torch
 
-from zoo.device import single_threaded_pool
+from zoo.device import resolve_device, single_threaded_pool
+from zoo.errors import DeviceError
 
 REFUSED = """
 import threading
@@ -33,6 +35,23 @@ later = threading.Thread(target=lambda: print("threads of OpenMP:", torch.get_nu
 later.start()
 later.join()
 """
+
+
+def test_a_device_is_known_by_its_name_or_as_pytorchs_own():
+    for device in ("cpu", "cpu:0", torch.device("cpu")):
+        assert resolve_device(device).type == "cpu"
+    assert resolve_device(resolve_device("auto")) == resolve_device("auto")
+
+
+@pytest.mark.parametrize("name", ["cpu:x", "cuda:x", "cuda:", "", "tpu", "meta", None, 0])
+def test_a_device_that_cannot_be_read_is_refused_with_those_that_can(name):
+    with pytest.raises(DeviceError, match=f"{str(name)!r}; type auto, cpu, cuda, cuda:1 or mps"):
+        resolve_device(name)
+
+
+def test_a_device_of_pytorchs_that_is_not_there_is_refused():
+    with pytest.raises(DeviceError, match=r"'cuda:99' is not there .* type --device auto"):
+        resolve_device(torch.device("cuda:99"))
 
 
 def test_a_pool_computes_with_one_thread_each_and_changes_nobody_elses():

@@ -2,6 +2,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 
 import zoo
@@ -40,6 +41,10 @@ class Options:
         ("width", 2, 2.0),
         ("width", "0.25", 0.25),
         ("width", "1e-3", 0.001),
+        ("width", np.float32(0.5), 0.5),
+        ("width", np.int64(2), 2.0),
+        ("layers", np.int64(5), 5),
+        ("crop", np.uint8(32), 32),
         ("layers", 5, 5),
         ("layers", "5", 5),
         ("bleed", True, True),
@@ -72,8 +77,10 @@ def test_values_are_taken_or_read_from_text(name, given, value):
         ("width", "wide"),
         ("width", None),
         ("width", True),
+        ("width", 10**400),
         ("layers", 2.5),
         ("layers", "2.5"),
+        ("layers", np.float32(2)),
         ("layers", True),
         ("bleed", 1),
         ("bleed", "yes"),

@@ -112,7 +112,7 @@ def prepare_overfit(
     preset: Preset = "small",
     initialization: str | None = None,
     changes: Mapping[str, object] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
 ) -> Colorizer:
     """An untrained colorizer that will see one image, a few times in each step.

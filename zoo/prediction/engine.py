@@ -6,6 +6,7 @@ batches of one shape; its chroma is merged into the lightness at full size.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def pixels_of_short_side(colorizer: Colorizer, working_size: WorkingSize) -> int
     check_working_size(working_size)
     if working_size == "full":
         return None
-    return colorizer.working_size if working_size == "auto" else working_size
+    return colorizer.working_size if working_size == "auto" else operator.index(working_size)
 
 
 def padded_size(colorizer: Colorizer, size: Size) -> Size:

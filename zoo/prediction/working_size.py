@@ -5,7 +5,8 @@ Of a method that squashes photographs it is the size of both sides.
 
 from __future__ import annotations
 
-from typing import Literal
+import operator
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,13 +34,20 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
-def check_working_size(size: object) -> None:
+def check_working_size(size: Any) -> None:
     """Checks that a working size is `auto`, `full`, or a number of pixels that makes sense.
 
     Raises:
         OptionError: anything else.
     """
-    if size in ("auto", "full") or (isinstance(size, int) and _LEAST <= size <= _MOST):
+    if isinstance(size, str):
+        known = size in ("auto", "full")
+    else:
+        try:
+            known = _LEAST <= operator.index(size) <= _MOST  # NumPy's whole numbers are no int
+        except TypeError:
+            known = False
+    if known:
         return
     raise OptionError(
         f"the working size must lie in {_LEAST} … {_MOST} px, or be auto or full, got {size}; "

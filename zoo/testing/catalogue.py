@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import torch
+
 from zoo.colorizer import Colorizer
+from zoo.device import resolve_device
 from zoo.errors import UnknownNameError
 from zoo.registry import trainable_class
 from zoo.testing import exporting, interface, learning, prediction, training
@@ -39,7 +42,7 @@ CHECKS: dict[str, Check] = {
 
 
 def checks(
-    target: str | type[Colorizer], *, device: str = "cpu"
+    target: str | type[Colorizer], *, device: str | torch.device = "cpu"
 ) -> list[tuple[str, Callable[[], None]]]:
     """(id, function) of every check of a colorizer, for `pytest.mark.parametrize`.
 
@@ -49,10 +52,11 @@ def checks(
 
     Args:
         target: a name as `zoo list` shows it, or a class that need not be registered.
-        device: `cpu`, `cuda` or `mps`.
+        device: `cpu`, `cuda` or `mps`, or one of PyTorch's.
 
     Raises:
         UnknownNameError: nothing of that name is installed.
+        DeviceError: a device that is not there.
         PluginError: it is installed but broken.
     """
     subject = _subject(target, device)
@@ -60,7 +64,7 @@ def checks(
 
 
 def run(
-    target: str | type[Colorizer], only: Sequence[str] = (), *, device: str = "cpu"
+    target: str | type[Colorizer], only: Sequence[str] = (), *, device: str | torch.device = "cpu"
 ) -> Iterator[Outcome]:
     """Runs the checks one after the other and tells how each went; never raises for a plugin.
 
@@ -71,6 +75,7 @@ def run(
 
     Raises:
         UnknownNameError: no such colorizer or check; near names are offered.
+        DeviceError: a device that is not there.
         PluginError: it is installed but broken.
     """
     for identifier in only:
@@ -81,6 +86,6 @@ def run(
     return (outcome_of(check, subject) for check in chosen)
 
 
-def _subject(target: str | type[Colorizer], device: str) -> Subject:
+def _subject(target: str | type[Colorizer], device: str | torch.device) -> Subject:
     cls = trainable_class(target) if isinstance(target, str) else target
-    return Subject(cls, device, frozenset(CHECKS))
+    return Subject(cls, resolve_device(device), frozenset(CHECKS))

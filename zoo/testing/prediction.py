@@ -102,7 +102,7 @@ def containers(subject: Subject) -> None:
             look(f"item {number} of a list", given, result, (*np.asarray(given).shape, 3))
             alone = np.asarray(colorizer.predict(given, working_size=size)).astype(int)
             far = np.abs(alone - np.asarray(result)).max()
-            if far > _ROUNDING[torch.device(subject.device).type]:
+            if far > _ROUNDING[subject.device.type]:
                 raise Finding(
                     f"item {number} of a list is not what the same image gives alone.",
                     f"see batch_mates first, should that fail; else {change}",

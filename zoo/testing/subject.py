@@ -32,7 +32,9 @@ class Subject:
         check_ids: the ids of all checks there are.
     """
 
-    def __init__(self, cls: type[Colorizer], device: str, check_ids: frozenset[str]) -> None:
+    def __init__(
+        self, cls: type[Colorizer], device: torch.device, check_ids: frozenset[str]
+    ) -> None:
         self.cls, self.device, self.check_ids = cls, device, check_ids
 
     @property
@@ -114,12 +116,12 @@ class Subject:
     def tolerance(self) -> float:
         """How far two orders of the same sums may lie apart, in units of ab."""
         # A GPU multiplies with ten bits of mantissa, by other algorithms for other batches.
-        return 0.05 if torch.device(self.device).type == "cpu" else 1.0
+        return 0.05 if self.device.type == "cpu" else 1.0
 
     @property
     def other_device(self) -> str | None:
         """A device to compare with: the CPU for a GPU, and a GPU for the CPU if there is one."""
-        if torch.device(self.device).type != "cpu":
+        if self.device.type != "cpu":
             return "cpu"
         if torch.cuda.is_available():
             return "cuda"

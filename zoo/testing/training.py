@@ -56,7 +56,7 @@ def repeatable(subject: Subject) -> None:
 def _skip_unless_deterministic(subject: Subject) -> None:
     if not subject.new().info.deterministic:
         raise Skipped("its info says that it is not deterministic")
-    if torch.device(subject.device).type != "cpu":
+    if subject.device.type != "cpu":
         raise Skipped("it is promised on one CPU; GPUs add in any order")
 
 

@@ -306,7 +306,9 @@ def test_a_grey_profile_that_divides_by_zero_is_ignored(kind, grey, tmp_path):
     np.testing.assert_array_equal(read_photograph(tmp_path / "x.png").grey, grey)
 
 
-@pytest.mark.parametrize(("tag", "content"), [(b"TRC", flat_curve(1)), (b"XYZ", xyz(0.3, 0, 0.3))])
+@pytest.mark.parametrize(
+    ("tag", "content"), [(b"TRC", flat_curve(1)), (b"XYZ", xyz(0.3, 0, 0.3))], ids=["TRC", "XYZ"]
+)
 def test_a_colour_profile_that_divides_by_zero_is_left_to_littlecms(tag, content, rgb, tmp_path):
     icc = wide_profile({channel + tag: content for channel in (b"r", b"g", b"b")})
     Image.fromarray(rgb).save(tmp_path / "x.png", icc_profile=icc)

@@ -262,7 +262,13 @@ def test_a_half_trained_network_sees_what_it_is_trained_on(new, tiles):
     assert seen[1:] == [(96, 96)]
 
 
-@pytest.mark.parametrize("working_size", [0, -1, 7, 4097, 64.0, "large", None])
+def test_a_working_size_may_be_a_number_of_numpy(greys):
+    expected = Ramps().predict(greys, 16)
+    np.testing.assert_array_equal(Ramps().predict(greys, np.int64(16)), expected)
+    assert Settings(working_size=np.int64(16)).working_size == 16
+
+
+@pytest.mark.parametrize("working_size", [0, -1, 7, 4097, 64.0, np.int64(7), "large", None])
 def test_a_working_size_that_is_none(working_size, greys):
     with pytest.raises(OptionError, match=f"got {working_size}; try 256"):
         Ramps().predict(greys, working_size)
