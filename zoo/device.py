@@ -137,10 +137,18 @@ def is_traced() -> bool:
 @contextmanager
 def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
     """A block with a random state of its own, started from `seed`; the caller's comes back."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed % 2**63)
+    before = random_state(device)
+    try:
+        # torch.manual_seed would start the generators of all other devices anew, too.
+        torch.default_generator.manual_seed(seed % 2**63)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed % 2**63)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed % 2**63)
         yield
+    finally:
+        set_random_state(before, device)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -148,14 +156,18 @@ def random_state(device: torch.device) -> dict[str, Any]:
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Puts back what `random_state` gave; a GPU's part only where both devices are GPUs."""
+    """Puts back what `random_state` gave; a GPU's part only where both are GPUs of one kind."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+    elif device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
 
 
 def upload(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:

@@ -1,5 +1,6 @@
 """The machine's side of computing."""
 
+import contextlib
 import subprocess
 import sys
 from threading import Thread
@@ -7,7 +8,7 @@ from threading import Thread
 import pytest
 import torch
 
-from zoo.device import resolve_device, single_threaded_pool
+from zoo.device import own_random_state, resolve_device, single_threaded_pool
 from zoo.errors import DeviceError
 
 REFUSED = """
@@ -80,3 +81,43 @@ def test_a_pool_whose_second_thread_is_refused_is_an_error_and_leaves_nothing():
         "threads left: 0",
         "threads of OpenMP: 3",
     ]
+
+
+@pytest.mark.parametrize("seed", [0, 7, -1, 2**64 + 3])
+def test_a_random_state_of_its_own_is_that_of_the_seed(seed):
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    with own_random_state(torch.device("cpu"), seed):
+        own = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(seed % 2**63)
+    assert torch.equal(torch.rand(3), own)
+
+
+def test_a_random_state_of_its_own_on_a_cpu_leaves_every_gpu_alone(monkeypatch, new, tiles):
+    seeded = []
+    for module in (torch.cuda, torch.mps, torch.xpu):
+        for name in ("manual_seed", "manual_seed_all"):
+            monkeypatch.setattr(module, name, seeded.append, raising=False)
+    torch.manual_seed(1)
+    assert seeded  # by all means: this is how PyTorch seeds them
+    seeded.clear()
+    new("zhang_rebalanced").fit(tiles, budget="1steps", size=32)
+    assert not seeded
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_the_random_state_of_the_gpu_in_use_is_seeded_and_comes_back(kind, monkeypatch):
+    # A GPU that counts: its state is the last seed, and how often it has been asked.
+    module, state = getattr(torch, kind), {"now": torch.tensor([5, 2])}
+    monkeypatch.setattr(module, "get_rng_state", lambda *_: state["now"].clone())
+    monkeypatch.setattr(module, "set_rng_state", lambda now, *_: state.update(now=now))
+    monkeypatch.setattr(
+        module, "manual_seed", lambda seed: state.update(now=torch.tensor([seed, 0]))
+    )
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    with pytest.raises(KeyError), own_random_state(torch.device(kind), 7):
+        assert state["now"].tolist() == [7, 0]
+        state["now"][1] += 1
+        raise KeyError
+    assert state["now"].tolist() == [5, 2]
