@@ -37,6 +37,10 @@ class InputError(ZooError, ValueError):
     """Images, arrays or tensors of the wrong kind, shape or range; unreadable files."""
 
 
+class PassingInputError(InputError):
+    """A file that cannot be read for a reason that may pass: no memory, too many open files."""
+
+
 class OutputError(ZooError):
     """Results that cannot be written: the place is full, or read-only."""
 

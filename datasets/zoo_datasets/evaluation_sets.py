@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Dataset, DatasetInfo, ImageSet, Progress, Split
-from zoo.data.tiles import cached_tiles, scan_files
+from zoo.data.tiles import cached_tiles, key_of, scan_files, why_no_tile
 from zoo.errors import DataError, InputError
 from zoo.images.open import (
     PIL_BILINEAR,
@@ -155,10 +155,11 @@ class EvaluationSet(Dataset):
         content: object
         if self.path.is_dir():
             files = [Path(self._there[name]) for name in self.files]
-            content = [fact.sha256 for fact in scan_files(files, progress)]
+            content, known = key_of(scan_files(files, progress))
         else:
             status = self.path.stat()
             content = [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
+            known = True
 
         def make() -> Iterator[UInt8Array | str]:
             tile = partial(_tile, side=size, crop=chosen.crop, kernel=chosen.resize)
@@ -170,7 +171,7 @@ class EvaluationSet(Dataset):
         key = ["evaluation", self.info.name, self.split, chosen.crop, chosen.resize, content]
         if not self.path.is_dir():
             key.append(list(self.files))
-        tiles = cached_tiles(key, size, make, len(self.files), progress, keep_grey=True)
+        tiles = cached_tiles(key, size, make, len(self.files), progress, keep_grey=True, keep=known)
         if tiles.skipped:
             position, reason = tiles.skipped[0]
             raise DataError(
@@ -202,7 +203,7 @@ def _tile(file: Path, *, side: int, crop: str, kernel: str) -> UInt8Array | str:
     try:
         return prepared_tile(to_rgb(read_image(file)), side, crop, kernel)
     except InputError as error:
-        return str(error).removeprefix(f"{file}: ")
+        return why_no_tile(file, error)
 
 
 def _read_options(dataset: str, argument: str) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import zoo.images.open
 from zoo import registry
 from zoo.errors import DataError, InputError
 from zoo.images.open import PIL_BILINEAR, PLAIN_BILINEAR, SQUARE_CROP, SQUASHED, prepared_tile
@@ -127,6 +128,19 @@ def test_what_is_missing_or_wrong_is_said(few, photograph, tmp_path):
     (broken / few[0]).write_bytes(b"no image")
     with pytest.raises(DataError, match="1 of 4 files of split=val5k cannot be read"):
         ImageNetVal(f"{broken},split=val5k").open("test", 16)
+
+
+def test_a_lack_of_memory_is_not_remembered(few, photograph, tmp_path, monkeypatch):
+    dataset = ImageNetVal(f"{fill(tmp_path / 'val', few, photograph)},split=val5k")
+
+    def fail(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo.images.open, "decode", fail)
+        with pytest.raises(DataError, match="4 of 4 files .* not enough memory to decode it"):
+            dataset.open("test", 16)
+    assert len(dataset.open("test", 16)) == 4
 
 
 def test_the_list_of_ctest10k_is_the_users(few, photograph, tmp_path):

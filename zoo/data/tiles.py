@@ -24,7 +24,7 @@ import PIL
 
 from zoo.arrays import UInt8Array
 from zoo.data.dataset import Progress
-from zoo.errors import DataError, InputError
+from zoo.errors import DataError, InputError, PassingInputError
 from zoo.files import (
     atomic_path,
     cache_errors,
@@ -32,7 +32,15 @@ from zoo.files import (
     remove_old_leftovers,
     write_text,
 )
-from zoo.images.open import RESIZE_KERNEL, is_grey, read_image, read_size, square_tile, to_rgb
+from zoo.images.open import (
+    RESIZE_KERNEL,
+    is_grey,
+    may_pass,
+    read_image,
+    read_size,
+    square_tile,
+    to_rgb,
+)
 
 FORMAT_VERSION = 2
 """Raised whenever the same sources would get other tiles or another layout on disk."""
@@ -50,10 +58,16 @@ class FileFacts(NamedTuple):
     Attributes:
         sha256: the hash of the file's bytes; empty if they could not be read.
         short_side: the image's, in pixels; 0 if this is no image.
+        passing: whether the file could not be read for a reason that may pass.
     """
 
     sha256: str
     short_side: int
+    passing: bool = False
+
+
+class Passing(str):
+    """The reason why there is no tile now, where there may be one another time."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +116,9 @@ def scan_files(files: Sequence[Path], progress: Progress | None = None) -> list[
             facts += pool.map(_facts, some)
             if progress:
                 progress("reading image files", len(facts), len(files))
-    with cache_errors("decoded images"):
-        write_text(listing, json.dumps(facts))
+    if not any(fact.passing for fact in facts):
+        with cache_errors("decoded images"):
+            write_text(listing, json.dumps([(fact.sha256, fact.short_side) for fact in facts]))
     return facts
 
 
@@ -121,21 +136,33 @@ def file_tiles(
         progress: told as files are read.
         facts: what `scan_files` says of them, if it has been asked.
     """
-    contents = [fact.sha256 for fact in facts or scan_files(files, progress)]
+    facts = facts or scan_files(files, progress)
 
     def tile(file: Path) -> UInt8Array | str:
         try:
             return square_tile(to_rgb(read_image(file)), side)
         except InputError as error:
-            # The same content may be met again under another name.
-            return str(error).removeprefix(f"{file}: ")
+            return why_no_tile(file, error)
 
     def decode() -> Iterator[UInt8Array | str]:
         with ThreadPoolExecutor(_THREADS) as pool:
             for some in _batched(files, _AT_ONCE):
                 yield from pool.map(tile, some)
 
-    return cached_tiles(["files", contents], side, decode, len(files), progress)
+    key, known = key_of(facts)
+    return cached_tiles(["files", key], side, decode, len(files), progress, keep=known)
+
+
+def key_of(facts: Iterable[FileFacts]) -> tuple[list[str], bool]:
+    """What names the content of files in the cache, and whether it is known of all of them."""
+    return [fact.sha256 for fact in facts], not any(fact.passing for fact in facts)
+
+
+def why_no_tile(file: Path, error: InputError) -> str:
+    """What the maker of tiles yields instead of that of a file that could not be read."""
+    # The same content may be met again under another name.
+    reason = str(error).removeprefix(f"{file}: ")
+    return Passing(reason) if isinstance(error, PassingInputError) else reason
 
 
 def cached_tiles(
@@ -146,16 +173,21 @@ def cached_tiles(
     progress: Progress | None = None,
     *,
     keep_grey: bool = False,
+    keep: bool = True,
 ) -> Tiles:
     """The tiles that `make` yields, from the cache if they are there.
+
+    They are made anew next time where one is missing for a reason that may pass.
 
     Args:
         key: names the sources; anything that JSON can write.
         side: the side of every tile, in pixels.
-        make: yields side×side×3 uint8 tiles, or the reason why there is none.
+        make: yields side×side×3 uint8 tiles, or the reason why there is none; `Passing` where
+            it may pass.
         total: how many to expect, for `progress`.
         progress: told as tiles are written.
         keep_grey: whether tiles that are grey already stay.
+        keep: whether the tiles are for next time, too; not so where the key is not all known.
     """
     identity = [FORMAT_VERSION, PIL.__version__, RESIZE_KERNEL, side, key]
     identity += ["with grey"] * keep_grey
@@ -165,8 +197,8 @@ def cached_tiles(
     if tiles is None:
         with cache_errors("decoded images"):
             remove_old_leftovers(_folder())
-            _write(array, side, make, total, progress, keep_grey=keep_grey)
-        tiles = _read(array, side)
+            notes = _write(array, side, make, total, progress, keep_grey=keep_grey, keep=keep)
+        tiles = _read(array, side, notes)
     if tiles is None:
         raise DataError(f"{array}: unreadable right after it was written; check the disk")
     return tiles
@@ -180,7 +212,9 @@ def _write(
     progress: Progress | None,
     *,
     keep_grey: bool,
-) -> None:
+    keep: bool,
+) -> dict[str, Any]:
+    """Writes the tiles, and the notes about them, without which they are not found again."""
     kept: list[int] = []
     grey: list[int] = []
     skipped: list[tuple[int, str]] = []
@@ -205,13 +239,16 @@ def _write(
         file.flush()
         checksum = _checksum(_map(partial, len(kept), side))
     notes = {"kept": kept, "grey": grey, "skipped": skipped, "checksum": checksum}
-    write_text(array.with_suffix(".json"), json.dumps(notes))
+    if keep and not any(isinstance(reason, Passing) for _, reason in skipped):
+        write_text(array.with_suffix(".json"), json.dumps(notes))
+    return notes
 
 
-def _read(array: Path, side: int) -> Tiles | None:
-    """The tiles, or None if they are not there, damaged or incomplete."""
+def _read(array: Path, side: int, notes: dict[str, Any] | None = None) -> Tiles | None:
+    """The tiles, or None if they are not there, damaged or incomplete; `notes` if not stored."""
     try:
-        notes = json.loads(array.with_suffix(".json").read_text(encoding="utf-8"))
+        if notes is None:
+            notes = json.loads(array.with_suffix(".json").read_text(encoding="utf-8"))
         kept = [int(position) for position in notes["kept"]]
         images = _map(array, len(kept), side)
         if _checksum(images) != notes["checksum"]:
@@ -268,12 +305,12 @@ def _facts(file: Path) -> FileFacts:
             return FileFacts("", 0)
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return FileFacts("", 0)
+    except OSError as error:
+        return FileFacts("", 0, may_pass(error))
     try:
         return FileFacts(sha256, min(read_size(file)))
-    except InputError:
-        return FileFacts(sha256, 0)
+    except InputError as error:
+        return FileFacts(sha256, 0, isinstance(error, PassingInputError))
 
 
 def _folder() -> Path:

@@ -10,6 +10,7 @@ transparency.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from zoo.arrays import UInt8Array, strips, to_8_bits
-from zoo.errors import InputError
+from zoo.errors import InputError, PassingInputError
 from zoo.images import kinds
 from zoo.images.any_size import any_size
 from zoo.images.exif import orientation_of
@@ -59,6 +60,12 @@ GREY_CHROMA = 5.0
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "PPM")
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 """Files that are read and written where the extra `heic` is installed."""
+# What the system says of a path or a file itself; of damaged files, too: they tell of places
+# that are none, for which a seek is EINVAL.
+_LASTING = (
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.EINVAL),
+)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -133,24 +140,32 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     """A file opened and its size checked, not decoded yet, for as long as the block runs.
 
     Raises:
-        InputError: as `read_image` does, for whatever goes wrong in the block.
+        InputError: as `read_image` does, for whatever goes wrong in the block; a
+            `PassingInputError` where that is not the file's own fault.
     """
+    kind = InputError
     try:
         with _open(path) as image:
             yield image
         return
     except InputError as error:
         text = str(error)
-        raise InputError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
+        raise type(error)(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
         reason = "the file is empty" if empty else kinds.why_unread(path)
     except MemoryError:
-        reason = "there is not enough memory to decode it"
+        kind, reason = PassingInputError, "there is not enough memory to decode it"
     except Exception as error:
         system = isinstance(error, OSError) and error.strerror
         reason = str(system) if system else f"damaged or truncated: {first_line(error)}"
-    raise InputError(f"{path}: {reason}")
+        kind = PassingInputError if isinstance(error, OSError) and may_pass(error) else InputError
+    raise kind(f"{path}: {reason}")
+
+
+def may_pass(error: OSError) -> bool:
+    """Whether what the system could not read now may be read later, with nothing changed there."""
+    return error.errno is not None and error.errno not in _LASTING
 
 
 def decode(image: Image.Image, path: Path | str) -> tuple[Image.Image, tuple[str, ...]]:

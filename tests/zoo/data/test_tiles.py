@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import skimage
 from PIL import Image
 
+import zoo.images.open
 from zoo.data import tiles as image_cache
 from zoo.data.tiles import cached_tiles, file_tiles, scan_files
 from zoo.errors import DataError
@@ -155,6 +157,60 @@ def test_a_cache_folder_that_cannot_be_made(files, tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "occupied"))
     with pytest.raises(DataError, match="ZOO_CACHE="):
         scan_files(files)
+
+
+def failing_once(function, error, name):
+    """The function, but that the first call about a file of this name raises an error."""
+    left = [error]
+
+    def call(first, *others, **named):
+        if name in str(getattr(first, "name", first)) and left:
+            raise left.pop()
+        return function(first, *others, **named)
+
+    return call
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_a_file_that_cannot_be_decoded_now_is_tried_again_at_the_next_start(
+    error, files, monkeypatch
+):
+    once = failing_once(zoo.images.open.scan_png, error, "2.png")
+    scan_files(files)
+    monkeypatch.setattr(zoo.images.open, "scan_png", once)
+    tiles = file_tiles(files, 32)
+    assert (tiles.kept, tiles.grey) == ([0, 1, 3, 4], [5])
+    assert [position for position, _ in tiles.skipped] == [2, 6, 7]
+    assert tiles.images.shape == (4, 32, 32, 3)
+    again = file_tiles(files, 32)
+    assert again.kept == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(again.images[[0, 1, 3, 4]], tiles.images)
+
+
+@pytest.mark.parametrize("owner", [hashlib, zoo.images.open])
+def test_a_file_that_cannot_be_looked_into_now_is_at_the_next_start(
+    owner, files, cache, monkeypatch
+):
+    name = "file_digest" if owner is hashlib else "scan_png"
+    error = OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(owner, name, failing_once(getattr(owner, name), error, "2.png"))
+    facts = scan_files(files)
+    assert facts[2].short_side == 0
+    # What could be read of it meanwhile is for this time only: its content has no name.
+    assert file_tiles(files, 32, facts=facts).kept == [0, 1, 2, 3, 4]
+    assert not list(cache.glob("*.json"))
+    assert scan_files(files)[2].short_side == 70
+    file_tiles(files, 32)
+    assert len(list(cache.glob("*.json"))) == 2
+
+
+def test_a_file_that_may_not_be_read_is_remembered_as_that(files, no_decoding, monkeypatch):
+    error = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(hashlib, "file_digest", failing_once(hashlib.file_digest, error, "2.png"))
+    facts = scan_files(files)
+    assert facts[2] == ("", 0, False)
+    no_decoding("_facts")
+    assert scan_files(files) == facts
 
 
 def test_nothing_usable_gives_an_empty_array(files):
