@@ -138,7 +138,7 @@ def test_a_lack_of_memory_is_not_remembered(few, photograph, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(zoo.images.open, "decode", fail)
-        with pytest.raises(DataError, match="4 of 4 files .* not enough memory to decode it"):
+        with pytest.raises(DataError, match=r"4 of 4 files .* not enough memory to decode it"):
             dataset.open("test", 16)
     assert len(dataset.open("test", 16)) == 4
 

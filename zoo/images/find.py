@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zoo.images import kinds
 from zoo.images.open import IMAGE_SUFFIXES
 
 # How files begin that are photographs whatever they are called.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-# Cameras' raw files begin like TIFFs, too, and are none to read: a name with a suffix decides.
-_TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 UNLISTED, UNREADABLE = "unlisted", "unreadable"
 LINK, HIDDEN, SPECIAL, OTHER = "link", "hidden", "special", "other"
@@ -138,8 +137,9 @@ def is_image(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
         return start[8:12] == b"WEBP"
     if start.startswith(b"BM"):
         return len(start) == 16 and start[6:10] == b"\0\0\0\0"
+    # Cameras' raw files begin like TIFFs, too, and are none to read: a name with a suffix decides.
     has_suffix = "." in name.strip(".")
-    return start.startswith(_BEGINNINGS) or (not has_suffix and start.startswith(_TIFF_BEGINNINGS))
+    return start.startswith(_BEGINNINGS) or (not has_suffix and start.startswith(kinds.TIFF))
 
 
 def _look_at(

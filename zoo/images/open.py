@@ -48,7 +48,10 @@ MAX_SIDE = 1_000_000
 """A longer side is refused: decoders keep some bytes for every row, however short it is."""
 
 RESIZE_KERNEL = "lanczos"
-"""The antialiased kernel of every resize: of a dataset's images, and of what a network is shown."""
+"""The antialiased kernel of Pillow that tiles of datasets and sheets are resized by.
+
+What a network is shown is resized by `zoo.prediction.working_size.resized`.
+"""
 
 SQUARE_CROP = "centre square"
 """The name of what `square_tile` cuts, for `DatasetInfo.crop`."""
