@@ -58,6 +58,9 @@ PRELOADED = (
 _POLL_SECONDS = 0.1
 # How often the parent is told of progress.
 _PROGRESS_SECONDS = 0.25
+# A process may take this long after its result for what it owes at exit, such as a log that is
+# sent away. A thread that a plugin forgot would hold it for ever.
+_EXIT_SECONDS = 10.0
 # `multiprocessing` looks at all processes whenever it starts one, and is not meant for threads.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -112,17 +115,19 @@ def run_cell(
         while not late and not wait([process.sentinel], _POLL_SECONDS):
             _check_wanted(cancelled)
             late = time.monotonic() > deadline
+            if (folder / RESULT).is_file():
+                deadline = min(deadline, time.monotonic() + _EXIT_SECONDS)
             if on_progress is not None and (state := read_json(folder / PROGRESS)) is not None:
                 on_progress(state)
     finally:
         code = _end(process)
+    result = read_json(folder / RESULT)
+    if result is not None:
+        return result
     if late:
         return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
-    result = read_json(folder / RESULT)
-    if result is None:
-        _check_wanted(cancelled)
-        return _failure(spec, folder, _crash_reason(code, folder))
-    return result
+    _check_wanted(cancelled)
+    return _failure(spec, folder, _crash_reason(code, folder))
 
 
 def _start(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +65,8 @@ def look(spec, out, result, progress):
     if spec.does == "owes":
         threading.Thread(target=late).start()
         atexit.register(print, "at exit")
+    if spec.does == "lingers":
+        threading.Thread(target=time.sleep, args=(600,)).start()
 """
 
 
@@ -164,6 +167,29 @@ def test_threads_are_waited_for_and_exit_handlers_run(
     found = run_cell(probe("owes"), tmp_path, 60, threads=1, method=method)
     assert found["status"] == "ok"
     assert (tmp_path / "log.txt").read_text() == "printed\nby a thread\nat exit\n"
+
+
+@pytest.mark.parametrize(
+    ("leave", "leap"),
+    [pytest.param(0.1, 0, id="its leave is over"), pytest.param(600, 60, id="it is late")],
+)
+def test_a_result_counts_although_its_process_does_not_end(
+    leave: float,
+    leap: float,
+    probe: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def clock() -> float:
+        """It leaps past the limit once the result is there."""
+        return time.monotonic() + leap * (tmp_path / "result.json").is_file()
+
+    monkeypatch.setattr(process, "_EXIT_SECONDS", leave)
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=clock))
+    found = run_cell(probe("lingers"), tmp_path, 60, threads=1)
+    assert found["status"] == "ok", found["error"]
+    assert json.loads((tmp_path / "result.json").read_text()) == found
+    assert not _lives(found["pid"])
 
 
 def test_this_process_stays_as_it_was(probe: Callable[..., Any], tmp_path: Path) -> None:
