@@ -50,7 +50,7 @@ class BenchSettings:
     was typed, for the record.
 
     Raises:
-        InputError: an impossible number of jobs or seconds.
+        InputError: an impossible number of jobs or seconds, or one GPU of a cluster.
         UnknownNameError: an executor that does not exist.
     """
 
@@ -92,6 +92,11 @@ class BenchSettings:
         name, equals, address = self.executor.partition("=")
         if name not in ("local", "ray") or (equals and not (name == "ray" and address)):
             raise UnknownNameError("executor", self.executor, ("local", "ray", "ray=ADDRESS"))
+        if name == "ray" and self.device.startswith("cuda:"):
+            raise InputError(
+                f"--device {self.device} names one GPU, and Ray gives each task one of its own; "
+                "type --device cuda"
+            )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import zoo
+from zoo.errors import InputError
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.plan import plan_cells
 from zoo_benchmark.protocol import find_protocol
@@ -298,6 +299,48 @@ def test_timings_never_overlap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         done = list(local.run(tasks, 60, lambda *_: None, alone=alone))
         assert {task.key for task, _ in done} == {"0", "1", "2", "3"}
         assert most == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("cuda", None, {"0", "1"}),
+        ("cuda", "4,7", {"4", "7"}),
+        ("cuda:1", None, {None}),
+        ("cuda:0", "4,7", {None}),
+        ("cpu", None, {None}),
+    ],
+)
+def test_jobs_share_out_the_gpus_unless_one_is_named(
+    device: str,
+    visible: str | None,
+    expected: set[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    both, seen = threading.Barrier(2), set()
+
+    def look(*_: Any, variables: dict[str, str], **__: Any) -> dict[str, Any]:
+        both.wait(60)
+        seen.add(variables.get("CUDA_VISIBLE_DEVICES"))
+        return {"status": "ok"}
+
+    monkeypatch.setattr(executors, "run_cell", look)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    spec = TimingSpec(model="m", label="m", repetition=0, weights="w", dataset="photos", size=64)
+    tasks = [Task(spec, tmp_path / str(n), str(n)) for n in range(2)]
+    assert len(list(LocalExecutor(torch.device(device), jobs=2).run(tasks, 60, print))) == 2
+    assert seen == expected
+
+
+def test_one_gpu_of_a_cluster_cannot_be_named() -> None:
+    with pytest.raises(InputError, match=r"--device cuda:1 names one GPU, .*; type --device cuda$"):
+        BenchSettings("grey", device="cuda:1", executor="ray=head:6379")
+    BenchSettings("grey", device="cuda", executor="ray")
+    BenchSettings("grey", device="cuda:1")
 
 
 # ---- keys -----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class LocalExecutor:
     Args:
         device: what tasks compute on.
         jobs: tasks side by side; each gets its share of the CPU's threads and, where there
-            are several GPUs, one of its own.
+            are several GPUs and none is named by its index, one of its own.
     """
 
     def __init__(self, device: torch.device, jobs: int = 1) -> None:
@@ -130,7 +130,8 @@ class LocalExecutor:
 
     def _variables(self, slot: int) -> dict[str, str]:
         count = torch.cuda.device_count() if self.jobs > 1 else 0
-        if count < 2:
+        # The GPU that was named serves all tasks: one that saw it alone would find it as cuda:0.
+        if count < 2 or self._device.type != "cuda" or self._device.index is not None:
             return {}
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpu = slot % count
