@@ -109,7 +109,7 @@ def run_cell(
         process = _start(spec, folder, threads, variables or {}, method)
     except (OSError, EOFError) as error:
         _check_wanted(cancelled)
-        return _failure(spec, folder, f"no process could be started: {error}")
+        return record_failure(spec, folder, f"no process could be started: {error}")
     late = False
     try:
         while not late and not wait([process.sentinel], _POLL_SECONDS):
@@ -125,9 +125,17 @@ def run_cell(
     if result is not None:
         return result
     if late:
-        return _failure(spec, folder, f"timeout: no result after {timeout:g} s")
+        return record_failure(spec, folder, f"timeout: no result after {timeout:g} s")
     _check_wanted(cancelled)
-    return _failure(spec, folder, _crash_reason(code, folder))
+    return record_failure(spec, folder, _crash_reason(code, folder))
+
+
+def record_failure(spec: Spec, folder: Path, reason: str) -> Result:
+    """The result of what failed without one, written to its folder where that can be."""
+    result = {"spec": asdict(spec), "status": FAILED, "error": reason}
+    with contextlib.suppress(OSError):
+        write_text(folder / RESULT, json.dumps(result, indent=1))
+    return result
 
 
 def _start(
@@ -194,13 +202,6 @@ def _end(process: BaseProcess) -> int:
 def _check_wanted(cancelled: threading.Event | None) -> None:
     if cancelled is not None and cancelled.is_set():
         raise KeyboardInterrupt
-
-
-def _failure(spec: Spec, folder: Path, reason: str) -> Result:
-    result = {"spec": asdict(spec), "status": FAILED, "error": reason}
-    with contextlib.suppress(OSError):
-        write_text(folder / RESULT, json.dumps(result, indent=1))
-    return result
 
 
 def _crash_reason(code: int, folder: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -21,15 +22,8 @@ from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
 from zoo.text import first_line
 from zoo_benchmark.run.executor import Task, local_hardware
-from zoo_benchmark.run.process import ProgressState, Result, run_cell
-from zoo_benchmark.run.trial_spec import (
-    FAILED,
-    ConditionSpec,
-    ScoringSpec,
-    Spec,
-    TimingSpec,
-    TrialSpec,
-)
+from zoo_benchmark.run.process import ProgressState, Result, record_failure, run_cell
+from zoo_benchmark.run.trial_spec import ConditionSpec, ScoringSpec, Spec, TimingSpec, TrialSpec
 
 RETRIES = 3
 """How often a cell is placed again when its node or worker died."""
@@ -136,12 +130,13 @@ class RayExecutor:
                 self._ray.cancel(reference, force=True)
 
     def _collect(self, reference: Any, task: Task) -> Result:
-        """Writes what came back into the task's folder."""
+        """Writes what came back, or why nothing did, into the task's folder, which is emptied."""
+        shutil.rmtree(task.folder, ignore_errors=True)
         try:
             text, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             reason = f"the cluster lost it {RETRIES + 1} times: {first_line(error)}"
-            return {"spec": asdict(task.spec), "status": FAILED, "error": reason}
+            return record_failure(task.spec, task.folder, reason)
         for name, content in files.items():
             file = task.folder / name
             if not file.resolve().is_relative_to(task.folder.resolve()):

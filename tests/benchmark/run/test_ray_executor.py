@@ -18,12 +18,19 @@ from typing import Any
 
 import pytest
 
+from zoo_benchmark.results.cell_folder import read_cell
 from zoo_benchmark.results.run_folder import open_run
+from zoo_benchmark.run import ray_executor
+from zoo_benchmark.run.executor import Task
+from zoo_benchmark.run.ray_executor import RayExecutor
+from zoo_benchmark.run.trial_spec import TrialSpec
 
 pytestmark = pytest.mark.long
 
 SLOW = '''
+import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -54,22 +61,38 @@ class Slow(Colorizer):
 
 class Other(Slow):
     info = Info(name="slow_two", title="Slow, too", paper="none", license="MIT")
+
+
+class Fells(Slow):
+    """Takes down the worker that started it."""
+
+    info = Info(name="fells", title="Fells", paper="none", license="MIT")
+
+    def loss(self, L, ab):
+        os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+        time.sleep(300)
 '''
 
 
 @pytest.fixture
-def cluster(
-    offline: dict[str, str], cache: Path, tmp_path: Path
-) -> Iterator[tuple[str, subprocess.Popen[bytes], dict[str, str]]]:
-    """The address of a head with one CPU, and a second node with one CPU to be killed."""
+def plugin(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH with a distribution of the colorizers."""
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     plugin = tmp_path / "plugin"
     info = plugin / "slow-1.0.dist-info"
     info.mkdir(parents=True)
     (plugin / "slow.py").write_text(SLOW)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
-    entries = "[zoo.colorizers]\nslow_one = slow:Slow\nslow_two = slow:Other\n"
-    (info / "entry_points.txt").write_text(entries)
+    entries = "slow_one = slow:Slow\nslow_two = slow:Other\nfells = slow:Fells\n"
+    (info / "entry_points.txt").write_text(f"[zoo.colorizers]\n{entries}")
+    return plugin
+
+
+@pytest.fixture
+def cluster(
+    offline: dict[str, str], cache: Path, plugin: Path, tmp_path: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes], dict[str, str]]]:
+    """The address of a head with one CPU, and a second node with one CPU to be killed."""
     variables = offline | {"PYTHONPATH": str(plugin), "SLOW_FOLDER": str(tmp_path / "said")}
     variables |= {"ZOO_CACHE": str(cache), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     # A token that another cluster left in the home folder is none of ours.
@@ -180,3 +203,44 @@ def test_a_cell_whose_node_dies_is_made_elsewhere(
         # Throughput says what it was measured on.
         assert cell.timing[0]["images_per_s"] > 0
         assert cell.timing[0]["hardware"] == cell.result["environment"]["hardware"]
+
+
+def test_a_cell_that_the_cluster_lost_is_a_failure_with_its_reason(
+    plugin: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    # The nodes of a cluster that is started here have the variables of this process.
+    for name, value in {
+        "PYTHONPATH": os.pathsep.join([str(plugin), os.environ.get("PYTHONPATH", "")]),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ray_executor, "RETRIES", 0)
+    spec = TrialSpec(
+        model="fells",
+        label="fells",
+        preset="small",
+        dataset=f"folder:{small_folder}",
+        size=64,
+        budget="1steps",
+        repetition=0,
+        data_seed=1,
+        model_seed=2,
+    )
+    task = Task(spec, tmp_path / "attempt", "key")
+    task.folder.mkdir()
+    for left in ("result.json", "scores.csv"):
+        (task.folder / left).write_text(json.dumps({"status": "ok", "error": ""}))
+    try:
+        executor = RayExecutor("local", "cpu", 1)
+        [(_, result)] = executor.run([task], 120, lambda *_: None)
+    finally:
+        ray.shutdown()
+    assert result["status"] == "failed"
+    assert result["error"].startswith("the cluster lost it 1 times: ")
+    assert {file.name for file in task.folder.iterdir()} == {"result.json"}
+    found = read_cell(task.folder, sealed=False)
+    assert found is not None
+    assert found.result["error"] == result["error"]
