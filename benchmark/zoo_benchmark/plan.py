@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -156,7 +153,7 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
     device = model.colorizer.device.type
     facts: dict[str, Any] = {
         "model": spec.model,
-        "options": asdict(model.colorizer.options),
+        "options": {**asdict(model.colorizer.options), **model.option_files},
         "protocol": protocol.id,
         "size": spec.size,
         "manifests": spec.manifests,
@@ -167,8 +164,6 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "torch": torch.__version__,
         "sources": sources_digest(model.colorizer),
     }
-    if files := _files(facts["options"]):
-        facts["files"] = files
     if spec.budget == NO_BUDGET:
         return key_of(name, facts | {"weights": spec.weights_sha256})
     budget = Budget.parse(spec.budget)
@@ -181,17 +176,6 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
     if budget.unit == "seconds":
         facts["hardware"] = hardware_text
     return key_of(name, facts)
-
-
-def _files(options: Mapping[str, object]) -> dict[str, str]:
-    """SHA-256 of the files that options name: their content counts, not their name."""
-    found = {}
-    for name, value in options.items():
-        if isinstance(value, str) and value:
-            # Most texts are no path at all, and some cannot even be one.
-            with contextlib.suppress(OSError, ValueError):
-                found[name] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
-    return found
 
 
 def _conditions(

@@ -26,6 +26,7 @@ from zoo.errors import (
 )
 from zoo.files import check_writable
 from zoo.training.budget import Budget
+from zoo.weights.download import file_sha256
 from zoo.weights.file import find_weights
 from zoo.weights.published import published
 from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_names
@@ -108,12 +109,14 @@ class CheckedModel:
         floor: whether it is a reference to be beaten.
         colorizer: the model, or None where its plugin is broken: its row will say how.
         given: the weights that it is scored with as it is; None where it is trained.
+        option_files: SHA-256 of the files that options name, by the option.
     """
 
     request: ModelRequest
     floor: bool
     colorizer: Colorizer | None
     given: GivenWeights | None = None
+    option_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose_protocol(settings: BenchSettings) -> tuple[Protocol, Protocol]:
@@ -315,7 +318,11 @@ def check_models(
                 untrained.append(request)
             continue
         digest = given.sha256 if given else ""
-        twin = rows.setdefault((request.name, colorizer.options, digest), request.label)
+        names = [option.name for option in dataclasses.fields(colorizer.options)]
+        options = {name: getattr(colorizer.options, name) for name in names}
+        files = _option_files(options)
+        row = (request.name, *(options | files).values(), digest)
+        twin = rows.setdefault(row, request.label)
         if twin != request.label:
             raise OptionError(
                 f"{twin!r} and {request.label!r} are the same row; name it once or change an option"
@@ -327,7 +334,8 @@ def check_models(
                 f"--size {protocol.size} does not suit {request.label}: "
                 f"its sides must be multiples of {colorizer.multiple}"
             )
-        checked.append(CheckedModel(request, cls.info.floor and not given, colorizer, given))
+        floor = cls.info.floor and not given
+        checked.append(CheckedModel(request, floor, colorizer, given, files))
     if untrained:
         first = untrained[0]
         more = f" (and {len(untrained) - 1} more)" if len(untrained) > 1 else ""
@@ -341,6 +349,17 @@ def check_models(
         if name not in known:
             raise UnknownNameError("row in --force", name, known)
     return checked
+
+
+def _option_files(options: Mapping[str, object]) -> dict[str, str]:
+    """SHA-256 of the files that options name: their content counts, not their name."""
+    found = {}
+    for name, value in options.items():
+        if isinstance(value, str) and value:
+            # Most texts are no path at all, and some cannot even be one.
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = file_sha256(Path(value))
+    return found
 
 
 def default_timeout(budget: Budget | None) -> float:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.errors import InputError
+from zoo.errors import InputError, OptionError
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.plan import plan_cells
 from zoo_benchmark.protocol import find_protocol
@@ -397,6 +397,22 @@ def test_what_is_in_a_file_that_an_option_names_makes_another_key(tmp_path: Path
         path.write_text(content)
         keys.append(_keys(models=f"zhang_rebalanced:prior={path}"))
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_the_name_of_a_file_that_an_option_names_is_in_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prior.csv").write_text("one")
+    shutil.copy(tmp_path / "prior.csv", tmp_path / "moved.csv")
+    monkeypatch.chdir(tmp_path)
+    named, *others = (
+        _keys(models=f"zhang_rebalanced:prior={path}")["zhang_rebalanced 0"]
+        for path in ("prior.csv", "moved.csv", tmp_path / "prior.csv")
+    )
+    assert others == [named, named]
+    # Side by side, two of one key would be in each other's way.
+    with pytest.raises(OptionError, match="are the same row"):
+        _keys(models="zhang_rebalanced:prior=prior.csv,zhang_rebalanced:prior=moved.csv")
 
 
 def test_hardware_is_in_the_key_of_seconds_alone_and_of_every_timing() -> None:
