@@ -120,6 +120,7 @@ def _trial_spec(
         label=request.label,
         preset=protocol.preset,
         changes=request.changes,
+        option_files=[name for name in request.changes if name in model.option_files],
         dataset=protocol.dataset,
         size=protocol.size,
         manifests={s: m for s, m in manifests.items() if trained or s == "test"},
@@ -197,8 +198,12 @@ def _conditions(
 def _finished(spec: TrialSpec, key: str, store: Store) -> dict[str, Any]:
     """What a finished cell predicts with; the options of what it trained are in its weights."""
     if spec.weights:
-        return {name: getattr(spec, name) for name in ("changes", "weights", "weights_sha256")}
-    return {"changes": {}, "weights": str(store.path(key).resolve() / WEIGHTS)}
+        names = ("changes", "option_files", "weights", "weights_sha256")
+        return {name: getattr(spec, name) for name in names}
+    # But files may have been elsewhere where it was trained.
+    changes = {name: spec.changes[name] for name in spec.option_files}
+    weights = str(store.path(key).resolve() / WEIGHTS)
+    return {"changes": changes, "option_files": spec.option_files, "weights": weights}
 
 
 def _timing(

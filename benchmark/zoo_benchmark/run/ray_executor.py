@@ -20,10 +20,18 @@ from typing import Any
 from zoo._version import __version__
 from zoo.device import resolve_device
 from zoo.errors import DeviceError, InputError
+from zoo.files import write_text
 from zoo.text import first_line
 from zoo_benchmark.run.executor import Task, local_hardware
 from zoo_benchmark.run.process import ProgressState, Result, record_failure, run_cell
-from zoo_benchmark.run.trial_spec import ConditionSpec, ScoringSpec, Spec, TimingSpec, TrialSpec
+from zoo_benchmark.run.trial_spec import (
+    RESULT,
+    ConditionSpec,
+    ScoringSpec,
+    Spec,
+    TimingSpec,
+    TrialSpec,
+)
 
 RETRIES = 3
 """How often a cell is placed again when its node or worker died."""
@@ -137,14 +145,7 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             reason = f"the cluster lost it {RETRIES + 1} times: {first_line(error)}"
             return record_failure(task.spec, task.folder, reason)
-        for name, content in files.items():
-            file = task.folder / name
-            if not file.resolve().is_relative_to(task.folder.resolve()):
-                raise InputError(f"a node sent a file outside of its folder: {name!r}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        result: Result = json.loads(text)
-        return result
+        return _unpack(task, json.loads(text), files)
 
 
 def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
@@ -160,9 +161,27 @@ def _for_nodes(spec: Spec, device: str) -> tuple[str, str, Files]:
     return json.dumps(asdict(packed)), type(spec).__name__, files
 
 
+def _unpack(task: Task, result: Result, files: Files) -> Result:
+    """Writes what a node made into the task's folder; its result names this machine's files."""
+    result["spec"] = asdict(task.spec)
+    if "options" in result:
+        result["options"] |= {name: task.spec.changes[name] for name in task.spec.option_files}
+    for name, content in files.items():
+        file = task.folder / name
+        if not file.resolve().is_relative_to(task.folder.resolve()):
+            raise InputError(f"a node sent a file outside of its folder: {name!r}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    write_text(task.folder / RESULT, json.dumps(result, indent=1))
+    return result
+
+
 def _with_paths(spec: Spec, change: Callable[[str], str]) -> Spec:
     """The spec with every path in it changed."""
     changed: dict[str, Any] = {"weights": change(spec.weights)} if spec.weights else {}
+    changed["changes"] = spec.changes | {
+        name: change(spec.changes[name]) for name in spec.option_files
+    }
     if isinstance(spec, ScoringSpec):
         changed["metric_files"] = {
             metric: {name: change(path) for name, path in paths.items()}
@@ -186,7 +205,7 @@ def _run_remotely(
         made = {
             str(file.relative_to(out)): file.read_bytes()
             for file in out.rglob("*")
-            if file.is_file()
+            if file.is_file() and file != out / RESULT
         }
     return json.dumps(result), made
 

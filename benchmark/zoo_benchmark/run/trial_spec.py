@@ -54,6 +54,7 @@ class Spec:
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `auto`, `fp32` or `bf16`.
         changes: options changed, as text.
+        option_files: the options among them that name files.
         weights: the file that it predicts with; empty where it is trained.
         weights_sha256: the hash of that file; another one is refused. Empty where any will do.
     """
@@ -66,6 +67,7 @@ class Spec:
     device: str = "auto"
     precision: str = "auto"
     changes: dict[str, str] = field(default_factory=dict)
+    option_files: list[str] = field(default_factory=list)
     weights: str = ""
     weights_sha256: str = ""
 

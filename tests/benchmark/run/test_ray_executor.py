@@ -13,19 +13,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from zoo.color.bins import BIN_COUNT
+from zoo.color.prior import write_prior
+from zoo_benchmark.metrics.weights_files import MetricFiles
+from zoo_benchmark.plan import plan_cells
+from zoo_benchmark.protocol import find_protocol
+from zoo_benchmark.requests import parse_models
 from zoo_benchmark.results.cell_folder import read_cell
 from zoo_benchmark.results.run_folder import open_run
 from zoo_benchmark.run import ray_executor
 from zoo_benchmark.run.executor import Task
-from zoo_benchmark.run.ray_executor import RayExecutor
+from zoo_benchmark.run.ray_executor import RayExecutor, _for_nodes, _run_remotely, _unpack
 from zoo_benchmark.run.trial_spec import TrialSpec
-
-pytestmark = pytest.mark.long
+from zoo_benchmark.settings import BenchSettings, check_models
+from zoo_benchmark.store import Store
 
 SLOW = '''
 import multiprocessing
@@ -158,6 +166,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.long
 def test_a_cell_whose_node_dies_is_made_elsewhere(
     cluster: Any, small_folder: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +214,7 @@ def test_a_cell_whose_node_dies_is_made_elsewhere(
         assert cell.timing[0]["hardware"] == cell.result["environment"]["hardware"]
 
 
+@pytest.mark.long
 def test_a_cell_that_the_cluster_lost_is_a_failure_with_its_reason(
     plugin: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,3 +254,35 @@ def test_a_cell_that_the_cluster_lost_is_a_failure_with_its_reason(
     found = read_cell(task.folder, sealed=False)
     assert found is not None
     assert found.result["error"] == result["error"]
+
+
+def test_a_file_that_an_option_names_travels(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prior.csv"
+    write_prior(path, torch.full((BIN_COUNT,), 1 / BIN_COUNT))
+    monkeypatch.chdir(tmp_path)
+    Path("0.5").write_text("This is no option's file, though a number reads like its name.")
+    named = find_protocol("quick-steps@1")
+    asked = {"dataset": f"folder:{small_folder}", "budget": "1steps", "seeds": 1}
+    protocol = replace(named, **asked, metrics={"psnr": 1})
+    settings = BenchSettings(f"zhang_rebalanced:prior={path},rebalancing=0.5", device="cpu")
+    models = check_models(parse_models(settings.models), protocol, settings)
+    store = Store(tmp_path / "store")
+    [cell] = plan_cells(models, protocol, settings, store, {}, MetricFiles(), ("here", "here"))
+
+    sent = _for_nodes(cell.spec, "cpu")
+    path.write_text("On the node, this is another file.")
+    text, files = _run_remotely(*sent, 120, 1)
+    assert json.loads(text)["status"] == "ok", json.loads(text)["error"]
+
+    task = Task(cell.spec, tmp_path / "attempt", cell.key)
+    result = _unpack(task, json.loads(text), files)
+    assert result["options"]["prior"] == result["spec"]["changes"]["prior"] == str(path)
+    found = read_cell(task.folder, sealed=False, kind="trial")
+    assert found is not None
+    assert found.result["options"] == result["options"]
+    # What is trained finds it again wherever it is timed.
+    assert cell.timing is not None
+    timing, _ = cell.timing
+    assert (timing.changes, timing.option_files) == ({"prior": str(path)}, ["prior"])
