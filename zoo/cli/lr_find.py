@@ -65,6 +65,7 @@ def lr_find(
     """
     from zoo import registry
     from zoo.cli.outputs import output_paths
+    from zoo.data.containers import check_size
     from zoo.diagnose.learning_rate import range_test
     from zoo.files import atomic_path
     from zoo.options import read_settings
@@ -76,11 +77,13 @@ def lr_find(
         precision=precision,
         **read_settings(settings or ()),
     )
+    images_of = registry.open_dataset(dataset)
+    side = images_of.info.native_size if size is None else size
+    check_size(side, colorizer.multiple, colorizer.minimum_size)
     picture, table = output_paths(
         out or Path(f"lr-{model}.png"), ".png", ".csv", overwrite=overwrite
     )
-    images_of = registry.open_dataset(dataset)
-    images = images_of.open("train", size or images_of.info.native_size)
+    images = images_of.open("train", side)
 
     with share_bars(make_console(stderr=True)) as bars:
         task = bars.add_task(f"learning rates of {model}", total=1.0)
@@ -95,7 +98,7 @@ def lr_find(
             lowest=lowest,
             highest=highest,
             seed=seed,
-            size=size,
+            size=side,
             on_step=on_step,
         )
     note_left_out(images)
