@@ -257,9 +257,12 @@ def read_protocol(file: Path) -> Protocol:
     if missing := [name for name in fields if name in required - set(content)]:
         raise ProtocolError(f"{file} lacks {', '.join(missing)}; see zoo protocols {DEFAULT}")
     for name, value in content.items():
-        wanted = _kind(fields[name])
-        if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
-            raise ProtocolError(f"{file}: {name} = {value!r} is not {_WORDS[wanted]}")
+        annotation = str(fields[name].type)
+        _check_kind(file, name, value, annotation)
+        if isinstance(value, dict):
+            of_values = annotation.removeprefix("Mapping[str, ").removesuffix("]")
+            for key, item in value.items():
+                _check_kind(file, f"{name}.{key}", item, of_values)
         if name == "crop_scale":
             content[name] = _shares(value, file)
         elif isinstance(value, list):
@@ -280,12 +283,13 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def _kind(described: dataclasses.Field[Any]) -> Any:
-    kinds = {"int": int, "float": (int, float), "bool": bool, "int | None": int}
-    annotation = str(described.type)
-    if annotation.startswith("tuple"):
-        return list
-    return dict if annotation.startswith("Mapping") else kinds.get(annotation, str)
+def _check_kind(file: Path, name: str, value: object, annotation: str) -> None:
+    """Refuses a value that is not what the annotation of its field says."""
+    kinds: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "int | None": int}
+    kinds |= {"tuple": list, "Mapping": dict}
+    wanted = kinds.get(annotation.partition("[")[0], str)
+    if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+        raise ProtocolError(f"{file}: {name} = {value!r} is not {_WORDS[wanted]}")
 
 
 def _shares(value: list[Any], file: Path) -> tuple[float, ...]:

@@ -33,6 +33,7 @@ from zoo_benchmark.conditions import CLEAN, changed, check_condition, condition_
 from zoo_benchmark.protocol import DEFAULT, NO_BUDGET, Protocol, ProtocolError, find_protocol
 from zoo_benchmark.requests import ModelRequest
 from zoo_benchmark.results.checked import DamagedError, anything, read_object, table_of
+from zoo_benchmark.results.references import check_ceilings
 from zoo_benchmark.run.given import GivenWeights
 from zoo_benchmark.run.scoring import metric_names
 from zoo_benchmark.run.trial_spec import RUN
@@ -271,10 +272,18 @@ def check_metrics_under_conditions(names: Iterable[str]) -> None:
 
 
 def with_floors(requests: Sequence[ModelRequest], protocol: Protocol) -> list[ModelRequest]:
-    """The requested rows and those reference rows of the protocol that are not among them."""
+    """The requested rows and those reference rows of the protocol that are not among them.
+
+    Raises:
+        UnknownNameError: a floor that is not installed, or a ceiling that does not exist.
+    """
     requested = {request.name for request in requests if not request.weights}
     installed = registry.list_colorizers()
-    floors = [name for name in protocol.floors if name in installed and name not in requested]
+    for name in protocol.floors:
+        if name not in installed:
+            raise UnknownNameError("floor", name, installed)
+    check_ceilings(protocol.ceilings)
+    floors = [name for name in protocol.floors if name not in requested]
     return [*requests, *(ModelRequest(name, label=name, asked=False) for name in floors)]
 
 

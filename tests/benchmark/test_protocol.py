@@ -8,6 +8,7 @@ import itertools
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,19 @@ def test_a_file_cannot_borrow_a_packaged_name(written: Path) -> None:
         ("size = 64", "size = 64\ncrop_scale = 0.5", "crop_scale = 0.5 is not a list"),
         ("size = 64", "size = 64\ninput_variety = 1", "input_variety = 1 is not true or false"),
         ("size = 64", "size = true", "size = True is not a whole number"),
+        ("psnr = 1", 'psnr = "1"', "metrics.psnr = '1' is not a whole number"),
+        ("psnr = 1", "psnr = true", "metrics.psnr = True is not a whole number"),
+        (
+            "[metrics]",
+            "[conditions]\njpeg75 = 1.5\n\n[metrics]",
+            "conditions.jpeg75 = 1.5 is not a whole number",
+        ),
+        (
+            "[metrics]",
+            '[expected]\ngrey_psnr = "20"\n\n[metrics]',
+            "expected.grey_psnr = '20' is not a number",
+        ),
+        ("[metrics]", "[manifests]\ntest = 7\n\n[metrics]", "manifests.test = 7 is not text"),
     ],
 )
 def test_what_cannot_be_read_is_named(written: Path, old: str, new: str, message: str) -> None:
@@ -242,6 +256,29 @@ def test_a_metric_of_another_version_is_refused(written: Path) -> None:
     written.write_text(written.read_text().replace("psnr = 1", "psnr = 2"))
     with pytest.raises(ProtocolError, match="wants version 2 of the metric 'psnr'"):
         choose_protocol(BenchSettings(models="all", protocol=str(written)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"grey"', '"gray"', "unknown floor 'gray': did you mean 'grey'?"),
+        ('"313 bins"', '"312 bins"', "unknown ceiling '312 bins': did you mean '313 bins'?"),
+    ],
+)
+def test_a_reference_that_is_not_there_is_told_before_any_work(
+    zoo: Any, written: Path, old: str, new: str, message: str
+) -> None:
+    text = written.read_text()
+    assert old in text
+    written.write_text(text.replace(old, new))
+    # Of a dataset that is not there, which is found out next.
+    bench = ("bench", "--models", "mean_color", "--protocol", str(written))
+    for more, told in (((), message), (("--no-references",), "nowhere")):
+        answer = zoo(*bench, "--dataset", "folder:nowhere", *more)
+        assert answer.code == 2
+        assert told in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+    assert not list(Path.cwd().iterdir())
 
 
 def test_read_protocol_is_what_the_file_says() -> None:

@@ -5,7 +5,7 @@ They stand beside a table, not in it: no model could reach them by looking at gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +58,17 @@ CEILINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """The ceilings that a protocol can name."""
 
 
+def check_ceilings(names: Iterable[str]) -> None:
+    """Checks that there are ceilings of these names.
+
+    Raises:
+        UnknownNameError: one does not exist.
+    """
+    for name in names:
+        if name not in CEILINGS:
+            raise UnknownNameError("ceiling", name, CEILINGS)
+
+
 def ceiling_scores(
     test: ImageSet, names: Sequence[str], metrics: Sequence[Metric], device: torch.device
 ) -> pd.DataFrame:
@@ -68,10 +79,9 @@ def ceiling_scores(
     Raises:
         UnknownNameError: a ceiling that does not exist.
     """
+    check_ceilings(names)
     frames = []
     for name in names:
-        if name not in CEILINGS:
-            raise UnknownNameError("ceiling", name, CEILINGS)
         found = scoring.score_pictures(scoring.from_truth(test, CEILINGS[name], device), metrics)
         whole = pd.DataFrame(
             {"image": "", "metric": found.sets.keys(), "value": found.sets.values()}
