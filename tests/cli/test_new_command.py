@@ -13,11 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from hub import fill_hub_cache
 
 from zoo import plugins
 from zoo.colorizer import Colorizer
+from zoo.errors import OptionError, WeightsError
 from zoo.new_plugin import TEMPLATES, NewPlugin
 from zoo.testing import CHECKS, run
 
@@ -123,6 +127,40 @@ def test_a_short_training_is_better_than_grey_by_lpips(tmp_path: Path, repositor
     lpips = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("model")["lpips"]
     for name in names:
         assert lpips[name] < lpips["grey"], lpips
+
+
+@pytest.fixture
+def wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Colorizer]:
+    """The wrapper as it is written, small, with options."""
+    cls = _class(tmp_path / "new", "wrapper", monkeypatch)
+    return lambda **options: cls(device="cpu", width=4, batch_size=1, **options)
+
+
+def test_a_wrapper_offline_takes_what_the_hub_s_cache_has(
+    wrapped: Callable[..., Colorizer], hub: Path, tiles: np.ndarray
+) -> None:
+    with pytest.raises(WeightsError, match=r"ZOO_OFFLINE .* trunk_weights=none") as caught:
+        wrapped(trunk_weights="imagenet").fit(tiles, budget="1steps")
+    assert "\n" not in str(caught.value)
+    stored = fill_hub_cache(hub, "resnet18")
+    colorizer = wrapped(trunk_weights="imagenet")
+    with colorizer.training_session(tiles, "1steps", size=64):
+        found = colorizer.net.get_submodule("trunk").state_dict()
+        assert len(found) > 50
+        for name, tensor in found.items():
+            assert torch.equal(tensor, stored[name]), name
+
+
+def test_the_trunk_of_a_wrapper_learns_at_the_pretrained_rate(
+    wrapped: Callable[..., Colorizer], hub: Path, tiles: np.ndarray
+) -> None:
+    stored = fill_hub_cache(hub, "resnet18")
+    colorizer = wrapped(trunk_weights="imagenet", pretrained_rate=0.0)
+    colorizer.fit(tiles, budget="1steps", size=64)
+    for name, parameter in colorizer.net.get_submodule("trunk").named_parameters():
+        assert torch.equal(parameter, stored[name]), name
+    with pytest.raises(OptionError, match=r"pretrained_rate=0\.5 would change nothing"):
+        wrapped(pretrained_rate=0.5).fit(tiles, budget="1steps")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="ruff is in the lint extra")

@@ -1,15 +1,12 @@
 """timm's backbones: which can be had, what is cut off, and where ImageNet weights come from."""
 
 import importlib
-import socket
-from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from hub import fill_hub_cache
 from skimage import data
 
 import zoo
@@ -98,19 +95,6 @@ def test_the_stages_of_a_vgg_are_timms_though_its_classifier_is_not(name):
 # ---- ImageNet weights -------------------------------------------------------------------
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch) -> Path:
-    """An empty cache of the hub, and a network that nobody may touch."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
-
-    def forbidden(*_):
-        raise AssertionError("asked the network")
-
-    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
-    return tmp_path
-
-
 def names(option: str) -> dict[str, str]:
     network = "vgg11" if option == "trunk" else "resnet10t"
     return {option: network, f"{option}_weights": "imagenet"}
@@ -128,16 +112,7 @@ def test_offline_is_offline_and_says_so(model, option, hub):
 
 
 def test_what_the_cache_has_is_used_offline_and_summed_up_for_one_channel(hub, tiles):
-    torch.manual_seed(1)
-    whole = timm.create_model("resnet10t").state_dict()
-    hub_name = timm.get_pretrained_cfg("resnet10t").hf_hub_id
-    repository = hub / f"models--{hub_name.replace('/', '--')}"
-    snapshot = repository / "snapshots" / ("0" * 40)
-    for folder in (repository / "refs", snapshot):
-        folder.mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0" * 40)
-    save_file(whole, snapshot / "model.safetensors")
-
+    whole = fill_hub_cache(hub, "resnet10t")
     colorizer = zoo.load("unet_timm", device="cpu", batch_size=1, **names("backbone"))
     with colorizer.training_session(tiles, "1steps", size=64) as feed:
         assert feed.evaluation_seconds > 0, "getting a file was charged to the budget"
