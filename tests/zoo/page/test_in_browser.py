@@ -313,6 +313,30 @@ def test_an_exported_file_that_is_dropped_becomes_a_model(tab, folder, tmp_path)
     assert tab.run("return document.getElementById('all').hidden")
 
 
+def test_exported_files_that_come_together_are_models_of_their_own(tab, folder, tmp_path):
+    colorizer = zoo_package.load("mean_color", device="cpu")
+    colorizer.fit([data.coffee()], budget="2steps", size=64)
+    mean, copy = tmp_path / "mean.onnx", tmp_path / "copy.onnx"
+    export_onnx(colorizer, mean)
+    shutil.copy(folder / "models/unet_timm-release.onnx", copy)
+    tab.choose(save(data.coffee(), tmp_path / "coffee.png"), mean, copy)
+    tab.coloured(3)
+    shown = dict(
+        tab.run(
+            "return [...document.querySelectorAll('figure')].map((figure) => "
+            "[figure.innerText.split(':')[0], figure.querySelector('.colour').toDataURL()])"
+        )
+    )
+    assert shown.keys() == {MODEL, "mean.onnx", "copy.onnx"}
+    assert_same(pixels(shown["mean.onnx"]), run(open_session(mean), data.coffee()))
+    assert shown["copy.onnx"] == shown[MODEL] != shown["mean.onnx"]
+    # Each is chosen for itself, by its name, too.
+    tab.run("document.querySelector('#models div:nth-child(2) label').click()")
+    tab.coloured(2)
+    tab.run("document.querySelector('#models div:nth-child(3) label').click()")
+    tab.coloured(1)
+
+
 @pytest.mark.parametrize("name", ["fc_generator", "zhang_rebalanced", "mean_color"])
 def test_what_paints_otherwise_is_shown_as_its_own_graph_has_it(tab, tmp_path, name):
     """Of RGB, of classes, and of one colour."""

@@ -58,6 +58,7 @@ async function trying(work) {
 // By key: {title, note, source, chosen, ready}; ready is the promise of one that was asked for.
 const models = new Map();
 const coming = new Map();
+let own = 0;
 
 function showProgress({ what, come, total }) {
   coming.set(what, [come, total]);
@@ -109,7 +110,7 @@ function choose(model, chosen) {
 
 /** A file that somebody dropped becomes a model, if zoo export wrote it. */
 async function takeModel(file) {
-  const model = { key: `own-${models.size}`, title: file.name, note: "", source: { file } };
+  const model = { key: `own-${++own}`, title: file.name, note: "", source: { file } };
   say(`Reading ${file.name} …`);
   model.ready = ask("model", { key: model.key, name: file.name, file });
   const { about } = await model.ready;
