@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoo.sources import sources_digest
 from zoo.training.budget import Budget
 from zoo_benchmark.conditions import CLEAN
 from zoo_benchmark.metrics.weights_files import MetricFiles
@@ -22,9 +23,16 @@ from zoo_benchmark.run.trial_spec import (
     TrialSpec,
 )
 from zoo_benchmark.settings import BenchSettings, CheckedModel
-from zoo_benchmark.store import Store, key_of, sources_digest
+from zoo_benchmark.store import Store, key_of
 
 SHOWCASE_COUNT = 8
+
+# What of this package decides how a model is trained and scored; metrics and images have entries of
+# their own in the key.
+_TRAINING_CODE = [
+    Path(__file__).parent / "run" / name
+    for name in ("given.py", "trial.py", "scoring.py", "learning_curve.py")
+]
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def _key(model: CheckedModel, spec: TrialSpec, protocol: Protocol, hardware_text
         "device": device,
         "precision": model.colorizer.precision,
         "torch": torch.__version__,
-        "sources": sources_digest(model.colorizer),
+        "sources": sources_digest(model.colorizer, _TRAINING_CODE),
     }
     if spec.budget == NO_BUDGET:
         return key_of(name, facts | {"weights": spec.weights_sha256})

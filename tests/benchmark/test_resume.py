@@ -19,6 +19,7 @@ import torch
 
 import zoo
 from zoo.errors import InputError, OptionError
+from zoo.sources import sources_digest
 from zoo_benchmark.metrics.weights_files import MetricFiles
 from zoo_benchmark.plan import plan_cells
 from zoo_benchmark.protocol import find_protocol
@@ -28,7 +29,7 @@ from zoo_benchmark.run import executor as executors
 from zoo_benchmark.run.executor import LocalExecutor, Task
 from zoo_benchmark.run.trial_spec import TimingSpec
 from zoo_benchmark.settings import BenchSettings, check_models
-from zoo_benchmark.store import Store, key_of, sources_digest
+from zoo_benchmark.store import Store, key_of
 
 QUICKLY = (
     *("--budget", "1steps", "--metrics", "psnr", "--device", "cpu"),

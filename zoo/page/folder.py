@@ -8,10 +8,10 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from zoo._version import __version__
@@ -20,7 +20,8 @@ from zoo.errors import OptionError, PageError
 from zoo.export import export_onnx
 from zoo.files import atomic_path, cache_errors, cache_folder, check_writable, write_text
 from zoo.page.runtime import BINARY, VERSION, runtime_files
-from zoo.registry import colorizer_class, name_and_weights, restored
+from zoo.registry import colorizer_class, name_and_weights
+from zoo.sources import sources_digest
 from zoo.text import parse_json
 from zoo.weights.download import file_sha256
 from zoo.weights.file import StoredWeights, find_weights
@@ -160,30 +161,18 @@ def _find(text: str) -> _Model:
 def _exported(model: _Model, say: Callable[[str], None]) -> Path:
     """The model as ONNX with weights in half precision, out of the cache where it is there."""
     weights = file_sha256(model.stored.path)
-    parts = (model.name, weights, __version__, _code_sha256(model.name))
+    cls = colorizer_class(model.name)
+    colorizer = cls(device="cpu", precision="fp32", **model.stored.options)
+    # A file that other code exported is not taken.
+    parts = (model.name, weights, torch.__version__, __version__, sources_digest(colorizer))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
     target = cache_folder() / "page" / _MODELS / f"{model.key}-{digest[:16]}.onnx"
     if not target.is_file():
         say(f"exporting {model.title} and comparing it with predict …")
-        colorizer = restored(
-            colorizer_class(model.name), model.stored, device="cpu", precision="fp32"
-        )
+        colorizer.restore(model.stored)
         with cache_errors("exported models"):
             export_onnx(colorizer, target, weights="fp16", weights_sha256=weights)
     return target
-
-
-def _code_sha256(name: str) -> str:
-    """The hash of the code that makes pictures: a file exported by other code is not taken."""
-    spec = find_spec(colorizer_class(name).__module__)
-    assert spec is not None
-    root = ASSETS.parents[1]
-    files = [root / "colorizer.py"]
-    for package in ("color", "prediction", "export"):
-        files += sorted((root / package).glob("*.py"))
-    if spec.origin:
-        files.append(Path(spec.origin))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _credits(models: Sequence[_Model]) -> str:

@@ -10,13 +10,18 @@ from zoo.page import folder, runtime
 
 
 @pytest.fixture
-def small_page(tmp_path, monkeypatch):
-    """Writes pages with files of some bytes in the place of exported models and ONNX Runtime."""
+def small_runtime(tmp_path, monkeypatch):
+    """Files of some bytes in the place of ONNX Runtime's."""
     runtime_folder = tmp_path / "onnxruntime"
     runtime_folder.mkdir()
     for name in runtime.NAMES:
         (runtime_folder / name).write_bytes(f"the runtime's {name}".encode())
     monkeypatch.setattr(runtime, "FOLDER", runtime_folder)
+
+
+@pytest.fixture
+def small_page(small_runtime, tmp_path, monkeypatch):
+    """Writes pages with such files in the place of exported models, too."""
 
     def exported(model, say) -> Path:
         file = tmp_path / f"{model.key}.onnx"

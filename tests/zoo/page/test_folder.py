@@ -10,10 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from stevedore import ExtensionManager
 
+import zoo
 from zoo.errors import OptionError, PageError, UnknownNameError, WeightsError
-from zoo.page import runtime
+from zoo.page import folder, runtime
 from zoo.page.folder import ASSETS
 
 MODEL = "unet_timm@release"
@@ -77,6 +80,106 @@ def test_a_page_is_written_anew_without_the_models_that_are_gone(small_page, tmp
     small_page(site, [f"unet_timm@{weights}"])
     assert [path.name for path in (site / "models").iterdir()] == ["unet_timm-copy.onnx"]
     assert (site / "mine.txt").read_text() == "kept"
+
+
+def test_models_are_exported_anew_by_other_code_alone(small_runtime, tmp_path, monkeypatch, tiles):
+    """Whichever module of the plugin was edited, or of one that it wraps."""
+    install_two_packages(tmp_path / "plugins")
+    monkeypatch.syspath_prepend(tmp_path / "plugins")
+    # stevedore lists the entry points of a process once.
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})
+    for name in ("plain", "wrapping"):
+        zoo.load(name, device="cpu").fit(tiles, budget="1steps").save(
+            tmp_path / f"{name}.safetensors"
+        )
+
+    made = []
+
+    def export(colorizer, path, **_):
+        assert colorizer.is_fitted
+        made.append(colorizer.info.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a model")
+
+    monkeypatch.setattr(folder, "export_onnx", export)
+
+    def exported() -> list[str]:
+        made.clear()
+        names = ("plain", "wrapping")
+        folder.write_page(
+            tmp_path / "site", [f"{name}@{tmp_path / name}.safetensors" for name in names]
+        )
+        return list(made)
+
+    assert exported() == ["plain", "wrapping"]
+    assert exported() == []
+    (tmp_path / "plugins/plainly/deep/helper.py").write_text("WIDTH = 5\n")
+    assert exported() == ["plain", "wrapping"]
+    (tmp_path / "plugins/wrapper/__init__.py").write_text(WRAPPER + "# edited\n")
+    assert exported() == ["wrapping"]
+    monkeypatch.setattr(torch, "__version__", "2.99.0")
+    assert exported() == ["plain", "wrapping"]
+    assert exported() == []
+
+
+PLAIN = """
+from torch import nn
+from zoo.colorizer import Colorizer, Info
+from plainly.deep.helper import WIDTH
+
+
+class Plain(Colorizer):
+    info = Info(name="plain", title="Plain", paper="none", license="MIT")
+
+    def build(self):
+        return nn.Conv2d(1, 2, WIDTH, padding="same")
+
+    def forward(self, L):
+        return self.net(L / 100)
+
+    def loss(self, L, ab):
+        return (self.forward(L) - ab).abs().mean()
+"""
+WRAPPER = """
+from zoo.colorizer import Colorizer, Info
+from zoo.registry import colorizer_class
+
+
+class Wrapping(Colorizer):
+    info = Info(name="wrapping", title="Wrapping", paper="none", license="MIT")
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.wrapped = colorizer_class("plain")(device="cpu")
+
+    def build(self):
+        self.wrapped.net = self.wrapped.build()
+        return self.wrapped.net
+
+    def forward(self, L):
+        return self.net(L / 100)
+
+    def loss(self, L, ab):
+        return (self.forward(L) - ab).abs().mean()
+"""
+
+
+def install_two_packages(folder: Path) -> None:
+    """A plugin with a helper module, and in another distribution one that wraps it."""
+    for path, text in {
+        "plainly/__init__.py": "",
+        "plainly/deep/__init__.py": "",
+        "plainly/deep/helper.py": "WIDTH = 3\n",
+        "plainly/model.py": PLAIN,
+        "wrapper/__init__.py": WRAPPER,
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    for name, target in (("plain", "plainly.model:Plain"), ("wrapping", "wrapper:Wrapping")):
+        info = folder / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[zoo.colorizers]\n{name} = {target}\n")
 
 
 def find_release() -> Path:
