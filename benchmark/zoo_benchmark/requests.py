@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
 
 from zoo import registry
 from zoo.errors import OptionError, UnknownNameError
 from zoo.files import name_text
-from zoo.weights.hub import is_hub
-from zoo.weights.published import split_weights
+from zoo.weights.published import short_names, split_weights
 
 ALL = "all"
 _FORM = "NAME:option=value"
@@ -126,15 +124,9 @@ def _label(wanted: list[ModelRequest]) -> list[ModelRequest]:
 
 
 def _names(wanted: Sequence[ModelRequest]) -> list[str]:
-    """`NAME` or `NAME@WEIGHTS`; of a path the last part, unless two of them end alike."""
-    short = {
-        each.weights: each.weights if is_hub(each.weights) else PurePath(each.weights).name
-        for each in wanted
-        if each.weights
-    }
-    shared = {last for last in short.values() if list(short.values()).count(last) > 1}
-    texts = {path: path if last in shared else last for path, last in short.items()}
-    return [f"{each.name}@{texts[each.weights]}" if each.weights else each.name for each in wanted]
+    """`NAME` or `NAME@WEIGHTS`, as short as tells them apart."""
+    short = short_names(each.weights for each in wanted if each.weights)
+    return [f"{each.name}@{short[each.weights]}" if each.weights else each.name for each in wanted]
 
 
 def _add(changes: dict[str, str], text: str, whole: str, form: str) -> None:

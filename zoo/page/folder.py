@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from zoo.sources import sources_digest
 from zoo.text import parse_json
 from zoo.weights.download import file_sha256
 from zoo.weights.file import StoredWeights, find_weights
-from zoo.weights.published import DEFAULT, published, weights_for
+from zoo.weights.published import DEFAULT, published, short_names, weights_for
 
 ASSETS = Path(__file__).parent / "assets"
 MANIFEST = "models.json"
@@ -87,9 +88,10 @@ def write_page(
     if folder.exists() and not folder.is_dir():
         raise PageError(f"{folder} is a file; name a folder")
     earlier = _earlier_models(folder)
-    chosen = [_find(text) for text in models]
-    for model in chosen:
-        if [each.key for each in chosen].count(model.key) > 1:
+    chosen = _find(models)
+    for model, other in combinations(chosen, 2):
+        same = model.name == other.name and model.stored.path.samefile(other.stored.path)
+        if same or model.key == other.key:
             raise OptionError(f"{model.title} is named twice; name each model once")
     check_writable([folder / MANIFEST])
     exported = [(model, _exported(model, say)) for model in chosen]
@@ -147,15 +149,20 @@ def _earlier_models(folder: Path) -> set[str]:
     return {url for url in urls if re.fullmatch(rf"{_MODELS}/[\w.@-]+\.onnx", url)}
 
 
-def _find(text: str) -> _Model:
-    name, weights = name_and_weights(text)
-    cls = colorizer_class(name)
-    weights = weights or weights_for(name)
-    stored = find_weights(weights, cls)
-    if (path := Path(weights)).suffix:
-        weights = path.stem
-    title = f"{name}@{weights}"
-    return _Model(title, re.sub(r"[^\w.-]+", "-", title), name, stored)
+def _find(texts: Sequence[str]) -> list[_Model]:
+    found = []
+    for text in texts:
+        name, given = name_and_weights(text)
+        cls = colorizer_class(name)
+        weights = str(given or weights_for(name))
+        stored = find_weights(weights, cls)
+        found.append((name, weights.removesuffix(stored.path.suffix), stored))
+    short = short_names(weights for _, weights, _ in found)
+    models = []
+    for name, weights, stored in found:
+        title = f"{name}@{short[weights]}"
+        models.append(_Model(title, re.sub(r"[^\w.-]+", "-", title), name, stored))
+    return models
 
 
 def _exported(model: _Model, say: Callable[[str], None]) -> Path:

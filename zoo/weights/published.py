@@ -14,9 +14,10 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -166,6 +167,16 @@ def split_weights(text: str) -> tuple[str, str | None]:
             f"type {name or 'NAME'}@FILE{example}"
         )
     return name, weights if at else None
+
+
+def short_names(weights: Iterable[str]) -> dict[str, str]:
+    """What weights are called beside each other: of a path the last part.
+
+    Of two paths that end alike the whole is kept, as of a name on the hub.
+    """
+    short = {each: each if hub.is_hub(each) else PurePath(each).name for each in weights}
+    shared = {last for last in short.values() if list(short.values()).count(last) > 1}
+    return {each: each if last in shared else last for each, last in short.items()}
 
 
 def check_fetched(weights: PublishedWeights) -> None:

@@ -190,6 +190,21 @@ def find_release() -> Path:
     return file
 
 
+def test_files_of_one_name_in_two_folders_are_two_models(small_page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(name).mkdir()
+        shutil.copy(find_release(), Path(name, "mine.safetensors"))
+    two = ["unet_timm@a/mine.safetensors", "unet_timm@b/mine.safetensors"]
+    page = small_page(tmp_path / "site", two)
+    assert [model["title"] for model in page.models] == ["unet_timm@a/mine", "unet_timm@b/mine"]
+    files = {path.name for path in (tmp_path / "site/models").iterdir()}
+    assert files == {"unet_timm-a-mine.onnx", "unet_timm-b-mine.onnx"}
+    # One file is one model, however it is spelled.
+    with pytest.raises(OptionError, match="named twice"):
+        small_page(tmp_path / "other", [two[0], "unet_timm@./a/../a/mine.safetensors"])
+
+
 def test_a_list_of_models_that_names_files_elsewhere_removes_none(small_page, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
