@@ -23,6 +23,7 @@ import zoo as api
 from zoo.cli.fit import fit as fit_command
 from zoo.colorizer import Colorizer
 from zoo.registry import dataset_class
+from zoo.training.clock import Clock
 from zoo.training.variety import read_crop_scale
 from zoo.weights.file import open_weights
 
@@ -73,6 +74,15 @@ def test_weights_tables_and_pictures(zoo: Any, photographs: Path) -> None:
     assert (colorizer.record.crop_scale, colorizer.record.stored_size) == ([1, 1], 32)
     assert colorizer.record.cost.steps == 4
     assert str(photographs) not in json.dumps(vars(colorizer.record), default=str)
+
+
+def test_hours_are_counted_beyond_a_day(
+    zoo: Any, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "seconds", property(lambda _: 30 * 3600 + 62.9))
+    answer = zoo(*fit(photographs, "-o", "w.safetensors", "--metrics", "psnr", budget="1steps"))
+    assert answer.code == 0, answer.stderr
+    assert "100%  30:01:02  1 steps: psnr " in answer.stderr
 
 
 def test_the_defaults_of_variety_are_those_of_python() -> None:

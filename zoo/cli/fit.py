@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -351,7 +350,8 @@ class _View:
         """Prints the metrics of an evaluation, and notes them for the checkpoint."""
         self._checkpoint.notes.update(self._validation.notes())
         values = (f"{name} {value:.4g}" for name, value in _shown(metrics).items())
-        spent = time.strftime("%H:%M:%S", time.gmtime(cost.seconds))
+        minutes, seconds = divmod(int(cost.seconds), 60)
+        spent = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
         self._say(f"{share:4.0%}  {spent}  {cost.steps:,} steps: {', '.join(values)}")
 
     def _say(self, line: str) -> None:
