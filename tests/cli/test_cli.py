@@ -117,6 +117,21 @@ def test_list(zoo: Zoo) -> None:
     assert all(plugin["distribution"] for plugin in listed)
 
 
+def test_list_has_no_column_of_titles_that_nothing_is_known_of(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "fresh"))
+    heading, _, *lines = zoo("list").stdout.splitlines()
+    assert heading.split()[::2] == ["name", "distribution", "status"]
+    assert all(line.count("│") == 2 for line in lines if "@" not in line and "│" in line)
+    plugins.load_class.cache_clear()
+    assert zoo("info", "grey").code == 0  # which imports it
+    heading, _, *lines = zoo("list").stdout.splitlines()
+    assert heading.split()[::2] == ["name", "distribution", "status", "title"]
+    (grey,) = [line for line in lines if line.startswith("grey ")]
+    assert registry.colorizer_class("grey").info.title in grey
+
+
 def test_datasets(zoo: Zoo) -> None:
     listed = json.loads(zoo("datasets", "--json").stdout)
     assert [plugin["name"] for plugin in listed] == plugins.names(plugins.DATASETS)
@@ -135,6 +150,22 @@ def test_info(zoo: Zoo, name: str) -> None:
     for option in described["options"]:
         assert option["name"] in answer.stdout
         assert option.keys() == {"name", "type", "paper", "small", "range", "meaning"}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("zhang_rebalanced", "sides    multiples of 8 px, for which the zoo pads"),
+        ("gan_discriminator", "sides    multiples of 8 px from 32 on, for which the zoo pads"),
+        ("grey", "checks   known to fail in zoo check: one_image (it paints no colour), "),
+    ],
+)
+def test_info_in_words(zoo: Zoo, name: str, line: str) -> None:
+    assert line in zoo("info", name).stdout
+
+
+def test_info_says_nothing_of_sides_where_any_will_do(zoo: Zoo) -> None:
+    assert "sides" not in zoo("info", "grey").stdout
 
 
 def test_output_survives_an_old_encoding(zoo_process: Zoo) -> None:

@@ -31,6 +31,7 @@ def zoo_says(monkeypatch, capsys, tmp_path):
         (["nobody"], "unknown colorizer 'nobody'"),
         (["unet_tim"], "did you mean 'unet_timm'"),
         (["unet_timm"], "unet_timm needs weights: type --weights FILE.safetensors"),
+        (["unet_timm"], "or a name of zoo weights list; unet_timm@release came along\n"),
         (["unet_timm", "--weights", "relase"], "did you mean 'release'"),
         (["unet_timm@release", "--weights", "release"], "weights are named twice"),
         (["unet_timm", "--weights", "gone.safetensors"], "there are no weights at gone"),

@@ -80,6 +80,15 @@ def test_the_help_of_an_option_is_a_phrase(parameter):
     assert not bracket or re.fullmatch(r"(default: |or )[^\[\]]+\]", bracket)
 
 
+@pytest.mark.parametrize("name", ["zoo fit", "zoo bench"])
+def test_words_of_a_training_are_explained_where_they_are_typed(name):
+    help_of = {parameter.name: parameter.help for parameter in COMMANDS[name].params}
+    assert "a FLOP is a floating-point operation, the same on every mach" in help_of["budget"]
+    assert "a TFLOP 10^12 of them" in help_of["budget"]
+    assert help_of["crop_scale"].startswith("Cut random squares out of each training image: ")
+    assert "shrunk to --size. [default: " in help_of["stored_size"]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_begins_with_what_it_does_and_gives_an_example(name):
     first, *others = COMMANDS[name].help.split("\n\n")

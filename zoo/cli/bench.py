@@ -10,6 +10,9 @@ import typer
 
 from zoo.cli.console import StageBars, make_console, say
 from zoo.cli.parameters import (
+    CROP_SCALE_HELP,
+    FLOP_HELP,
+    STORED_SIZE_HELP,
     Device,
     JsonFlag,
     LPIPSWeights,
@@ -45,7 +48,8 @@ def bench(
         str | None,
         typer.Option(
             help="What the training of each colorizer may cost: 20s, 10min, 500steps, 50kimages "
-            "or 2PFLOP; or none, where all of them come with weights. [default: the protocol's]"
+            "or 2PFLOP; or none, where all of them come with weights; "
+            f"{FLOP_HELP}. [default: the protocol's]"
         ),
     ] = None,
     size: Annotated[
@@ -91,17 +95,11 @@ def bench(
     ] = None,
     crop_scale: Annotated[
         str | None,
-        typer.Option(
-            help="Smallest and largest share of a training image's stored side that a crop "
-            "covers, such as 0.5,1. [default: the protocol's]"
-        ),
+        typer.Option(help=f"{CROP_SCALE_HELP} [default: the protocol's]"),
     ] = None,
     stored_size: Annotated[
         int | None,
-        typer.Option(
-            help="Side in pixels that training images are kept at, for crops out of them that are "
-            "then made smaller. [default: the protocol's]"
-        ),
+        typer.Option(help=f"{STORED_SIZE_HELP} [default: the protocol's]"),
     ] = None,
     metrics: Annotated[
         str | None,

@@ -88,8 +88,8 @@ def colorize(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="For colorizers that choose among colours, such as zhang_rebalanced: 0 is "
-            "daring, 1 timid. [default: as trained]"
+            help="How cautious the colours are, from 0 (vivid, patchy) to 1 (pale), for colorizers "
+            "that choose among colours, such as zhang_rebalanced. [default: as trained]"
         ),
     ] = None,
     saturation: Annotated[

@@ -65,6 +65,7 @@ def export(
     from zoo.registry import colorizer_class, name_and_weights, restored
     from zoo.weights.download import file_sha256
     from zoo.weights.file import find_weights
+    from zoo.weights.published import bundled
 
     fixed, shown = _parse_size(size), parse_working_size(working_size)
     check_working_size(shown)
@@ -79,9 +80,11 @@ def export(
     name, found = name_and_weights(model, weights)
     cls = colorizer_class(name)
     if found is None and cls.info.learns:
+        came_along = " and ".join(weights.label for weights in bundled(name))
         raise WeightsError(
             f"{name} needs weights: type --weights FILE.safetensors, as zoo fit and zoo bench "
             "write them, or a name of zoo weights list"
+            + (f"; {came_along} came along" if came_along else "")
         )
     stored = None if found is None else find_weights(found, cls)
     how = {"device": "cpu", "precision": "fp32"}

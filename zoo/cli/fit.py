@@ -14,6 +14,9 @@ import typer
 
 from zoo.cli.console import StageBars, make_console, make_table, print_json, say
 from zoo.cli.parameters import (
+    CROP_SCALE_HELP,
+    FLOP_HELP,
+    STORED_SIZE_HELP,
     Device,
     JsonFlag,
     LPIPSWeights,
@@ -54,7 +57,9 @@ def fit(
     ],
     budget: Annotated[
         str,
-        typer.Option(help="When to stop: after 30min, 2h, 5000steps, 50kimages or 2PFLOP."),
+        typer.Option(
+            help=f"When to stop: after 30min, 2h, 5000steps, 50kimages or 2PFLOP; {FLOP_HELP}."
+        ),
     ] = "10min",
     size: Size = None,
     input_variety: Annotated[
@@ -67,17 +72,11 @@ def fit(
     ] = True,
     crop_scale: Annotated[
         str,
-        typer.Option(
-            help="Smallest and largest share of a training image's stored side that a crop "
-            "covers, such as 0.5,1; crops are resized to --size."
-        ),
+        typer.Option(help=CROP_SCALE_HELP),
     ] = "1,1",
     stored_size: Annotated[
         int | None,
-        typer.Option(
-            help="Side in pixels that training images are kept at, for crops out of them that are "
-            "then made smaller. [default: --size]"
-        ),
+        typer.Option(help=f"{STORED_SIZE_HELP} [default: --size]"),
     ] = None,
     preset: Annotated[
         str | None,

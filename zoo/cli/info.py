@@ -39,13 +39,14 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
     console = make_console()
     console.print(cls.info.name, style="bold", highlight=False, end="")
     console.print(f"  {cls.info.title}")
+    failures = ", ".join(f"{check} ({why})" for check, why in cls.info.known_failures.items())
     rows = [
         ("paper", cls.info.paper),
         ("license", cls.info.license),
         ("output", "paints RGB" if cls.info.output == "rgb" else "predicts ab"),
-        ("sides", f"at least {sides['minimum_size']} px, padded to {sides['multiple']}s"),
+        *([("sides", text)] if (text := _sides(**sides)) else []),
         *[("differs" if i == 0 else "", text) for i, text in enumerate(cls.info.differs)],
-        *[("fails", f"{check}: {why}") for check, why in cls.info.known_failures.items()],
+        *([("checks", f"known to fail in zoo check: {failures}")] if failures else []),
     ]
     for label, text in rows:
         console.print(f"  {label:<8} {text}", highlight=False)
@@ -55,3 +56,14 @@ def info(name: Model, as_json: JsonFlag = False) -> None:
             texts = (kind, values, str(default), str(getattr(small, name)), meaning)
             table.add_row(name, *texts)
         console.print(table)
+
+
+def _sides(minimum_size: int, multiple: int) -> str:
+    """Which sides the network takes, in words; empty where it takes any."""
+    least = -(-minimum_size // multiple) * multiple
+    if least == 1:
+        return ""
+    if multiple == 1:
+        return f"at least {least} px, to which the zoo pads"
+    beyond = f" from {least} on" if least > multiple else ""
+    return f"multiples of {multiple} px{beyond}, for which the zoo pads"

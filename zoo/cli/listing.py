@@ -48,15 +48,22 @@ def _list(*groups: str, verbose: bool, as_json: bool) -> None:
         print_json([dataclasses.asdict(p) for p in listed])
         return
     console = make_console()
-    table = make_table("name", "distribution", "status", "title", whole=2)
+    headings = ["name", "distribution", "status"]
+    # A title is known once a plugin has been imported.
+    if any(plugin.title for plugin in listed):
+        headings.append("title")
+    table = make_table(*headings, whole=2)
     for plugin in listed:
         ok = plugin.status in (plugins.OK, plugins.NOT_CHECKED)
         status = "; ".join([plugin.status, *plugin.warnings])
-        table.add_row(
+        cells = (
             f"{plugin.name}@FILE" if plugin.group == plugins.FILES else plugin.name,
             f"{plugin.distribution} {plugin.version}",
             status if ok else f"broken: {status}",
             plugin.title,
+        )
+        table.add_row(
+            *cells[: len(headings)],
             style="red" if not ok else "yellow" if plugin.warnings else "",
         )
     console.print(table)

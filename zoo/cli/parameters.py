@@ -15,7 +15,9 @@ Run = Annotated[Path, typer.Argument(help="The folder of results that zoo bench 
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Import each one in a process of its own, and say if it works."
+        "--verbose",
+        "-v",
+        help="Import each one in a process of its own; show its title and whether it works.",
     ),
 ]
 JsonFlag = Annotated[
@@ -75,6 +77,20 @@ WeightsFiles = Annotated[
         "downloaded. May be repeated. [or ZOO_<METRIC>_WEIGHTS]",
     ),
 ]
+
+# Of options that some commands have with another default.
+FLOP_HELP = (
+    "a FLOP is a floating-point operation, the same on every machine, a TFLOP 10^12 of them and a "
+    "PFLOP 10^15"
+)
+CROP_SCALE_HELP = (
+    "Cut random squares out of each training image: the smallest and largest side as a share of "
+    "the image's, as 0.5,1; 1,1 is no cutting."
+)
+STORED_SIZE_HELP = (
+    "Keep training images at this many pixels a side, larger than --size, so that crops can be cut "
+    "out and shrunk to --size."
+)
 
 
 def named_files(texts: list[str] | None, lpips: Path | None) -> dict[str, Path]:

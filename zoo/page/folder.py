@@ -26,7 +26,7 @@ from zoo.sources import sources_digest
 from zoo.text import parse_json
 from zoo.weights.download import file_sha256
 from zoo.weights.file import StoredWeights, find_weights
-from zoo.weights.published import DEFAULT, published, short_names, weights_for
+from zoo.weights.published import DEFAULT, bundled, short_names, weights_for
 
 ASSETS = Path(__file__).parent / "assets"
 MANIFEST = "models.json"
@@ -60,7 +60,7 @@ class _Model:
 
 def bundled_models() -> list[str]:
     """The models whose weights come along, as `NAME@WEIGHTS`."""
-    return [weights.label for weights in published() if weights.file is not None]
+    return [weights.label for weights in bundled()]
 
 
 def page_folder() -> Path:

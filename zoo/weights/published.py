@@ -92,6 +92,11 @@ def published(model: str | None = None) -> list[PublishedWeights]:
     return [weights for weights in read_manifests()[0] if model in (None, weights.model)]
 
 
+def bundled(model: str | None = None) -> list[PublishedWeights]:
+    """The published weights that come along, or those of a model."""
+    return [weights for weights in published(model) if weights.file is not None]
+
+
 def broken() -> list[BrokenEntry]:
     """The published entries that cannot be used, with the reasons."""
     return read_manifests()[1]
@@ -126,11 +131,11 @@ def weights_for(model: str) -> str:
     Raises:
         WeightsError: none came along, or several; says what to type.
     """
-    known = published(model)
-    came_along = [weights for weights in known if weights.file is not None]
+    came_along = bundled(model)
     if len(came_along) == 1:
         return came_along[0].name
-    example = f", as {(came_along or known)[0].label}" if known else ""
+    known = came_along or published(model)
+    example = f", as {known[0].label}" if known else ""
     raise WeightsError(
         f"{model} needs weights: type --model {model}@FILE.safetensors, as zoo fit and zoo "
         f"bench write them (runs/<time>/weights), or a name of zoo weights list{example}"
