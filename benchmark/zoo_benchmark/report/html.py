@@ -63,6 +63,7 @@ def write_report(
     page = environment.get_template("report.html").render(
         manifest=run.manifest,
         protocol=run.protocol_id,
+        caution=run.manifest["protocol"].get("note"),
         command=shlex.join(run.manifest["command"]),
         metrics=shown.ordered_metrics(run.manifest["metrics"]),
         facts=shown.facts_in("html"),

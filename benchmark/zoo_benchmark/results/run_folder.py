@@ -100,7 +100,7 @@ _manifest = checked.table(
         "notes": checked.list_of(checked.line),
         "protocol": checked.table(
             {"name": checked.line, "version": checked.whole, "budget": checked.line},
-            {"grey_chroma": checked.number},
+            {"grey_chroma": checked.number, "note": checked.line},
         ),
         "departures": checked.list_of(checked.line),
         "floors": checked.list_of(checked.line),

@@ -89,6 +89,13 @@ def test_nothing_bites(run: Path, page: Any) -> None:
     assert EVIL not in (run / "report.md").read_text()
 
 
+def test_what_a_reader_of_the_protocol_must_know_stands_out(run: Path, page: Any) -> None:
+    caution = json.loads((run / "run.json").read_text())["protocol"]["note"]
+    assert caution
+    (said,) = page.find_elements("css selector", ".note.warning")
+    assert caution in said.text
+
+
 def test_no_errors_and_no_network(page: Any) -> None:
     time.sleep(0.5)
     assert page.get_log("browser") == []
