@@ -225,8 +225,9 @@ class Colorizer(ABC):
 
         Args:
             data: colour images: N×H×W×3 uint8, a list of H×W×3 uint8 arrays or PIL images of
-                any sizes, an `ImageSet`, or a `Dataset` (its training split). A PIL image with
-                an EXIF orientation is turned upright.
+                any sizes, an `ImageSet`, or a `Dataset` (its training split). Squares in one
+                array or set are taken as they are; photographs in a list are reduced to what
+                the crops need. A PIL image with an EXIF orientation is turned upright.
             budget: such as `30s`, `10min`, `500steps`, `50kimages`, `2PFLOP`.
             seed: decides the weights and whatever else the method draws.
             data_seed: decides the images' order, crops, flips and variety; `seed` where None.

@@ -71,18 +71,15 @@ def training_set(
     if len(images) == 0:
         raise InputError("fit was given no images; give at least one")
 
-    one_shape = isinstance(images, np.ndarray)
-    shapes = {image.shape[:2] for image in (images[:1] if one_shape else images)}
-    shortest = min(map(min, shapes))
+    shortest = min(min(image.shape[:2]) for image in images)
     if size is None:
         size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
     stored = stored_size or size
-    # An eighth of margin gives room for random crops, where every image has that much.
-    largest = stored + stored // 8
-    if shapes == {(shortest, shortest)} and stored <= shortest <= largest:
-        tiles = images if isinstance(images, np.ndarray) else np.stack(images)
+    if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= stored:
+        tiles = images  # squares of one size are tiles already
     else:
-        side = largest if shortest >= largest else stored
+        # An eighth of margin gives room for random crops, where every image has that much.
+        side = stored + stored // 8 if shortest >= stored + stored // 8 else stored
         tiles = np.stack([square_tile(image, side) for image in images])
     if given is None:
         return TrainingSet(ImageSet(tiles, [str(i) for i in range(len(tiles))]), size)
