@@ -156,17 +156,9 @@ def _weights_of_a_run(path: Path) -> None:
     _weights(path.parent.parent.parent / "earlier" / "weights" / path.name)
 
 
-def _coloured(folder: Path) -> None:
-    """What another program made of the grey pictures that it was given: here, the same."""
-    if (folder.parent / "to_colour").is_dir():
-        shutil.copytree(folder.parent / "to_colour", folder)
-    else:
-        _copy_of("grey")(folder)
-
-
-def _copy_of(kind: str) -> Callable[[Path], None]:
+def _copy_of(given: str) -> Callable[[Path], None]:
     """What another program made: here, the pictures that it was given."""
-    return lambda folder: shutil.copytree(folder.parent / "pictures" / kind, folder) and None
+    return lambda folder: shutil.copytree(folder.parent / given, folder) and None
 
 
 PRESUMED: Mapping[str, Callable[[Path], None]] = {
@@ -181,7 +173,8 @@ PRESUMED: Mapping[str, Callable[[Path], None]] = {
     "mine.safetensors": _weights,
     "runs/<time>/weights/zhang_rebalanced.safetensors": _weights_of_a_run,
     "colorization_release_v2-9b330a0b.pth": lambda path: torch.save(release(width=0.25), path),
-    "coloured": _coloured,
-    "originals": _copy_of("truth"),
+    "coloured": _copy_of("to_colour"),
+    "painted": _copy_of("pictures/grey"),
+    "originals": _copy_of("pictures/truth"),
 }
 """Files and folders that documents name and a reader has, each with what makes one."""
