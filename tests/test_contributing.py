@@ -105,6 +105,7 @@ def test_the_first_version_passes_the_tests_it_is_given(tmp_path):
     assert f"{len(CHECKS) - 1} passed, 1 skipped" in tested or f"{len(CHECKS)} passed" in tested
 
 
+@pytest.mark.long
 def test_the_second_version_brings_options_a_dataset_and_a_metric(tmp_path):
     plugin = tmp_path / "my-colorizer"
     plugin.mkdir()

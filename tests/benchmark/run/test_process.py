@@ -280,7 +280,10 @@ print(found["parent"])
 """
 
 
-@pytest.mark.parametrize("way", ["script", "-c", "-m"])
+@pytest.mark.parametrize(
+    "way",
+    ["script", *(pytest.param(way, marks=pytest.mark.long) for way in ("-c", "-m"))],
+)
 def test_the_main_module_needs_no_guard(way: str, probe_folder: Path, tmp_path: Path) -> None:
     here, scripts = tmp_path / "here", tmp_path / "scripts"
     here.mkdir()
@@ -337,6 +340,7 @@ def test_what_is_preloaded_exists() -> None:
         assert importlib.util.find_spec(name) is not None
 
 
+@pytest.mark.long
 @needs_fork
 @pytest.mark.parametrize(
     "asked",
