@@ -43,7 +43,8 @@ def check(
 ) -> None:
     """Check that a colorizer works with every part of the zoo.
 
-    For authors: runs the conformance kit. The exit code is 1 where a check failed.
+    For authors: runs the tests that every colorizer must pass; --list shows them. The
+    exit code is 1 where a check failed.
 
     Example: zoo check my_colorizer
     """
