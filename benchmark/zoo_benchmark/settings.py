@@ -327,8 +327,7 @@ def check_models(
                 untrained.append(request)
             continue
         digest = given.sha256 if given else ""
-        names = [option.name for option in dataclasses.fields(colorizer.options)]
-        options = {name: getattr(colorizer.options, name) for name in names}
+        options = dataclasses.asdict(colorizer.options)
         files = _option_files(options)
         row = (request.name, *(options | files).values(), digest)
         twin = rows.setdefault(row, request.label)

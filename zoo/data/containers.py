@@ -53,7 +53,7 @@ def training_set(
     if isinstance(data, Dataset):
         if size is None:
             # Not by the tiles that come, which are larger, and whose margin is for random crops.
-            size = max(smallest, data.info.native_size // multiple * multiple)
+            size = _crop_within(data.info.native_size, multiple, smallest)
         data = data.open("train", stored_size or size)
     given = data if isinstance(data, ImageSet) else None
     if given is not None:
@@ -73,7 +73,7 @@ def training_set(
 
     shortest = min(min(image.shape[:2]) for image in images)
     if size is None:
-        size = max(smallest, min(shortest, _LARGEST_DEFAULT_CROP) // multiple * multiple)
+        size = _crop_within(min(shortest, _LARGEST_DEFAULT_CROP), multiple, smallest)
     stored = stored_size or size
     if isinstance(images, np.ndarray) and images.shape[1] == images.shape[2] >= stored:
         tiles = images  # squares of one size are tiles already
@@ -96,9 +96,14 @@ def check_size(size: int | None, multiple: int, minimum: int) -> int:
     if size is not None and (size < smallest or size % multiple):
         raise InputError(
             f"training crops of {size} px do not suit the network; give a multiple of {multiple} "
-            f"from {smallest} on, such as {max(smallest, size // multiple * multiple)}"
+            f"from {smallest} on, such as {_crop_within(size, multiple, smallest)}"
         )
     return smallest
+
+
+def _crop_within(side: int, multiple: int, smallest: int) -> int:
+    """The largest crop that a network takes out of a side, or the smallest that it takes."""
+    return max(smallest, side // multiple * multiple)
 
 
 def open_greys(images: Any) -> tuple[list[Plane], Callable[[list[UInt8Array]], Any]]:
